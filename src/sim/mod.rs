@@ -1,0 +1,53 @@
+//! A simulated camera: a street drawn with a vector renderer.
+//!
+//! In: [`SimSettings`] (from a `sim://` address) and a frame number. Out: a BGR
+//! picture and, when asked, the exact boxes and track ids of everything in it.
+//! Frame `n` depends on the settings and `n` alone, so that any part of a clip
+//! can be drawn again, in any order, bit for bit on one machine.
+//!
+//! ```text
+//! settings -> world (who is where at t) -> draw (vectors) -> sensor (light, noise, codec) -> BGR
+//!                                       \-> draw (identities) -> ground truth
+//! ```
+
+mod camera;
+mod draw;
+mod paint;
+mod sensor;
+mod settings;
+mod world;
+
+pub use camera::SimCamera;
+pub use settings::{Scene, SettingsError, SimSettings};
+
+use crate::geom::{Rect, Source};
+
+/// Class of an object of the street; the numbers are `street-nano`'s classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Person = 0,
+    Car = 1,
+}
+
+/// An object in a picture, as it really is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Truth {
+    /// Stays the same for one object through the whole clip.
+    pub track: u64,
+    pub kind: Kind,
+    /// Tight box of what would be seen of the object if nothing stood before
+    /// it, clipped to the picture.
+    pub bbox: Rect<Source>,
+    /// The share of the object that is seen, 0..=1: what lies outside the
+    /// picture or behind something nearer is not.
+    pub visible: f32,
+}
+
+impl Truth {
+    /// Whether a detector can be asked to find it: others are neither missed
+    /// nor false (the "reasonable" subset of pedestrian benchmarks).
+    pub fn counts(&self) -> bool {
+        self.visible >= 0.35 && self.bbox.width() >= 6.0 && self.bbox.height() >= 12.0
+    }
+}
