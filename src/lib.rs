@@ -3,4 +3,7 @@
 pub mod clock;
 pub mod frame;
 pub mod geom;
+pub mod infer;
+pub mod merge;
 pub mod sim;
+pub mod skip;

@@ -1,0 +1,197 @@
+//! The two detectors on ONNX Runtime: the whole picture, or changed regions.
+
+use super::heads::Thresholds;
+use super::model::Model;
+use super::nms;
+use super::plan::{Plan, PlanSettings, crop_rect, plan};
+use super::preprocess::Crop;
+use super::session::{Provider, Runtime, Session, SessionSettings};
+use super::{Coverage, Detection, Detector, Fresh, InferError, StreamId, Work};
+use crate::frame::Frame;
+use crate::geom::{ModelInput, Size};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Runs the model on the whole picture whenever anything changed (`skip.mode = "off"`
+/// asks for all patches of every frame).
+pub struct DenseDetector {
+    model: Arc<Model>,
+    session: Session,
+    thresholds: Thresholds,
+}
+
+impl DenseDetector {
+    /// Opens the model at `size` and proves it with one run.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn open(
+        runtime: &Runtime,
+        model: Arc<Model>,
+        size: Size,
+        thresholds: Thresholds,
+        s: &SessionSettings,
+    ) -> Result<Self, InferError> {
+        let session = Session::open(runtime, &model, size, 1, s)?;
+        Ok(Self { model, session, thresholds })
+    }
+
+    pub fn provider(&self) -> Provider {
+        self.session.provider
+    }
+
+    fn run(&mut self, frame: &Frame, fresh: &mut Fresh) -> Result<(), InferError> {
+        let size = self.session.size;
+        self.session.fill(0, &self.model, frame.data(), frame.size(), Crop::whole(size));
+        let head = &self.model.sidecar.head;
+        let (n_classes, thresholds) = (self.model.labels.len(), self.thresholds);
+        self.session.run(|_, tensors| {
+            head.decode(tensors, size, n_classes, thresholds, &mut fresh.detections).map_err(|e| e.to_string())
+        })?;
+        fresh.coverage = Coverage::Full;
+        fresh.executed_px += size.area() as u64;
+        fresh.n_runs += 1;
+        Ok(())
+    }
+}
+
+impl Detector for DenseDetector {
+    fn detect(&mut self, _stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+        fresh.clear();
+        if work.patches.is_empty() { Ok(()) } else { self.run(work.frame, fresh) }
+    }
+}
+
+/// Runs the model on the few rectangles that changed, on the whole picture
+/// where that is cheaper.
+pub struct RegionsDetector {
+    dense: DenseDetector,
+    settings: PlanSettings,
+    /// One session a shape and batch.
+    sessions: HashMap<(Size, usize), Session>,
+    batches: Vec<usize>,
+    scratch: Vec<Detection>,
+}
+
+impl RegionsDetector {
+    /// Opens the model at `size` and at every region shape.
+    ///
+    /// `batches` are the numbers of equal regions that run at once, largest
+    /// first; 1 is always there. More than 1 pays on accelerators only.
+    ///
+    /// # Errors
+    /// As [`Session::open`]; a model that runs at one size only is refused.
+    pub fn open(
+        runtime: &Runtime,
+        model: Arc<Model>,
+        size: Size,
+        thresholds: Thresholds,
+        mut settings: PlanSettings,
+        batches: &[usize],
+        s: &SessionSettings,
+    ) -> Result<Self, InferError> {
+        let dense = DenseDetector::open(runtime, model.clone(), size, thresholds, s)?;
+        settings.shapes.retain(|shape| shape.width <= size.width && shape.height <= size.height);
+        let mut sessions = HashMap::new();
+        let mut usable = vec![1];
+        for shape in &settings.shapes {
+            sessions.insert((*shape, 1), Session::open(runtime, &model, *shape, 1, s)?);
+        }
+        for &batch in batches.iter().filter(|b| **b > 1) {
+            let opened: Result<Vec<_>, _> =
+                settings.shapes.iter().map(|shape| Session::open(runtime, &model, *shape, batch, s)).collect();
+            match opened {
+                Ok(opened) => {
+                    usable.push(batch);
+                    sessions.extend(opened.into_iter().map(|session| ((session.size, batch), session)));
+                }
+                Err(e) => tracing::info!(model = model.name, batch, "regions run one by one: {e}"),
+            }
+        }
+        usable.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(Self { dense, settings, sessions, batches: usable, scratch: Vec::new() })
+    }
+
+    pub fn provider(&self) -> Provider {
+        self.dense.provider()
+    }
+
+    fn run_regions(&mut self, frame: &Frame, crops: &[Crop], fresh: &mut Fresh) -> Result<(), InferError> {
+        let model = self.dense.model.clone();
+        let thresholds = self.dense.thresholds;
+        let mut crops = crops.to_vec();
+        crops.sort_by_key(|c| (c.size.width, c.size.height));
+        let mut rest = crops.as_slice();
+        while let Some(first) = rest.first() {
+            let n_same = rest.iter().take_while(|c| c.size == first.size).count();
+            let batch = self.batches.iter().copied().find(|b| *b <= n_same).unwrap_or(1);
+            let (now, later) = rest.split_at(batch);
+            rest = later;
+            let Some(session) = self.sessions.get_mut(&(first.size, batch)) else {
+                return Err(InferError::Run { model: model.name.clone(), reason: format!("no session for {}", first.size) });
+            };
+            for (i, crop) in now.iter().enumerate() {
+                session.fill(i, &model, frame.data(), frame.size(), *crop);
+            }
+            let scratch = &mut self.scratch;
+            let detections = &mut fresh.detections;
+            session.run(|i, tensors| {
+                let crop = &now[i];
+                model
+                    .sidecar
+                    .head
+                    .decode(tensors, crop.size, model.labels.len(), thresholds, scratch)
+                    .map_err(|e| e.to_string())?;
+                detections.extend(scratch.iter().map(|d| shifted(d, crop.x as f32, crop.y as f32)));
+                Ok(())
+            })?;
+            fresh.executed_px += (first.size.area() * batch) as u64;
+            fresh.n_runs += 1;
+        }
+        nms::suppress(&mut fresh.detections, thresholds.iou);
+        fresh.coverage = Coverage::Regions(crops.iter().map(crop_rect).collect());
+        Ok(())
+    }
+}
+
+fn shifted(d: &Detection, dx: f32, dy: f32) -> Detection {
+    Detection {
+        bbox: d.bbox.shifted(dx, dy),
+        landmarks: d.landmarks.map(|points| points.map(|[x, y]| [x + dx, y + dy])),
+        ..*d
+    }
+}
+
+impl Detector for RegionsDetector {
+    fn detect(&mut self, _stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+        fresh.clear();
+        match plan(work.patches, work.known, &self.settings) {
+            Plan::Nothing => Ok(()),
+            Plan::Full => self.dense.run(work.frame, fresh),
+            Plan::Regions(crops) => self.run_regions(work.frame, &crops, fresh),
+        }
+    }
+}
+
+/// Patches whose picture is known after `fresh` was computed.
+pub fn computed_patches(coverage: &Coverage, out: &mut crate::geom::PatchMask) {
+    out.clear();
+    match coverage {
+        Coverage::Nothing => {}
+        Coverage::Full => out.fill(),
+        Coverage::Regions(regions) => {
+            let grid = out.grid();
+            for r in regions {
+                // Only patches that lie wholly inside.
+                let p = grid.patch as f32;
+                let (w, h) = (grid.size.width as f32, grid.size.height as f32);
+                let up = |v: f32| (v / p).ceil() * p;
+                let down = |v: f32, end: f32| if v >= end { end } else { (v / p).floor() * p };
+                let inner = crate::geom::Rect::<ModelInput>::new(up(r.x1), up(r.y1), down(r.x2, w), down(r.y2, h));
+                if !inner.is_empty() {
+                    out.set_rect(&inner);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! From a model's raw output to detections, one family a file.
+//!
+//! Every decoder checks its tensors' shapes, reads only what it needs and
+//! refuses values that are no numbers. Boxes come in pixels of the tensor's
+//! own input (a region's, if a region was run), unclipped.
+
+mod fastestdet;
+mod street;
+mod ultraface;
+mod yolov8;
+mod yolox;
+mod yunet;
+
+use super::{Detection, nms};
+use crate::geom::Size;
+
+/// Most candidates that go into suppression; the weakest beyond are left out.
+const MAX_CANDIDATES: usize = 1000;
+
+/// A family of detectors, with its parameters.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Head {
+    /// `[1, cells, 5 + classes]`: centre offset and log size in strides, objectness, class scores.
+    Yolox { strides: Vec<u32> },
+    /// `[1, 4 + classes, cells]`: centre and size in pixels, class scores (YOLOv8, YOLO11 detect).
+    Yolov8 {},
+    /// `cls_S`, `obj_S`, `bbox_S`, `kps_S` for every stride.
+    Yunet { strides: Vec<u32> },
+    /// `[1, priors, 2]` scores and `[1, priors, 4]` corners as shares of the picture.
+    Ultraface {},
+    /// `[1, 5 + classes, h, w]`: objectness, tanh centre, sigmoid size.
+    Fastestdet {},
+    /// One map `[1, classes + 4, h, w]` a stride: logits, log distances to the four sides.
+    Street { strides: Vec<u32> },
+}
+
+/// One output of a model, batch 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Tensor<'a> {
+    pub name: &'a str,
+    /// The first dimension is the batch's, 1.
+    pub shape: &'a [i64],
+    pub data: &'a [f32],
+}
+
+/// Scores and overlaps that count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    /// Least score of a detection, 0..=1.
+    pub score: f32,
+    /// Overlap at which the weaker of two boxes of one class goes.
+    pub iou: f32,
+}
+
+/// Why a model's output cannot be read.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum HeadError {
+    #[error("output '{name}' has shape {found:?}, expected {expected}")]
+    Shape { name: String, found: Vec<i64>, expected: String },
+    #[error("there is no output '{0}'")]
+    Missing(String),
+    #[error("output '{0}' holds values that are no finite numbers")]
+    NotFinite(String),
+}
+
+impl Head {
+    /// Decodes one picture of `input` size into `out` (overwritten), suppression included, best first.
+    ///
+    /// # Errors
+    /// The tensors are not what this family with `n_classes` puts out.
+    pub fn decode(
+        &self,
+        tensors: &[Tensor<'_>],
+        input: Size,
+        n_classes: usize,
+        t: Thresholds,
+        out: &mut Vec<Detection>,
+    ) -> Result<(), HeadError> {
+        out.clear();
+        match self {
+            Self::Yolox { strides } => yolox::decode(tensors, input, n_classes, strides, t.score, out)?,
+            Self::Yolov8 {} => yolov8::decode(tensors, n_classes, t.score, out)?,
+            Self::Yunet { strides } => yunet::decode(tensors, input, strides, t.score, out)?,
+            Self::Ultraface {} => ultraface::decode(tensors, input, t.score, out)?,
+            Self::Fastestdet {} => fastestdet::decode(tensors, input, n_classes, t.score, out)?,
+            Self::Street { strides } => street::decode(tensors, input, n_classes, strides, t.score, out)?,
+        }
+        if let Some(bad) = out.iter().find(|d| !d.bbox.is_finite()) {
+            return Err(HeadError::NotFinite(format!("box of class {}", bad.class)));
+        }
+        if out.len() > MAX_CANDIDATES {
+            out.select_nth_unstable_by(MAX_CANDIDATES, |a, b| b.score.total_cmp(&a.score));
+            out.truncate(MAX_CANDIDATES);
+        }
+        nms::suppress(out, t.iou);
+        Ok(())
+    }
+}
+
+impl<'a> Tensor<'a> {
+    /// Checks that the shape is `[1, dims…]`.
+    fn expect(&self, dims: &[usize]) -> Result<&'a [f32], HeadError> {
+        let fits = self.shape.len() == dims.len() + 1
+            && self.shape[0] == 1
+            && self.shape[1..].iter().zip(dims).all(|(&a, &b)| a == b as i64)
+            && self.data.len() == dims.iter().product::<usize>();
+        if fits {
+            return Ok(self.data);
+        }
+        Err(HeadError::Shape { name: self.name.into(), found: self.shape.to_vec(), expected: format!("[1, {}]", join(dims)) })
+    }
+}
+
+fn join(dims: &[usize]) -> String {
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn only<'t, 'a>(tensors: &'t [Tensor<'a>]) -> Result<&'t Tensor<'a>, HeadError> {
+    tensors.first().ok_or_else(|| HeadError::Missing("(any)".into()))
+}
+
+fn named<'t, 'a>(tensors: &'t [Tensor<'a>], name: &str) -> Result<&'t Tensor<'a>, HeadError> {
+    tensors.iter().find(|t| t.name == name).ok_or_else(|| HeadError::Missing(name.into()))
+}
+
+/// Index and value of the largest; the first of equals. NaN is never the largest.
+fn best(scores: impl Iterator<Item = f32>) -> (u16, f32) {
+    let mut top = (0, f32::NEG_INFINITY);
+    for (i, s) in scores.enumerate() {
+        if s > top.1 {
+            top = (i as u16, s);
+        }
+    }
+    top
+}
+
+fn grid(input: Size, stride: u32) -> (usize, usize) {
+    ((input.width / stride) as usize, (input.height / stride) as usize)
+}
+
+fn finite(name: &str, sum: f32) -> Result<(), HeadError> {
+    if sum.is_finite() { Ok(()) } else { Err(HeadError::NotFinite(name.into())) }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Thresholds = Thresholds { score: 0.3, iou: 0.5 };
+
+    fn decode(head: &Head, tensors: &[Tensor<'_>], n_classes: usize) -> Result<Vec<Detection>, HeadError> {
+        let mut out = Vec::new();
+        head.decode(tensors, Size::new(64, 32), n_classes, T, &mut out).map(|()| out)
+    }
+
+    #[track_caller]
+    fn check(found: &Detection, class: u16, score: f32, bbox: [f32; 4]) {
+        assert_eq!(found.class, class);
+        assert!((found.score - score).abs() < 1e-5, "{found:?}");
+        assert!(found.bbox.to_array().iter().zip(bbox).all(|(a, b)| (a - b).abs() < 1e-3), "{found:?}, not {bbox:?}");
+    }
+
+    #[test]
+    fn yolox_cell_becomes_a_box() {
+        let head = Head::Yolox { strides: vec![8, 16, 32] };
+        let n = 32 + 8 + 2;
+        let mut data = vec![0.0; n * 7];
+        // Stride 16, cell (2, 1): centre (2.5, 1.25) strides, 2x1 strides, class 1.
+        data[(32 + 6) * 7..][..7].copy_from_slice(&[0.5, 0.25, 2f32.ln(), 0.0, 0.8, 0.1, 0.9]);
+        let shape = [1, n as i64, 7];
+        let found = decode(&head, &[Tensor { name: "o", shape: &shape, data: &data }], 2).unwrap();
+        check(&found[0], 1, 0.72, [24.0, 12.0, 56.0, 28.0]);
+        assert_eq!(found.len(), 1);
+        data[4] = f32::NAN;
+        let error = decode(&head, &[Tensor { name: "o", shape: &shape, data: &data }], 2).unwrap_err();
+        assert_eq!(error, HeadError::NotFinite("o".into()));
+        let error = decode(&head, &[Tensor { name: "o", shape: &shape, data: &data }], 3).unwrap_err();
+        assert!(error.to_string().contains("expected [1, 42, 8]"), "{error}");
+    }
+
+    #[test]
+    fn yolov8_columns_become_boxes() {
+        // 2 classes, 3 cells, one value a row: cx cy w h c0 c1.
+        let data = [0., 20., 0., 0., 10., 0., 0., 8., 0., 0., 4., 0., 0., 0.2, 0., 0., 0.6, 0.];
+        let found = decode(&Head::Yolov8 {}, &[Tensor { name: "o", shape: &[1, 6, 3], data: &data }], 2).unwrap();
+        check(&found[0], 1, 0.6, [16.0, 8.0, 24.0, 12.0]);
+        assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn street_logits_and_distances() {
+        let (p8, mut p16) = (vec![-9.0; 6 * 32], vec![-9.0; 6 * 8]);
+        // Stride 16, cell (1, 0), middle (24, 8): person, 1 stride left, 0.5 up, 2 right, 1 down.
+        for (channel, v) in [2.0f32, -3.0, 0.0, 0.5f32.ln(), 2f32.ln(), 0.0].into_iter().enumerate() {
+            p16[channel * 8 + 1] = v;
+        }
+        let head = Head::Street { strides: vec![8, 16] };
+        let tensors = [
+            Tensor { name: "p8", shape: &[1, 6, 4, 8], data: &p8 },
+            Tensor { name: "p16", shape: &[1, 6, 2, 4], data: &p16 },
+        ];
+        let found = decode(&head, &tensors, 2).unwrap();
+        check(&found[0], 0, sigmoid(2.0), [8.0, 0.0, 56.0, 24.0]);
+        assert_eq!(decode(&head, &tensors[..1], 2).unwrap_err(), HeadError::Missing("p16".into()));
+    }
+
+    #[test]
+    fn ultraface_and_fastestdet() {
+        let found = decode(
+            &Head::Ultraface {},
+            &[
+                Tensor { name: "scores", shape: &[1, 2, 2], data: &[0.9, 0.1, 0.2, 0.8] },
+                Tensor { name: "boxes", shape: &[1, 2, 4], data: &[0.0, 0.0, 0.0, 0.0, 0.25, 0.25, 0.5, 0.75] },
+            ],
+            1,
+        );
+        check(&found.unwrap()[0], 0, 0.8, [16.0, 8.0, 32.0, 24.0]);
+        let mut data = [0.0; 7 * 2]; // 2x1 cells, 2 classes
+        for (channel, v) in [0.5, 0.0, 0.0, 0.0, 0.0, 0.25, 0.75].into_iter().enumerate() {
+            data[channel * 2 + 1] = v;
+        }
+        let found = decode(&Head::Fastestdet {}, &[Tensor { name: "o", shape: &[1, 7, 1, 2], data: &data }], 2).unwrap();
+        check(&found[0], 1, 0.5f32.powf(0.6) * 0.75f32.powf(0.4), [16.0, -16.0, 48.0, 16.0]);
+    }
+
+    #[test]
+    fn yunet_has_landmarks() {
+        let mut cls = vec![0.0; 32];
+        let mut obj = vec![0.0; 32];
+        let mut bbox = vec![0.0; 32 * 4];
+        let mut kps = vec![0.0; 32 * 10];
+        (cls[9], obj[9]) = (0.9, 0.4); // stride 8, cell (1, 1)
+        bbox[9 * 4..][..4].copy_from_slice(&[0.5, 0.5, 1.0f32.exp().ln(), 0.0]);
+        kps[9 * 10..][..10].copy_from_slice(&[0.0, 0.0, 1.0, 0.0, 0.5, 0.5, 0.0, 1.0, 1.0, 1.0]);
+        let tensors = [
+            Tensor { name: "cls_8", shape: &[1, 32, 1], data: &cls },
+            Tensor { name: "obj_8", shape: &[1, 32, 1], data: &obj },
+            Tensor { name: "bbox_8", shape: &[1, 32, 4], data: &bbox },
+            Tensor { name: "kps_8", shape: &[1, 32, 10], data: &kps },
+        ];
+        let found = decode(&Head::Yunet { strides: vec![8] }, &tensors, 1).unwrap();
+        let e = 1f32.exp() * 4.0;
+        check(&found[0], 0, 0.6, [12.0 - e, 8.0, 12.0 + e, 16.0]);
+        assert_eq!(found[0].landmarks.unwrap(), [[8., 8.], [16., 8.], [12., 12.], [8., 16.], [16., 16.]]);
+    }
+}

@@ -1,0 +1,120 @@
+//! From pictures to detections.
+//!
+//! ```text
+//! Work (frame, changed patches, known boxes)
+//!   -> Detector: dense.rs (whole frame) | regions.rs (a few rectangles)
+//!        -> preprocess -> session (ONNX Runtime) -> heads -> nms
+//!   -> Fresh (detections, and the area they speak for)
+//! ```
+//!
+//! Owns no thread and no clock. Only `session.rs` names ONNX Runtime.
+
+#[cfg(feature = "daemon")]
+pub mod detector;
+pub mod heads;
+#[cfg(feature = "daemon")]
+pub mod model;
+pub mod nms;
+#[cfg(feature = "daemon")]
+pub mod onnx;
+pub mod plan;
+pub mod preprocess;
+#[cfg(feature = "daemon")]
+pub mod session;
+
+use crate::frame::Frame;
+use crate::geom::{ModelInput, PatchMask, Rect};
+
+/// Five facial points (eyes, nose, corners of the mouth), model-input pixels.
+pub type Landmarks = [[f32; 2]; 5];
+
+/// One object that a model saw.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detection {
+    /// Index into the model's labels.
+    pub class: u16,
+    /// 0..=1.
+    pub score: f32,
+    pub bbox: Rect<ModelInput>,
+    pub landmarks: Option<Landmarks>,
+}
+
+/// What a detector is asked to do for one frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    pub frame: &'a Frame,
+    /// Patches to compute again. All of them: a full frame is wanted.
+    pub patches: &'a PatchMask,
+    /// Boxes that are known from before.
+    pub known: &'a [Detection],
+}
+
+/// Which part of the picture the fresh detections speak for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Coverage {
+    /// None: nothing was computed.
+    #[default]
+    Nothing,
+    /// All of it.
+    Full,
+    /// These rectangles of the model input, in which the model saw nothing
+    /// but their own pixels.
+    Regions(Vec<Rect<ModelInput>>),
+}
+
+/// What came out of one frame's work. Reused from frame to frame.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Fresh {
+    pub detections: Vec<Detection>,
+    pub coverage: Coverage,
+    /// Pixels that went through the model; against the model input's area.
+    pub executed_px: u64,
+    /// How many times the model ran.
+    pub n_runs: u32,
+}
+
+impl Fresh {
+    pub fn clear(&mut self) {
+        self.detections.clear();
+        self.coverage = Coverage::Nothing;
+        self.executed_px = 0;
+        self.n_runs = 0;
+    }
+}
+
+/// Finds objects. Implementations may keep state for each stream they serve.
+pub trait Detector: Send {
+    /// Runs the model on what `work` asks for. `fresh` is overwritten.
+    ///
+    /// # Errors
+    /// The model failed or its output is no numbers: the frame is lost,
+    /// the next one may be tried.
+    fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError>;
+
+    /// Forgets the state of a stream that has ended.
+    fn forget(&mut self, _stream: StreamId) {}
+}
+
+/// Number of a camera in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u32);
+
+/// What can go wrong between a model file and its detections.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// ONNX Runtime cannot be used at all.
+    #[error("{0}")]
+    Runtime(String),
+    /// The model or its sidecar is refused.
+    #[error("{file}: {reason}")]
+    Model { file: String, reason: String },
+    /// One run failed.
+    #[error("model {model}: {reason}")]
+    Run { model: String, reason: String },
+}
+
+impl InferError {
+    pub fn model(file: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::Model { file: file.into(), reason: reason.to_string() }
+    }
+}

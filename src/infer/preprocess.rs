@@ -1,0 +1,77 @@
+//! Camera bytes to the tensor a model was trained on.
+
+use crate::geom::Size;
+
+/// Order of the channels that a model expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    Bgr,
+    Rgb,
+}
+
+/// `value = (byte - mean) * scale`, per channel in the model's order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalise {
+    pub colour: Colour,
+    pub mean: [f32; 3],
+    pub scale: [f32; 3],
+}
+
+/// A rectangle of whole pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crop {
+    pub x: u32,
+    pub y: u32,
+    pub size: Size,
+}
+
+impl Crop {
+    pub fn whole(size: Size) -> Self {
+        Self { x: 0, y: 0, size }
+    }
+}
+
+/// Writes `crop` of a BGR picture of `size` into `tensor`: 3 planes of `crop.size`.
+pub fn fill_tensor(bgr: &[u8], size: Size, crop: Crop, n: &Normalise, tensor: &mut [f32]) {
+    let (w, h) = (crop.size.width as usize, crop.size.height as usize);
+    let plane = w * h;
+    assert_eq!(tensor.len(), 3 * plane, "one tensor of the crop's size");
+    let (first, rest) = tensor.split_at_mut(plane);
+    let (second, third) = rest.split_at_mut(plane);
+    let stride = size.width as usize * 3;
+    let order = match n.colour {
+        Colour::Bgr => [0, 1, 2],
+        Colour::Rgb => [2, 1, 0],
+    };
+    // byte * scale + shift, one multiply-add.
+    let shift: [f32; 3] = std::array::from_fn(|c| -n.mean[c] * n.scale[c]);
+    for y in 0..h {
+        let row = &bgr[(crop.y as usize + y) * stride + crop.x as usize * 3..][..w * 3];
+        let out = [&mut first[y * w..][..w], &mut second[y * w..][..w], &mut third[y * w..][..w]];
+        for (c, plane) in out.into_iter().enumerate() {
+            let (scale, shift, from) = (n.scale[c], shift[c], order[c]);
+            for (value, pixel) in plane.iter_mut().zip(row.as_chunks::<3>().0) {
+                *value = f32::from(pixel[from]) * scale + shift;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crops_orders_and_scales() {
+        let bgr: Vec<u8> = (0..27).collect(); // 3x3
+        let crop = Crop { x: 1, y: 1, size: Size::new(2, 1) };
+        let check = |colour, mean, scale, want: [f32; 6]| {
+            let mut tensor = [f32::NAN; 6];
+            fill_tensor(&bgr, Size::new(3, 3), crop, &Normalise { colour, mean, scale }, &mut tensor);
+            assert_eq!(tensor, want);
+        };
+        check(Colour::Bgr, [0.0; 3], [1.0; 3], [12.0, 15.0, 13.0, 16.0, 14.0, 17.0]);
+        check(Colour::Rgb, [4.0, 3.0, 2.0], [0.5, 1.0, 1.0], [5.0, 6.5, 10.0, 13.0, 10.0, 13.0]);
+    }
+}

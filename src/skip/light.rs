@@ -1,0 +1,50 @@
+//! Change of light: one factor for the whole picture.
+//!
+//! A passing cloud or auto-exposure multiplies every pixel. The factor is the
+//! median over cells of sum(now) / sum(reference): moving objects, as long as
+//! they cover less than half of the picture, do not shift it.
+
+/// Cells darker than this mean level carry noise rather than light.
+const DARKEST: u32 = 12;
+
+/// The factor from reference to now; 1.0 where too little is bright enough.
+///
+/// `scratch` is reused space.
+pub fn gain(now: &[u32], reference: &[u32], n_values: u32, scratch: &mut Vec<f32>) -> f32 {
+    scratch.clear();
+    let bright = DARKEST * n_values..;
+    // Clipped cells do not follow the light; every third cell is enough for a median.
+    let clipped = 250 * n_values;
+    let pairs = now.iter().zip(reference).step_by(3);
+    scratch.extend(
+        pairs.filter(|(a, b)| bright.contains(b) && **a < clipped && **b < clipped).map(|(a, b)| *a as f32 / *b as f32),
+    );
+    if scratch.len() < 16 {
+        return 1.0;
+    }
+    let middle = scratch.len() / 2;
+    *scratch.select_nth_unstable_by(middle, f32::total_cmp).1
+}
+
+/// `reference * gain`, saturating, into `out`.
+pub fn relit(reference: &[u8], gain: f32, out: &mut [u8]) {
+    let curve: [u8; 256] = std::array::from_fn(|v| (v as f32 * gain).round().min(255.0) as u8);
+    for (out, v) in out.iter_mut().zip(reference) {
+        *out = curve[*v as usize];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_ignores_objects_and_darkness() {
+        let reference: Vec<u32> = (0..300).map(|i| 192 * (20 + i % 100)).collect();
+        let mut now: Vec<u32> = reference.iter().map(|v| v * 8 / 10).collect();
+        now[..100].fill(192 * 200); // a white van
+        let mut scratch = Vec::new();
+        assert!((gain(&now, &reference, 192, &mut scratch) - 0.8).abs() < 0.01);
+        assert_eq!(gain(&[0; 300], &[192; 300], 192, &mut scratch), 1.0, "a black picture has no gain");
+    }
+}
