@@ -12,12 +12,14 @@
 
 mod camera;
 mod draw;
+mod grain;
 mod paint;
 mod sensor;
 mod settings;
 mod world;
 
 pub use camera::SimCamera;
+pub use grain::Grain;
 pub use settings::{Scene, SettingsError, SimSettings};
 
 use crate::geom::{Rect, Source};

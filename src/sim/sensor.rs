@@ -1,29 +1,17 @@
 //! From drawn light to camera bytes: exposure, noise, codec.
 
+use super::grain::Grain;
 use super::SimSettings;
 use super::world::{Dice, World};
 
-/// Length of the table of normal numbers; a power of two.
-const TABLE: usize = 1 << 16;
-
 pub struct Sensor {
-    /// Normal numbers of the wanted sigma, rounded to levels.
-    noise: Vec<i8>,
+    grain: Grain,
     seed: Dice,
 }
 
 impl Sensor {
     pub fn new(s: &SimSettings) -> Self {
-        let mut rng = fastrand::Rng::with_seed(s.seed ^ 0x5e45_0a11);
-        let noise = (0..TABLE)
-            .map(|_| {
-                // Box-Muller; the first argument is kept from 0.
-                let r = (-2.0 * rng.f32().max(1e-7).ln()).sqrt();
-                let v = r * (std::f32::consts::TAU * rng.f32()).cos() * s.noise;
-                v.round().clamp(-127.0, 127.0) as i8
-            })
-            .collect();
-        Self { noise, seed: Dice::new(s.seed).child(70) }
+        Self { grain: Grain::new(s.noise, s.seed), seed: Dice::new(s.seed).child(71) }
     }
 
     /// Brightness of frame time `t_s`: daylight, and an auto-exposure that
@@ -40,16 +28,12 @@ impl Sensor {
     pub fn develop(&self, rgba: &[u8], bgr: &mut [u8], gain: f32, n: u64, s: &SimSettings) {
         let curve: [u8; 256] = std::array::from_fn(|v| (v as f32 * gain).min(255.0).round() as u8);
         let width = s.size.width as usize;
-        let frame = self.seed.child(n);
         for (y, (src, dst)) in rgba.chunks_exact(width * 4).zip(bgr.chunks_exact_mut(width * 3)).enumerate() {
             for (from, to) in src.as_chunks::<4>().0.iter().zip(dst.as_chunks_mut::<3>().0) {
                 *to = [curve[from[2] as usize], curve[from[1] as usize], curve[from[0] as usize]];
             }
             if s.noise > 0.0 {
-                let from = frame.child(y as u64).seed() as usize;
-                for (i, v) in dst.iter_mut().enumerate() {
-                    *v = v.saturating_add_signed(self.noise[from.wrapping_add(i) % TABLE]);
-                }
+                self.grain.add(dst, n, y as u64);
             }
             if s.gop > 0 {
                 self.repaint(dst, y, n / u64::from(s.gop));

@@ -225,7 +225,7 @@ mod tests {
             data[channel * 2 + 1] = v;
         }
         let found = decode(&Head::Fastestdet {}, &[Tensor { name: "o", shape: &[1, 7, 1, 2], data: &data }], 2).unwrap();
-        check(&found[0], 1, 0.5f32.powf(0.6) * 0.75f32.powf(0.4), [16.0, -16.0, 48.0, 16.0]);
+        check(&found[0], 1, 0.5f32.powf(0.6) * 0.75f32.powf(0.4), [16.0, -8.0, 48.0, 8.0]);
     }
 
     #[test]

@@ -1,0 +1,251 @@
+//! Where a source's pictures become numbered, letterboxed frames, and the slot
+//! in which the newest waits for the pipeline.
+
+use crate::clock::Clock;
+use crate::frame::{Frame, FrameId, FramePool, letterbox_into};
+use crate::geom::{Letterbox, Size};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What happens to a frame that comes while another waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotMode {
+    /// It replaces the other, which is counted as dropped.
+    Latest,
+    /// It waits: the source is held up, no frame is lost.
+    Blocking,
+}
+
+/// Room for one frame between a camera and the pipeline.
+pub struct Slot {
+    mode: SlotMode,
+    state: Mutex<SlotState>,
+    changed: Condvar,
+    n_replaced: AtomicU64,
+}
+
+#[derive(Default)]
+struct SlotState {
+    frame: Option<Frame>,
+    closed: bool,
+}
+
+/// What [`Slot::take`] found.
+#[derive(Debug)]
+pub enum Taken {
+    Frame(Frame),
+    /// Nothing came in time.
+    Nothing,
+    /// Nothing will ever come.
+    Closed,
+}
+
+impl Slot {
+    pub fn new(mode: SlotMode) -> Self {
+        Self { mode, state: Mutex::default(), changed: Condvar::new(), n_replaced: AtomicU64::new(0) }
+    }
+
+    /// Puts a frame in. `cancelled` ends a blocking wait; the frame is then lost.
+    pub fn put(&self, frame: Frame, cancelled: &AtomicBool) {
+        let mut state = self.lock();
+        while self.mode == SlotMode::Blocking && state.frame.is_some() && !state.closed {
+            if cancelled.load(Ordering::Acquire) {
+                return;
+            }
+            state = self.wait(state, Duration::from_millis(50));
+        }
+        if state.closed {
+            return;
+        }
+        if state.frame.replace(frame).is_some() {
+            self.n_replaced.fetch_add(1, Ordering::Relaxed);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Takes the frame out, waiting for one.
+    pub fn take(&self, timeout: Duration) -> Taken {
+        let mut state = self.lock();
+        if state.frame.is_none() && !state.closed {
+            state = self.wait(state, timeout);
+        }
+        match state.frame.take() {
+            Some(frame) => {
+                self.changed.notify_all();
+                Taken::Frame(frame)
+            }
+            None if state.closed => Taken::Closed,
+            None => Taken::Nothing,
+        }
+    }
+
+    /// No more frames: what waits can still be taken.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether a frame lies here that holds the source up.
+    pub fn is_waited_for(&self) -> bool {
+        self.mode == SlotMode::Blocking && self.lock().frame.is_some()
+    }
+
+    /// Frames that a newer one replaced before they were taken.
+    pub fn n_replaced(&self) -> u64 {
+        self.n_replaced.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, guard: MutexGuard<'a, SlotState>, timeout: Duration) -> MutexGuard<'a, SlotState> {
+        self.changed.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Turns pictures into frames. Shared by every incarnation of one camera's source.
+#[derive(Clone)]
+pub struct Intake(Arc<Shared>);
+
+struct Shared {
+    input: Size,
+    pool: FramePool,
+    clock: Arc<dyn Clock>,
+    slot: Arc<Slot>,
+    n_frames: AtomicU64,
+    last_frame_ns: AtomicU64,
+    n_queue_drops: AtomicU64,
+    /// Changes with every incarnation: a source that was given up delivers no more.
+    epoch: AtomicU64,
+}
+
+impl Intake {
+    pub fn new(input: Size, clock: Arc<dyn Clock>, slot: Arc<Slot>) -> Self {
+        Self(Arc::new(Shared {
+            input,
+            pool: FramePool::new(input),
+            clock,
+            slot,
+            n_frames: AtomicU64::new(0),
+            last_frame_ns: AtomicU64::new(0),
+            n_queue_drops: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+        }))
+    }
+
+    /// The model input that pictures are fitted into.
+    pub fn input(&self) -> Size {
+        self.0.input
+    }
+
+    /// Starts an incarnation; pictures of earlier ones are refused from now on.
+    pub fn begin(&self) -> u64 {
+        self.0.epoch.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    pub fn is_current(&self, epoch: u64) -> bool {
+        self.0.epoch.load(Ordering::Acquire) == epoch
+    }
+
+    /// Delivers a picture that has been scaled to `letterbox.content`: BGR rows of `stride` bytes.
+    pub fn deliver(
+        &self,
+        epoch: u64,
+        pts_ns: u64,
+        letterbox: &Letterbox,
+        content: &[u8],
+        stride: usize,
+        cancelled: &AtomicBool,
+    ) {
+        let shared = &self.0;
+        if !self.is_current(epoch) || letterbox.input != shared.input {
+            return;
+        }
+        let mut pixels = shared.pool.take();
+        letterbox_into(pixels.as_mut_slice(), letterbox, content, stride);
+        let id = FrameId(shared.n_frames.fetch_add(1, Ordering::Relaxed));
+        let now_ns = shared.clock.monotonic_ns();
+        shared.last_frame_ns.store(now_ns, Ordering::Relaxed);
+        let frame = Frame::new(id, pts_ns, *letterbox, pixels).at(now_ns, shared.clock.unix_ns());
+        shared.slot.put(frame, cancelled);
+    }
+
+    /// A decoded frame was lost before it was scaled.
+    pub fn count_queue_drop(&self) {
+        self.0.n_queue_drops.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn n_queue_drops(&self) -> u64 {
+        self.0.n_queue_drops.load(Ordering::Relaxed)
+    }
+
+    pub fn n_frames(&self) -> u64 {
+        self.0.n_frames.load(Ordering::Relaxed)
+    }
+
+    /// When the newest frame came, on the pipeline's clock.
+    pub fn last_frame_ns(&self) -> u64 {
+        self.0.last_frame_ns.load(Ordering::Relaxed)
+    }
+
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.0.slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SimClock;
+
+    fn deliver(intake: &Intake, epoch: u64, pts_ns: u64) {
+        let l = Letterbox::fit(intake.input(), intake.input());
+        intake.deliver(epoch, pts_ns, &l, &[7; 8 * 8 * 3], 24, &AtomicBool::new(false));
+    }
+
+    fn intake(mode: SlotMode) -> Intake {
+        Intake::new(Size::new(8, 8), Arc::new(SimClock::default()), Arc::new(Slot::new(mode)))
+    }
+
+    #[test]
+    fn latest_wins_and_every_loss_is_counted() {
+        let intake = intake(SlotMode::Latest);
+        let epoch = intake.begin();
+        for pts in 0..5 {
+            deliver(&intake, epoch, pts);
+        }
+        let Taken::Frame(frame) = intake.slot().take(Duration::ZERO) else { panic!() };
+        assert_eq!((frame.pts_ns, frame.id, intake.slot().n_replaced()), (4, FrameId(4), 4));
+        assert!(matches!(intake.slot().take(Duration::ZERO), Taken::Nothing));
+    }
+
+    #[test]
+    fn a_source_that_was_given_up_is_not_heard() {
+        let intake = intake(SlotMode::Latest);
+        let (old, new) = (intake.begin(), intake.begin());
+        deliver(&intake, old, 1);
+        assert!(matches!(intake.slot().take(Duration::ZERO), Taken::Nothing));
+        deliver(&intake, new, 2);
+        assert!(matches!(intake.slot().take(Duration::ZERO), Taken::Frame(_)));
+    }
+
+    #[test]
+    fn blocking_loses_nothing() {
+        let intake = intake(SlotMode::Blocking);
+        let epoch = intake.begin();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (0..100).for_each(|pts| deliver(&intake, epoch, pts));
+                intake.slot().close();
+            });
+            for pts in 0..100 {
+                let Taken::Frame(frame) = intake.slot().take(Duration::from_secs(5)) else { panic!("frame {pts}") };
+                assert_eq!(frame.pts_ns, pts);
+            }
+            assert!(matches!(intake.slot().take(Duration::from_secs(5)), Taken::Closed));
+        });
+        assert_eq!(intake.slot().n_replaced(), 0);
+    }
+}

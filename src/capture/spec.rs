@@ -1,0 +1,124 @@
+//! `rtsp://…`, `file.mp4`, `sim://…`: what a camera's address means.
+
+use super::CaptureError;
+use crate::sim::SimSettings;
+use std::path::PathBuf;
+
+/// A source that was understood, not yet opened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceSpec {
+    Rtsp { address: String },
+    File { path: PathBuf },
+    V4l2 { device: String },
+    Csi { sensor: u32 },
+    Sim(SimSettings),
+    /// A free GStreamer pipeline, without a sink.
+    Pipeline { text: String },
+}
+
+impl SourceSpec {
+    /// Reads an address.
+    ///
+    /// `rtsp://` and `rtsps://`, `file://` or a path, `v4l2:///dev/video0` or
+    /// `/dev/video0`, `csi://0`, `sim://street?…`, `gst:videotestsrc ! …`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the address, without its credentials.
+    pub fn parse(address: &str) -> Result<Self, CaptureError> {
+        let err = |text: String| Err(CaptureError::Setup(text));
+        if address.trim().is_empty() {
+            return err("the source is empty".into());
+        }
+        if let Some(text) = address.strip_prefix("gst:") {
+            return Ok(Self::Pipeline { text: text.trim().into() });
+        }
+        if address.starts_with("sim://") {
+            return SimSettings::parse(address).map(Self::Sim).or_else(|e| err(e.to_string()));
+        }
+        let Some((scheme, rest)) = address.split_once("://") else {
+            if address.starts_with("/dev/video") {
+                return Ok(Self::V4l2 { device: address.into() });
+            }
+            return Ok(Self::File { path: address.into() });
+        };
+        match scheme {
+            "rtsp" | "rtsps" => match url::Url::parse(address) {
+                Ok(u) if u.host_str().is_some_and(|h| !h.is_empty()) => Ok(Self::Rtsp { address: address.into() }),
+                Ok(_) => err(format!("'{}' names no host", redact(address))),
+                Err(e) => err(format!("'{}' is no address: {e}", redact(address))),
+            },
+            "file" => Ok(Self::File { path: rest.into() }),
+            "v4l2" => Ok(Self::V4l2 { device: if rest.is_empty() { "/dev/video0".into() } else { rest.into() } }),
+            "csi" => match rest.trim_end_matches('/') {
+                "" => Ok(Self::Csi { sensor: 0 }),
+                n => n.parse().map(|sensor| Self::Csi { sensor }).or_else(|_| err(format!("csi://{n}: expected the number of a sensor"))),
+            },
+            _ => err(format!("'{scheme}://' is no known kind of source; known are rtsp, rtsps, file, v4l2, csi, sim and gst:")),
+        }
+    }
+
+    /// Whether frames come at the camera's own pace, come what may.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::File { .. } | Self::Sim(_))
+    }
+}
+
+/// An address (or any text with addresses in it) without user names and passwords.
+pub fn redact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (head, tail) = rest.split_at(at + 3);
+        out.push_str(head);
+        // The authority ends at a slash, space or quote; credentials at its last '@'.
+        let end = tail.find(|c: char| "/?# \"'\n".contains(c)).unwrap_or(tail.len());
+        // A password may itself hold such characters: up to the last '@' of the word.
+        let word = tail.find(|c: char| c.is_whitespace() || "\"'".contains(c)).unwrap_or(tail.len());
+        let cut = tail[..word].rfind('@').filter(|i| *i < end || tail[..*i].contains(':')).map_or(0, |i| i + 1);
+        if cut > 0 {
+            out.push_str("***@");
+        }
+        rest = &tail[cut..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let ok = |text: &str| SourceSpec::parse(text).unwrap();
+        assert_eq!(ok("rtsp://u:p@cam/1"), SourceSpec::Rtsp { address: "rtsp://u:p@cam/1".into() });
+        assert_eq!(ok("clips/a b.mp4"), SourceSpec::File { path: "clips/a b.mp4".into() });
+        assert_eq!(ok("file:///x.mp4"), SourceSpec::File { path: "/x.mp4".into() });
+        assert_eq!(ok("/dev/video2"), SourceSpec::V4l2 { device: "/dev/video2".into() });
+        assert_eq!(ok("csi://1"), SourceSpec::Csi { sensor: 1 });
+        assert_eq!(ok("gst: videotestsrc ! identity"), SourceSpec::Pipeline { text: "videotestsrc ! identity".into() });
+        assert!(matches!(ok("sim://street?scene=night"), SourceSpec::Sim(_)));
+        let check = |bad: &str, part: &str| {
+            let text = SourceSpec::parse(bad).unwrap_err().to_string();
+            assert!(text.contains(part) && !text.contains("secret"), "{bad}: {text}");
+        };
+        check("", "empty");
+        check("http://cam/", "'http://'");
+        check("rtsp://", "no address");
+        check("rtsp://u:secret@:99999/", "no address");
+        check("csi://left", "number of a sensor");
+        check("sim://street?sceen=day", "sceen");
+    }
+
+    #[test]
+    fn credentials_never_show() {
+        let check = |text: &str, want: &str| assert_eq!(redact(text), want);
+        check("rtsp://cam/1", "rtsp://cam/1");
+        check("rtsp://u:p@cam:554/1", "rtsp://***@cam:554/1");
+        check("rtsp://u@cam", "rtsp://***@cam");
+        check("at rtsp://u:p@a/ and http://x:y@b", "at rtsp://***@a/ and http://***@b");
+        check("rtsp://u:p/w@rd@cam/1", "rtsp://***@cam/1");
+        check("rtsp://cam/path@2x", "rtsp://cam/path@2x");
+        check("no address", "no address");
+    }
+}

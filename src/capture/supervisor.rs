@@ -1,0 +1,221 @@
+//! Keeps one camera alive: opens its source, watches it, rebuilds it.
+//!
+//! Runs on a thread of its own. Opening and closing, which may hang inside a
+//! driver or a network stack, happen on helper threads with a deadline; a
+//! helper that hangs is left behind, and no more than a few are.
+
+use super::intake::Intake;
+use super::{Backoff, CaptureError, Source, SourceEvent};
+use crate::clock::Clock;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Where a camera stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraState {
+    /// Opened, no frame yet.
+    Connecting,
+    /// Frames come.
+    Live,
+    /// Frames came, and come no more.
+    Stalled,
+    /// Waiting before the next attempt.
+    BackingOff,
+    /// A file or clip is over.
+    Ended,
+}
+
+impl CameraState {
+    pub const ALL: [Self; 5] = [Self::Connecting, Self::Live, Self::Stalled, Self::BackingOff, Self::Ended];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Stalled => "stalled",
+            Self::BackingOff => "backing_off",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// Opens a source once. Called again for every attempt, on a helper thread.
+pub type Opener = Arc<dyn Fn(&Intake, u64) -> Result<Source, CaptureError> + Send + Sync>;
+
+/// Told of every change of state, with its cause where there is one.
+pub type Observer = Box<dyn Fn(CameraState, Option<&str>) + Send>;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SupervisorSettings {
+    /// Longest wait for a source to open and for its first frame.
+    pub connect: Duration,
+    /// A live source without a frame for this long has stalled.
+    pub stall: Duration,
+    /// Wait after the first failure; doubles up to `backoff_cap`.
+    pub backoff_first: Duration,
+    pub backoff_cap: Duration,
+    /// Wait before the very first attempt: staggers many cameras.
+    pub delay: Duration,
+}
+
+impl Default for SupervisorSettings {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self { connect: s(15), stall: s(10), backoff_first: s(1), backoff_cap: s(60), delay: Duration::ZERO }
+    }
+}
+
+/// Helpers of one camera that may hang at a time before it stops trying.
+const MAX_STUCK: usize = 4;
+
+pub struct Supervisor {
+    pub settings: SupervisorSettings,
+    pub opener: Opener,
+    pub intake: Intake,
+    pub clock: Arc<dyn Clock>,
+    pub observer: Observer,
+    /// Closed or written to: stop.
+    pub stop: Receiver<()>,
+    pub seed: u64,
+    /// A camera never ends: if its stream does, it comes back.
+    pub live_source: bool,
+}
+
+/// How one incarnation of the source came to its end.
+enum Outcome {
+    Ended,
+    Failed(String),
+    Stopped,
+}
+
+impl Supervisor {
+    /// Runs until the source ends for good or `stop` says so.
+    pub fn run(self) {
+        let s = &self.settings;
+        let mut backoff = Backoff::new(s.backoff_first, s.backoff_cap, self.seed);
+        let stuck = Arc::new(AtomicUsize::new(0));
+        if self.wait(s.delay) {
+            return;
+        }
+        loop {
+            let before = self.intake.n_frames();
+            match self.run_once(&stuck) {
+                Outcome::Stopped => return,
+                Outcome::Ended => {
+                    (self.observer)(CameraState::Ended, None);
+                    self.intake.slot().close();
+                    return;
+                }
+                Outcome::Failed(cause) => {
+                    if self.intake.n_frames() > before {
+                        backoff.reset();
+                    }
+                    let wait = backoff.wait();
+                    let text = format!("{cause}; next attempt in {:.1} s", wait.as_secs_f64());
+                    (self.observer)(CameraState::BackingOff, Some(&text));
+                    if self.wait(wait) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One source from its opening to its end.
+    fn run_once(&self, stuck: &Arc<AtomicUsize>) -> Outcome {
+        (self.observer)(CameraState::Connecting, None);
+        let epoch = self.intake.begin();
+        let source = match self.open(epoch, stuck) {
+            Ok(source) => source,
+            Err(outcome) => return outcome,
+        };
+        let outcome = self.watch(&source);
+        // Frames that a dying source still sends are not the next one's.
+        self.intake.begin();
+        on_helper(stuck, move || drop(source));
+        outcome
+    }
+
+    fn open(&self, epoch: u64, stuck: &Arc<AtomicUsize>) -> Result<Source, Outcome> {
+        if stuck.load(Ordering::Acquire) >= MAX_STUCK {
+            return Err(Outcome::Failed(format!("{MAX_STUCK} earlier attempts still hang")));
+        }
+        let (sender, opened) = bounded(1);
+        let (opener, intake) = (self.opener.clone(), self.intake.clone());
+        on_helper(stuck, move || {
+            // Nobody waits any more: the source is dropped here, where it may hang.
+            let _ = sender.send(opener(&intake, epoch));
+        });
+        select! {
+            recv(opened) -> result => match result {
+                Ok(Ok(source)) => Ok(source),
+                Ok(Err(e)) => Err(Outcome::Failed(e.to_string())),
+                Err(_) => Err(Outcome::Failed("opening the source failed".into())),
+            },
+            recv(self.stop) -> _ => Err(Outcome::Stopped),
+            default(self.settings.connect) => {
+                Err(Outcome::Failed(format!("opening did not finish within {:?}", self.settings.connect)))
+            }
+        }
+    }
+
+    fn watch(&self, source: &Source) -> Outcome {
+        let before = self.intake.n_frames();
+        let opened_ns = self.clock.monotonic_ns();
+        let mut state = CameraState::Connecting;
+        loop {
+            let live = self.intake.n_frames() > before;
+            if live && state != CameraState::Live {
+                state = CameraState::Live;
+                (self.observer)(state, None);
+            }
+            let (since_ns, limit) = if live {
+                (self.intake.last_frame_ns(), self.settings.stall)
+            } else {
+                (opened_ns, self.settings.connect)
+            };
+            let silent = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(since_ns));
+            // A source that is held up by a full slot has not stalled.
+            if silent >= limit && !self.intake.slot().is_waited_for() {
+                if live {
+                    (self.observer)(CameraState::Stalled, Some(&format!("no frame for {:.1} s", silent.as_secs_f64())));
+                    return Outcome::Failed("the stream stalled".into());
+                }
+                return Outcome::Failed(format!("no frame within {:.1} s of connecting", silent.as_secs_f64()));
+            }
+            let tick = (limit.saturating_sub(silent)).min(if live { Duration::from_secs(1) } else { Duration::from_millis(50) });
+            select! {
+                recv(source.events) -> event => return match event {
+                    Ok(SourceEvent::Ended) if self.intake.n_frames() == before => Outcome::Failed("it ended before its first frame".into()),
+                    Ok(SourceEvent::Ended) if self.live_source => Outcome::Failed("the camera ended the stream".into()),
+                    Ok(SourceEvent::Ended) => Outcome::Ended,
+                    Ok(SourceEvent::Failed(e)) => Outcome::Failed(e.to_string()),
+                    Err(_) => Outcome::Failed("the source went away".into()),
+                },
+                recv(self.stop) -> _ => return Outcome::Stopped,
+                default(tick.max(Duration::from_millis(1))) => {}
+            }
+        }
+    }
+
+    /// Waits; true when told to stop.
+    fn wait(&self, duration: Duration) -> bool {
+        !matches!(self.stop.recv_timeout(duration), Err(RecvTimeoutError::Timeout))
+    }
+}
+
+/// Runs `work` on a thread of its own, counted while it runs.
+fn on_helper(count: &Arc<AtomicUsize>, work: impl FnOnce() + Send + 'static) {
+    count.fetch_add(1, Ordering::AcqRel);
+    let counter = count.clone();
+    let helper = std::thread::Builder::new().name("source".into()).spawn(move || {
+        work();
+        counter.fetch_sub(1, Ordering::AcqRel);
+    });
+    if helper.is_err() {
+        count.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,103 @@
+//! `passd detect`: what is in some pictures.
+
+use super::{Failure, ModelArgs, print_line};
+use crate::frame::{Frame, FrameId, PADDING, Pixels, letterbox_into};
+use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
+use crate::infer::detector::DenseDetector;
+use crate::infer::heads::Thresholds;
+use crate::infer::session::SessionSettings;
+use crate::infer::{Detector, Fresh, StreamId, Work};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Detect objects in pictures
+///
+/// Prints one JSON object a picture: {"image", "detections": [{"class", "label", "score",
+/// "box": [x1, y1, x2, y2]}]}, boxes in the picture's own pixels, best first.
+///
+/// Example: passd detect --model yolox_nano --size 640x384 street.jpg | jq .detections
+#[derive(clap::Args)]
+pub struct Args {
+    /// JPEG or PNG files
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Least score of a detection
+    #[arg(long, default_value_t = 0.3)]
+    score: f32,
+    /// Threads of the model
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let (runtime, model, size) = args.model.load()?;
+    let thresholds = Thresholds { score: args.score, iou: 0.5 };
+    let session = SessionSettings { threads: args.threads, ..SessionSettings::default() };
+    let mut detector = DenseDetector::open(runtime, model.clone(), size, thresholds, &session)?;
+    let everything = PatchMask::full(PatchGrid::new(size, 16));
+    let mut fresh = Fresh::default();
+    let mut failures = Vec::new();
+    for path in &args.images {
+        let frame = match load(path, size) {
+            Ok(frame) => frame,
+            // The others are still looked at.
+            Err(reason) => {
+                eprintln!("passd: {}: {reason}", path.display());
+                failures.push(path);
+                continue;
+            }
+        };
+        let work = Work { frame: &frame, patches: &everything, known: &[] };
+        detector.detect(StreamId(0), &work, &mut fresh)?;
+        let detections: Vec<_> = fresh
+            .detections
+            .iter()
+            .map(|d| {
+                let bbox = frame.letterbox.to_source(&d.bbox).to_array().map(|v| round(v, 2));
+                let mut object = json!({
+                    "class": d.class, "label": model.label(d.class), "score": round(d.score, 4), "box": bbox,
+                });
+                if let Some(points) = d.landmarks {
+                    let l = &frame.letterbox;
+                    let scale = l.source.width as f32 / l.content.width as f32;
+                    object["landmarks"] = json!(points.map(|p| p.map(|v| round(v * scale, 2))));
+                }
+                object
+            })
+            .collect();
+        print_line(&json!({ "image": path.display().to_string(), "detections": detections }).to_string())?;
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Failed(format!("{} of {} pictures could not be read", failures.len(), args.images.len()))) }
+}
+
+/// To `digits` places, so that 0.3 prints as 0.3.
+fn round(v: f32, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (f64::from(v) * unit).round() / unit
+}
+
+/// A picture as a frame: letterboxed, scaled only where its size asks for it.
+fn load(path: &Path, input: Size) -> Result<Frame, String> {
+    let picture = image::ImageReader::open(path)
+        .and_then(image::ImageReader::with_guessed_format)
+        .map_err(|e| e.to_string())?
+        .decode()
+        .map_err(|e| e.to_string())?
+        .into_rgb8();
+    let letterbox = Letterbox::fit(Size::new(picture.width(), picture.height()), input);
+    let Size { width, height } = letterbox.content;
+    let scaled = if letterbox.content == letterbox.source {
+        picture
+    } else {
+        image::imageops::resize(&picture, width, height, image::imageops::FilterType::Triangle)
+    };
+    let mut bgr = scaled.into_raw();
+    for pixel in bgr.as_chunks_mut::<3>().0 {
+        pixel.swap(0, 2);
+    }
+    let mut data = vec![PADDING; input.area() * 3];
+    letterbox_into(&mut data, &letterbox, &bgr, width as usize * 3);
+    Ok(Frame::new(FrameId(0), 0, letterbox, Pixels::owned(data)))
+}

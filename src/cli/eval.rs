@@ -1,0 +1,144 @@
+//! `passd eval`: speed and agreement of the modes on a clip.
+
+use super::{Failure, ModelArgs, print_line};
+use crate::eval::{EvalSettings, Report, evaluate};
+use crate::infer::plan::PlanSettings;
+use crate::infer::session::SessionSettings;
+use crate::merge::MergeSettings;
+use crate::pipeline::SkipMode;
+use crate::skip::SkipSettings;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+
+/// Compare modes on a clip: time, computed share, agreement with the dense run
+///
+/// Runs the modes over the same decoded frames in one process, taking turns frame by frame. A mode's
+/// time runs from the decoded frame to the merged detections, nothing left out.
+///
+/// Example: passd eval clip.mp4 --model yolox_nano --size 640x384 --json result.json
+#[derive(clap::Args)]
+pub struct Args {
+    /// Video file, or a simulated camera such as 'sim://street?scene=night&seed=1001'
+    clip: String,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Modes to run; `off` is the reference
+    #[arg(long, value_delimiter = ',', default_value = "off,regions")]
+    modes: Vec<String>,
+    /// Threads of the model
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Stop after this many frames
+    #[arg(long)]
+    frames: Option<u64>,
+    /// Add sensor noise of this sigma (levels of 255) to the decoded frames
+    #[arg(long, default_value_t = 0.0, value_name = "SIGMA")]
+    noise: f32,
+    /// Write the result as JSON to this file ('-': standard output, instead of the table)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Least score of a detection
+    #[arg(long, default_value_t = 0.3)]
+    score: f32,
+    /// Side of a patch, pixels of model input
+    #[arg(long, default_value_t = SkipSettings::default().patch, value_parser = patch)]
+    patch: u32,
+    /// Least change of an 8x8 cell that counts, levels of 255
+    #[arg(long, default_value_t = SkipSettings::default().threshold)]
+    threshold: f32,
+    /// Context around what has changed, pixels of model input
+    #[arg(long)]
+    context: Option<u32>,
+    /// Share of the picture from which all of it is run
+    #[arg(long)]
+    break_even: Option<f32>,
+    /// No patch's picture is older than this many seconds
+    #[arg(long, default_value_t = 10.0)]
+    max_age: f32,
+}
+
+fn patch(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|p| [8, 16, 32, 64].contains(p)).ok_or_else(|| "expected 8, 16, 32 or 64".into())
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let modes = args
+        .modes
+        .iter()
+        .map(|m| match m.as_str() {
+            "off" => Ok(SkipMode::Off),
+            "regions" => Ok(SkipMode::Regions),
+            other => Err(Failure::Usage(format!("--modes: '{other}' is none of off, regions"))),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if !(0.0..=50.0).contains(&args.noise) {
+        return Err(Failure::Usage("--noise: expected 0 to 50".into()));
+    }
+    let (runtime, model, size) = args.model.load()?;
+    crate::capture::init().map_err(|e| Failure::Failed(e.to_string()))?;
+    let mut plan = PlanSettings::for_input(size, model.sidecar.input.multiple_of.unwrap_or(32));
+    plan.context = args.context.unwrap_or(plan.context);
+    plan.break_even = args.break_even.unwrap_or(plan.break_even);
+    let settings = EvalSettings {
+        clip: args.clip.clone(),
+        size,
+        modes,
+        session: SessionSettings { threads: args.threads, ..SessionSettings::default() },
+        n_frames: args.frames,
+        noise: args.noise,
+        score: args.score,
+        skip: SkipSettings {
+            patch: args.patch,
+            threshold: args.threshold,
+            max_age_ns: (f64::from(args.max_age) * 1e9) as u64,
+            ..SkipSettings::default()
+        },
+        merge: MergeSettings::default(),
+        plan,
+    };
+    let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::new_spinner().with_style(style);
+    let report = evaluate(runtime, model, &settings, &mut |_| bar.inc(1)).map_err(Failure::Failed)?;
+    bar.finish_and_clear();
+    let json = serde_json::to_string_pretty(&report).map_err(|e| Failure::Failed(e.to_string()))?;
+    match &args.json {
+        Some(path) if path.as_os_str() == "-" => return print_line(&json),
+        Some(path) => std::fs::write(path, json + "\n").map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?,
+        None => {}
+    }
+    print_table(&report)
+}
+
+fn print_table(r: &Report) -> Result<(), Failure> {
+    let provider = &r.provider;
+    print_line(&format!("{} ({} frames, noise {}), {} at {}, {provider}, {} thread(s)", r.clip, r.frames, r.noise, r.model, r.size, r.threads))?;
+    print_line(&format!(
+        "{:<8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8} {:>9} {:>9} {:>7} {:>7} {:>6} {:>8}",
+        "mode", "mean ms", "p50", "p95", "p99", "skip ms", "speed-up", "computed", "agreement", "recall", "precis.", "mAP50", "peak MiB"
+    ))?;
+    for (mode, m) in &r.modes {
+        let share = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.3}"));
+        print_line(&format!(
+            "{mode:<8} {:>8.2} {:>7.2} {:>7.2} {:>7.2} {:>7.3} {:>8} {:>8.1}% {:>9} {:>7} {:>7} {:>6} {:>8.0}",
+            m.inference_ms.mean,
+            m.inference_ms.p50,
+            m.inference_ms.p95,
+            m.inference_ms.p99,
+            m.skip_ms.mean,
+            m.speedup_vs_off.map_or("-".into(), |v| format!("{v:.2}x")),
+            100.0 * m.computed_share,
+            share(m.agreement),
+            share(m.recall),
+            share(m.precision),
+            share(m.map50),
+            m.peak_rss_mib,
+        ))?;
+    }
+    for (mode, m) in r.modes.iter().filter(|(_, m)| m.patches.is_some()) {
+        print_line(&format!(
+            "{mode}: {} frames in full, {} with nothing to compute ({:.3} ms each), {} runs",
+            m.full_frames, m.idle_frames, m.idle_ms, m.runs
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The command line: what each command takes, and its exit status.
+//!
+//! 0: done. 1: it did not work out. 2: the arguments or the config are wrong.
+
+mod detect;
+mod eval;
+mod models;
+mod sim;
+
+use crate::geom::Size;
+use crate::infer::InferError;
+use crate::infer::model::{Model, ModelFolders};
+use crate::infer::session::Runtime;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Watches cameras and says what is in the picture, without computing again what has not changed.
+#[derive(Parser)]
+#[command(name = "passd", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Detect(detect::Args),
+    Eval(eval::Args),
+    Models(models::Args),
+    Sim(sim::Args),
+    /// Print a completion script for a shell
+    ///
+    /// Example: passd completions bash > /etc/bash_completion.d/passd
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Why a command did not succeed.
+pub enum Failure {
+    /// Exit status 1.
+    Failed(String),
+    /// Exit status 2.
+    Usage(String),
+}
+
+impl From<InferError> for Failure {
+    fn from(e: InferError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Detect(args) => detect::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Sim(args) => sim::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "passd", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(text)) => {
+            eprintln!("passd: {text}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(text)) => {
+            eprintln!("passd: {text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Which model, at which size, with which library.
+#[derive(clap::Args)]
+struct ModelArgs {
+    /// Name of a model (`passd models list`) or path of an .onnx file with a sidecar
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Input size, if the model runs at others than its own
+    #[arg(long, value_name = "WxH")]
+    size: Option<Size>,
+    /// Folder in which models are looked for first
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// The libonnxruntime.so to use
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
+    library: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    fn load(&self) -> Result<(&'static Runtime, Arc<Model>, Size), Failure> {
+        let model = Arc::new(Model::load(&self.model, &ModelFolders::usual(self.models.as_deref()))?);
+        let size = self.size.unwrap_or(model.size);
+        model.check_size(size).map_err(|e| Failure::Usage(e.to_string()))?;
+        Ok((Runtime::get(self.library.as_deref())?, model, size))
+    }
+}
+
+/// Whole lines to standard output; a reader that went away is no error.
+fn print_line(line: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,103 @@
+//! `passd eval`: the same decoded frames through several modes, side by side.
+//!
+//! Modes take turns frame by frame in one process and on one thread, in an
+//! order that rotates, so that a busy machine slows them alike. A mode's time
+//! runs from the decoded frame to the merged detections: skip stage, filling
+//! the tensor, every run, decoding, suppression, merge.
+
+mod memory;
+mod run;
+pub mod score;
+
+pub use run::{EvalSettings, Progress, evaluate};
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]
+pub struct Spread {
+    pub mean: f64,
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+}
+
+impl Spread {
+    pub fn of(ms: &[f64]) -> Self {
+        if ms.is_empty() {
+            return Self::default();
+        }
+        let mut sorted = ms.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |q: f64| sorted[((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1];
+        Self { mean: ms.iter().sum::<f64>() / ms.len() as f64, p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+    }
+}
+
+/// What one mode did on one clip.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModeReport {
+    /// Decoded frame to merged detections.
+    pub inference_ms: Spread,
+    /// The skip stage's part of it: deciding and taking over pictures.
+    pub skip_ms: Spread,
+    /// Frames in which nothing had to be computed: how many, and their time.
+    pub idle_frames: u64,
+    pub idle_ms: f64,
+    /// Mean time of `off` over mean time of this mode.
+    pub speedup_vs_off: Option<f64>,
+    /// Area that went through the model, against the model input's for every frame.
+    pub computed_share: f64,
+    /// Against `off`, engine.md section 6.
+    pub agreement: Option<f64>,
+    pub recall: Option<f64>,
+    pub precision: Option<f64>,
+    /// Against ground truth, simulated clips only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map50: Option<f64>,
+    /// Memory of the process without any mode, and what this one added to it at its peak.
+    pub peak_rss_mib: f64,
+    /// Patches by reason, all frames together; absent in `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patches: Option<PatchReport>,
+    pub full_frames: u64,
+    pub runs: u64,
+    pub detections: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]
+pub struct PatchReport {
+    pub kept: u64,
+    pub masked: u64,
+    pub changed: u64,
+    pub stale: u64,
+    pub forced: u64,
+}
+
+/// The result of `passd eval`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub clip: String,
+    pub frames: u64,
+    pub model: String,
+    pub size: String,
+    pub threads: usize,
+    pub noise: f32,
+    pub provider: String,
+    pub machine: String,
+    pub modes: BTreeMap<String, ModeReport>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_sorted_values() {
+        let ms: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(Spread::of(&ms), Spread { mean: 50.5, p50: 50.0, p95: 95.0, p99: 99.0 });
+        assert_eq!(Spread::of(&[3.0]), Spread { mean: 3.0, p50: 3.0, p95: 3.0, p99: 3.0 });
+        assert_eq!(Spread::of(&[]), Spread::default());
+    }
+}

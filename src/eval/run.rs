@@ -1,0 +1,293 @@
+//! The evaluation loop.
+
+use super::memory::resident_mib;
+use super::score::{Agreement, AveragePrecision, Wanted};
+use super::{ModeReport, PatchReport, Report, Spread};
+use crate::capture::{Intake, Pace, Slot, SlotMode, Source, SourceEvent, SourceSpec, Taken, open_gst, open_sim};
+use crate::clock::SystemClock;
+use crate::frame::Frame;
+use crate::geom::{Letterbox, Size};
+use crate::infer::detector::{DenseDetector, RegionsDetector};
+use crate::infer::heads::Thresholds;
+use crate::infer::model::Model;
+use crate::infer::plan::PlanSettings;
+use crate::infer::session::{Runtime, SessionSettings};
+use crate::infer::{Coverage, Detection, Detector, Fresh, StreamId, Work};
+use crate::merge::MergeSettings;
+use crate::pipeline::{SkipMode, Stage};
+use crate::sim::{Grain, SimCamera, SimSettings, Truth};
+use crate::skip::SkipSettings;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What to evaluate.
+#[derive(Debug, Clone)]
+pub struct EvalSettings {
+    pub clip: String,
+    pub size: Size,
+    pub modes: Vec<SkipMode>,
+    pub session: SessionSettings,
+    /// At most this many frames.
+    pub n_frames: Option<u64>,
+    /// Sigma of noise that is added to the decoded frames, levels of 255.
+    pub noise: f32,
+    pub score: f32,
+    pub skip: SkipSettings,
+    pub merge: MergeSettings,
+    pub plan: PlanSettings,
+}
+
+/// Called after every frame with its number.
+pub type Progress<'a> = &'a mut dyn FnMut(u64);
+
+/// One mode's chain and what was seen of it.
+struct Lane {
+    mode: SkipMode,
+    stage: Stage,
+    detector: Box<dyn Detector>,
+    fresh: Fresh,
+    found: Vec<Detection>,
+    total_ms: Vec<f64>,
+    skip_ms: Vec<f64>,
+    idle_ms: Vec<f64>,
+    executed_px: u64,
+    n_full: u64,
+    n_runs: u64,
+    n_detections: u64,
+    patches: PatchReport,
+    agreement: Agreement,
+    precision: AveragePrecision,
+    grown_mib: f64,
+    peak_mib: f64,
+}
+
+/// Runs the evaluation.
+///
+/// # Errors
+/// The clip or the model cannot be used, or a run fails; in words.
+pub fn evaluate(runtime: &Runtime, model: Arc<Model>, s: &EvalSettings, progress: Progress<'_>) -> Result<Report, String> {
+    let spec = SourceSpec::parse(&s.clip).map_err(|e| e.to_string())?;
+    let slot = Arc::new(Slot::new(SlotMode::Blocking));
+    let clock = Arc::new(SystemClock::new());
+    let intake = Intake::new(s.size, clock.clone(), slot.clone());
+    let epoch = intake.begin();
+    let (source, mut truth) = match &spec {
+        SourceSpec::Sim(sim) => {
+            let sim = SimSettings { n_frames: Some(s.n_frames.or(sim.n_frames).unwrap_or(300)), ..sim.clone() };
+            (open_sim(&sim, Pace::Fast, &intake, epoch, clock), Some(TruthOf::new(&sim, s.size)))
+        }
+        _ => (open_gst(&spec, Pace::Fast, &intake, epoch).map_err(|e| format!("{}: {e}", s.clip))?, None),
+    };
+    let base_mib = resident_mib();
+    let mut lanes = Vec::new();
+    let mut provider = None;
+    for &mode in &s.modes {
+        let before = resident_mib();
+        let thresholds = Thresholds { score: s.score, iou: 0.5 };
+        let detector: Box<dyn Detector> = match mode {
+            SkipMode::Off => {
+                let d = DenseDetector::open(runtime, model.clone(), s.size, thresholds, &s.session).map_err(|e| e.to_string())?;
+                provider.get_or_insert(d.provider());
+                Box::new(d)
+            }
+            SkipMode::Regions => {
+                let d = RegionsDetector::open(runtime, model.clone(), s.size, thresholds, s.plan.clone(), &[], &s.session)
+                    .map_err(|e| e.to_string())?;
+                provider.get_or_insert(d.provider());
+                Box::new(d)
+            }
+        };
+        lanes.push(Lane {
+            mode,
+            stage: Stage::new(mode, s.size, &s.skip, s.merge),
+            detector,
+            fresh: Fresh::default(),
+            found: Vec::new(),
+            total_ms: Vec::new(),
+            skip_ms: Vec::new(),
+            idle_ms: Vec::new(),
+            executed_px: 0,
+            n_full: 0,
+            n_runs: 0,
+            n_detections: 0,
+            patches: PatchReport::default(),
+            agreement: Agreement::default(),
+            precision: AveragePrecision::default(),
+            grown_mib: resident_mib() - before,
+            peak_mib: 0.0,
+        });
+    }
+    let grain = (s.noise > 0.0).then(|| Grain::new(s.noise, 99));
+    let n_lanes = lanes.len();
+    let mut n = 0;
+    while n < s.n_frames.unwrap_or(u64::MAX) {
+        let Some(mut frame) = next_frame(&slot, &source, &s.clip)? else { break };
+        if let Some(grain) = &grain {
+            frame = noisy(&frame, grain, n);
+        }
+        for i in 0..n_lanes {
+            lanes[(i + n as usize) % n_lanes].step(&frame)?;
+        }
+        let dense = lanes.iter().find(|l| l.mode == SkipMode::Off).map(|l| l.found.clone());
+        if let Some(dense) = dense {
+            for lane in &mut lanes {
+                lane.agreement.add(&dense, &lane.found);
+            }
+        }
+        if let Some(truth) = &mut truth {
+            let wanted = truth.of_frame(n);
+            for lane in &mut lanes {
+                lane.precision.add(wanted, &lane.found);
+            }
+        }
+        n += 1;
+        progress(n);
+    }
+    drop(source);
+    if n == 0 {
+        return Err(format!("{}: no frame could be decoded", s.clip));
+    }
+    let dense_ms = lanes.iter().find(|l| l.mode == SkipMode::Off).map(|l| Spread::of(&l.total_ms).mean);
+    let modes = lanes.iter().map(|l| (l.mode.name().to_owned(), l.report(n, s, base_mib, dense_ms, truth.is_some()))).collect();
+    Ok(Report {
+        clip: s.clip.clone(),
+        frames: n,
+        model: model.name.clone(),
+        size: s.size.to_string(),
+        threads: s.session.threads,
+        noise: s.noise,
+        provider: provider.map(|p| p.to_string()).unwrap_or_default(),
+        machine: machine(),
+        modes,
+    })
+}
+
+impl Lane {
+    fn step(&mut self, frame: &Frame) -> Result<(), String> {
+        let resident = resident_mib();
+        let start = Instant::now();
+        let (patches, known) = self.stage.begin(frame);
+        let decided = start.elapsed();
+        let work = Work { frame, patches, known };
+        self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
+        let detected = start.elapsed();
+        self.stage.finish(frame, &self.fresh);
+        let total = start.elapsed();
+        self.grown_mib += resident_mib() - resident;
+        self.peak_mib = self.peak_mib.max(self.grown_mib);
+
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        self.total_ms.push(ms(total));
+        self.skip_ms.push(if self.mode == SkipMode::Off { 0.0 } else { ms(decided + (total - detected)) });
+        if self.fresh.coverage == Coverage::Nothing {
+            self.idle_ms.push(ms(total));
+        }
+        self.n_full += u64::from(self.fresh.coverage == Coverage::Full);
+        self.executed_px += self.fresh.executed_px;
+        self.n_runs += u64::from(self.fresh.n_runs);
+        if let Some(decision) = self.stage.decision() {
+            let c = decision.counts;
+            let p = &mut self.patches;
+            p.kept += u64::from(c.kept);
+            p.masked += u64::from(c.masked);
+            p.changed += u64::from(c.changed);
+            p.stale += u64::from(c.stale);
+            p.forced += u64::from(c.forced);
+        }
+        self.found.clear();
+        self.found.extend(self.stage.detections().iter().map(|m| m.detection));
+        self.n_detections += self.found.len() as u64;
+        Ok(())
+    }
+
+    fn report(&self, n: u64, s: &EvalSettings, base_mib: f64, dense_ms: Option<f64>, is_sim: bool) -> ModeReport {
+        let total = Spread::of(&self.total_ms);
+        let against = |v: f64| dense_ms.map(|_| v);
+        ModeReport {
+            inference_ms: total,
+            skip_ms: Spread::of(&self.skip_ms),
+            idle_frames: self.idle_ms.len() as u64,
+            idle_ms: Spread::of(&self.idle_ms).mean,
+            speedup_vs_off: dense_ms.map(|d| d / total.mean),
+            computed_share: self.executed_px as f64 / (n as f64 * s.size.area() as f64),
+            agreement: against(self.agreement.agreement()),
+            recall: against(self.agreement.recall()),
+            precision: against(self.agreement.precision()),
+            map50: if is_sim { self.precision.mean() } else { None },
+            peak_rss_mib: base_mib + self.peak_mib,
+            patches: (self.mode != SkipMode::Off).then_some(self.patches),
+            full_frames: self.n_full,
+            runs: self.n_runs,
+            detections: self.n_detections,
+        }
+    }
+}
+
+fn next_frame(slot: &Slot, source: &Source, clip: &str) -> Result<Option<Frame>, String> {
+    let started = Instant::now();
+    loop {
+        match slot.take(Duration::from_millis(200)) {
+            Taken::Frame(frame) => return Ok(Some(frame)),
+            Taken::Closed => return Ok(None),
+            Taken::Nothing => match source.events.try_recv() {
+                // The end is announced when the last frame has been delivered.
+                Ok(SourceEvent::Ended) => slot.close(),
+                Ok(SourceEvent::Failed(e)) => return Err(format!("{clip}: {e}")),
+                Err(_) if started.elapsed() > Duration::from_secs(30) => return Err(format!("{clip}: no frame for 30 s")),
+                Err(_) => {}
+            },
+        }
+    }
+}
+
+fn noisy(frame: &Frame, grain: &Grain, n: u64) -> Frame {
+    let mut data = frame.data().to_vec();
+    let row = frame.size().width as usize * 3;
+    let content = frame.letterbox.content;
+    for (y, bytes) in data.chunks_exact_mut(row).take(content.height as usize).enumerate() {
+        grain.add(&mut bytes[..content.width as usize * 3], n, y as u64);
+    }
+    Frame::new(frame.id, frame.pts_ns, frame.letterbox, crate::frame::Pixels::owned(data))
+        .at(frame.captured_ns, frame.captured_unix_ns)
+}
+
+/// Ground truth of a simulated clip, in model-input pixels.
+struct TruthOf {
+    camera: SimCamera,
+    objects: Vec<Truth>,
+    wanted: Vec<Wanted>,
+    letterbox: Letterbox,
+}
+
+impl TruthOf {
+    fn new(settings: &SimSettings, input: Size) -> Self {
+        let letterbox = Letterbox::fit(settings.size, input);
+        // The same size at which the source draws.
+        let camera = SimCamera::new(SimSettings { size: letterbox.content, ..settings.clone() });
+        Self { camera, objects: Vec::new(), wanted: Vec::new(), letterbox }
+    }
+
+    fn of_frame(&mut self, n: u64) -> &[Wanted] {
+        self.camera.truth(n, &mut self.objects);
+        let drawn = Letterbox { source: self.letterbox.content, ..self.letterbox };
+        self.wanted.clear();
+        self.wanted.extend(self.objects.iter().map(|o| Wanted {
+            class: o.kind as u16,
+            bbox: drawn.to_input(&o.bbox),
+            counts: o.counts(),
+        }));
+        &self.wanted
+    }
+}
+
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpu
+        .lines()
+        .find(|l| l.starts_with("model name"))
+        .and_then(|l| l.split_once(':'))
+        .map_or(std::env::consts::ARCH, |l| l.1.trim());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{name}, {cores} cores, {}", std::env::consts::ARCH)
+}
+

@@ -1,0 +1,189 @@
+//! Agreement of two runs (engine.md, section 6) and average precision against ground truth.
+
+use crate::geom::{ModelInput, Rect};
+use crate::infer::Detection;
+
+/// Detections that are looked at.
+pub const REPORT: f32 = 0.3;
+/// Detections that must be found again, or be right.
+pub const SURE: f32 = 0.4;
+const IOU: f32 = 0.5;
+
+/// Running sums of one comparison over a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Agreement {
+    n_found: usize,
+    n_wanted: usize,
+    n_right: usize,
+    n_claimed: usize,
+}
+
+impl Agreement {
+    /// Compares one frame: `dense` is the reference.
+    pub fn add(&mut self, dense: &[Detection], skip: &[Detection]) {
+        let at_least = |all: &[Detection], score: f32| -> Vec<Detection> {
+            let mut v: Vec<_> = all.iter().filter(|d| d.score >= score).copied().collect();
+            v.sort_by(|a, b| b.score.total_cmp(&a.score));
+            v
+        };
+        let (dense_sure, skip_sure) = (at_least(dense, SURE), at_least(skip, SURE));
+        self.n_wanted += dense_sure.len();
+        self.n_found += matched(&dense_sure, &at_least(skip, REPORT));
+        self.n_claimed += skip_sure.len();
+        self.n_right += matched(&skip_sure, &at_least(dense, REPORT));
+    }
+
+    /// Share of the reference's sure detections that were found; 1 where there are none.
+    pub fn recall(&self) -> f64 {
+        share(self.n_found, self.n_wanted)
+    }
+
+    /// Share of the sure detections that the reference has too; 1 where there are none.
+    pub fn precision(&self) -> f64 {
+        share(self.n_right, self.n_claimed)
+    }
+
+    /// Harmonic mean of the two.
+    pub fn agreement(&self) -> f64 {
+        let (r, p) = (self.recall(), self.precision());
+        if r + p > 0.0 { 2.0 * r * p / (r + p) } else { 0.0 }
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+}
+
+/// How many of `of` find a partner of their class in `among`, each used once.
+fn matched(of: &[Detection], among: &[Detection]) -> usize {
+    let mut used = vec![false; among.len()];
+    let mut n = 0;
+    for d in of {
+        let mut best: Option<(usize, f32)> = None;
+        for (j, other) in among.iter().enumerate() {
+            let iou = d.bbox.iou(&other.bbox);
+            if !used[j] && other.class == d.class && iou >= IOU && best.is_none_or(|b| iou > b.1) {
+                best = Some((j, iou));
+            }
+        }
+        if let Some((j, _)) = best {
+            used[j] = true;
+            n += 1;
+        }
+    }
+    n
+}
+
+/// An object that is really there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    pub class: u16,
+    pub bbox: Rect<ModelInput>,
+    /// False: neither missed nor false if it is found or not.
+    pub counts: bool,
+}
+
+/// Average precision at IoU 0.5, area under the interpolated curve, per class, then the mean.
+#[derive(Debug, Clone, Default)]
+pub struct AveragePrecision {
+    /// Class, score, right.
+    claims: Vec<(u16, f32, bool)>,
+    n_wanted: std::collections::BTreeMap<u16, usize>,
+}
+
+impl AveragePrecision {
+    pub fn add(&mut self, wanted: &[Wanted], found: &[Detection]) {
+        for w in wanted.iter().filter(|w| w.counts) {
+            *self.n_wanted.entry(w.class).or_default() += 1;
+        }
+        let mut found = found.to_vec();
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let mut used = vec![false; wanted.len()];
+        for d in &found {
+            let mut best: Option<(usize, (bool, f32))> = None;
+            for (j, w) in wanted.iter().enumerate() {
+                let key = (w.counts, d.bbox.iou(&w.bbox));
+                if !used[j] && w.class == d.class && key.1 >= IOU && best.is_none_or(|b| key > b.1) {
+                    best = Some((j, key));
+                }
+            }
+            match best {
+                None => self.claims.push((d.class, d.score, false)),
+                Some((j, _)) => {
+                    used[j] = true;
+                    if wanted[j].counts {
+                        self.claims.push((d.class, d.score, true));
+                    }
+                }
+            }
+        }
+    }
+
+    /// AP of one class, 0..=1.
+    pub fn of_class(&self, class: u16) -> f64 {
+        let n = self.n_wanted.get(&class).copied().unwrap_or(0);
+        let mut claims: Vec<_> = self.claims.iter().filter(|c| c.0 == class).collect();
+        claims.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let (mut n_right, mut curve) = (0usize, Vec::with_capacity(claims.len()));
+        for (i, claim) in claims.iter().enumerate() {
+            n_right += usize::from(claim.2);
+            curve.push((share(n_right, n), n_right as f64 / (i + 1) as f64));
+        }
+        let (mut area, mut ceiling, mut right_end) = (0.0, 0.0f64, None);
+        for &(recall, precision) in curve.iter().rev() {
+            if let Some(end) = right_end {
+                area += (end - recall) * ceiling;
+            }
+            ceiling = ceiling.max(precision);
+            right_end = Some(recall);
+        }
+        area + right_end.unwrap_or(0.0) * ceiling
+    }
+
+    /// Mean over the classes that are there; `None` where nothing is.
+    pub fn mean(&self) -> Option<f64> {
+        let n = self.n_wanted.len();
+        (n > 0).then(|| self.n_wanted.keys().map(|c| self.of_class(*c)).sum::<f64>() / n as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn d(class: u16, score: f32, x: f32) -> Detection {
+        Detection { class, score, bbox: Rect::new(x, 0.0, x + 10.0, 10.0), landmarks: None }
+    }
+
+    #[test]
+    fn agreement_forgives_the_gap_between_report_and_sure() {
+        let check = |dense: &[Detection], skip: &[Detection], recall: f64, precision: f64| {
+            let mut a = Agreement::default();
+            a.add(dense, skip);
+            assert_eq!((a.recall(), a.precision()), (recall, precision));
+        };
+        check(&[], &[], 1.0, 1.0);
+        check(&[d(0, 0.9, 0.0)], &[d(0, 0.35, 1.0)], 1.0, 1.0);
+        check(&[d(0, 0.9, 0.0)], &[d(0, 0.25, 1.0)], 0.0, 1.0);
+        check(&[d(0, 0.35, 0.0)], &[d(0, 0.9, 1.0)], 1.0, 1.0);
+        check(&[d(0, 0.9, 0.0)], &[d(1, 0.9, 0.0)], 0.0, 0.0);
+        check(&[d(0, 0.9, 0.0)], &[d(0, 0.9, 0.0), d(0, 0.8, 2.0)], 1.0, 0.5);
+    }
+
+    #[test]
+    fn average_precision_of_known_curves() {
+        let w = |x: f32, counts| Wanted { class: 0, bbox: Rect::new(x, 0.0, x + 10.0, 10.0), counts };
+        let check = |wanted: &[Wanted], found: &[Detection], want: f64| {
+            let mut ap = AveragePrecision::default();
+            ap.add(wanted, found);
+            assert!((ap.mean().unwrap() - want).abs() < 1e-9, "{:?}", ap.mean());
+        };
+        check(&[w(0.0, true)], &[d(0, 0.9, 0.0)], 1.0);
+        check(&[w(0.0, true)], &[], 0.0);
+        check(&[w(0.0, true), w(50.0, true)], &[d(0, 0.9, 0.0)], 0.5);
+        // Right, wrong, right: precision 1 up to recall 1/2, then 2/3.
+        check(&[w(0.0, true), w(50.0, true)], &[d(0, 0.9, 0.0), d(0, 0.8, 200.0), d(0, 0.7, 50.0)], 0.5 + 0.5 * 2.0 / 3.0);
+        // One that does not count is no error when found.
+        check(&[w(0.0, true), w(50.0, false)], &[d(0, 0.95, 50.0), d(0, 0.9, 0.0)], 1.0);
+    }
+}
