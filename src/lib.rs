@@ -6,6 +6,8 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 #[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
 pub mod eval;
 pub mod frame;
 pub mod geom;

@@ -13,5 +13,5 @@ mod light;
 mod noise;
 mod stage;
 
-pub use diff::{CELL, cell_sums, sad_cells};
+pub use diff::{CELL, Differ};
 pub use stage::{Counts, Decision, GlobalChange, Reason, SkipSettings, SkipStage};

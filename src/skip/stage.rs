@@ -1,6 +1,6 @@
 //! The decision: changed, stale, forced, masked or kept, patch by patch.
 
-use super::diff::{CELL, cell_sums, sad_cells};
+use super::diff::{CELL, Differ};
 use super::light;
 use super::noise::Noise;
 use crate::frame::Frame;
@@ -84,8 +84,10 @@ pub struct Decision {
 const MAX_GAIN: f32 = 1.25;
 /// Closer to 1 than this, the light counts as unchanged and costs nothing.
 const SAME_LIGHT: f32 = 0.012;
-/// Rows of cells whose noise is measured a frame: all of them in this many frames.
-const NOISE_TURN: usize = 6;
+/// Every how many rows of cells the noise is measured in one frame: all rows in this many frames.
+const NOISE_TURN: usize = 8;
+/// The row of pixels, of the eight of a cell, whose sum tells its light.
+const LIGHT_ROW: usize = 3;
 /// After a full refresh patches grow stale block by block: this many blocks each way.
 const STALE_BLOCKS: usize = 2;
 
@@ -109,10 +111,13 @@ struct State {
     masked: PatchMask,
     /// When each patch's picture was accepted; moved back to stagger staleness.
     accepted_ns: Vec<i64>,
-    /// Scratch, one a cell: difference, sums now, sums of the reference, noise.
+    differ: Differ,
+    /// One a cell: difference from the reference, then of one row of pixels
+    /// the sums now and in the reference.
     sad: Vec<u32>,
     sums: Vec<u32>,
     reference_sums: Vec<u32>,
+    /// Scratch.
     flicker: Vec<u32>,
     ratios: Vec<f32>,
     n_frames: u64,
@@ -200,8 +205,9 @@ impl State {
     fn new(frame: &Frame, grid: PatchGrid, settings: &SkipSettings) -> Self {
         let size = frame.size();
         let n_cells = (size.width as usize).div_ceil(CELL) * (size.height as usize).div_ceil(CELL);
+        let mut differ = Differ::new(size.width as usize);
         let mut sums = vec![0; n_cells];
-        cell_sums(frame.data(), size.width as usize, 0..(size.height as usize).div_ceil(CELL), &mut sums);
+        light_sums(&mut differ, frame, &mut sums);
         Self {
             letterbox: frame.letterbox,
             reference: frame.data().to_vec(),
@@ -213,7 +219,8 @@ impl State {
             sad: vec![0; n_cells],
             reference_sums: sums.clone(),
             sums,
-            flicker: vec![0; n_cells],
+            flicker: vec![0; differ.cols()],
+            differ,
             ratios: Vec::with_capacity(n_cells),
             n_frames: 0,
         }
@@ -224,16 +231,20 @@ impl State {
         let width = grid.size.width as usize;
         let cell_rows = (grid.size.height as usize).div_ceil(CELL);
         let cell_cols = width.div_ceil(CELL);
-        self.learn_noise(frame, width, cell_cols, cell_rows);
-        cell_sums(frame.data(), width, 0..cell_rows, &mut self.sums);
-        d.gain = light::gain(&self.sums, &self.reference_sums, (CELL * CELL * 3) as u32, &mut self.ratios);
+        self.learn_noise(frame);
+        light_sums(&mut self.differ, frame, &mut self.sums);
+        d.gain = light::gain(&self.sums, &self.reference_sums, (CELL * 3) as u32, &mut self.ratios);
         let reference = if (d.gain - 1.0).abs() < SAME_LIGHT {
             &self.reference
         } else {
             light::relit(&self.reference, d.gain, &mut self.relit);
             &self.relit
         };
-        sad_cells(frame.data(), reference, width, 0..cell_rows, &mut self.sad);
+        let band = width * 3 * CELL;
+        let bands = frame.data().chunks(band).zip(reference.chunks(band));
+        for ((now, then), sums) in bands.zip(self.sad.chunks_mut(cell_cols)) {
+            self.differ.sad_row(now, then, sums);
+        }
 
         d.patches.clear();
         d.reasons.fill(Reason::Kept);
@@ -280,21 +291,22 @@ impl State {
         (!(1.0 / MAX_GAIN..=MAX_GAIN).contains(&d.gain)).then_some(GlobalChange::Light)
     }
 
-    fn learn_noise(&mut self, frame: &Frame, width: usize, cell_cols: usize, cell_rows: usize) {
+    /// Compares some rows of cells with the frame before, others next time.
+    fn learn_noise(&mut self, frame: &Frame) {
+        let band = frame.size().width as usize * 3 * CELL;
         let turn = (self.n_frames % NOISE_TURN as u64) as usize;
+        let next = (turn + 1) % NOISE_TURN;
         self.n_frames += 1;
-        let rows = (turn..cell_rows).step_by(NOISE_TURN);
-        sad_cells(frame.data(), &self.before, width, rows.clone(), &mut self.flicker);
-        for row in rows {
-            for cell in row * cell_cols..(row + 1) * cell_cols {
-                self.noise.learn(cell, self.flicker[cell] as f32 / (CELL * CELL * 3) as f32);
+        let cols = self.differ.cols();
+        for (row, (now, before)) in frame.data().chunks(band).zip(self.before.chunks_mut(band)).enumerate() {
+            if row % NOISE_TURN == turn {
+                self.differ.sad_row(now, before, &mut self.flicker);
+                for (col, sum) in self.flicker.iter().enumerate() {
+                    self.noise.learn(row * cols + col, *sum as f32 / (CELL * CELL * 3) as f32);
+                }
+            } else if row % NOISE_TURN == next {
+                before.copy_from_slice(now);
             }
-        }
-        // Only the rows of the next turn are needed next time.
-        let stride = width * 3;
-        for row in ((turn + 1) % NOISE_TURN..cell_rows).step_by(NOISE_TURN) {
-            let bytes = row * CELL * stride..((row + 1) * CELL * stride).min(self.before.len());
-            self.before[bytes.clone()].copy_from_slice(&frame.data()[bytes]);
         }
     }
 
@@ -339,6 +351,15 @@ impl State {
                 }
             }
         }
+    }
+}
+
+/// For each cell the sum of one of its rows of pixels.
+fn light_sums(differ: &mut Differ, frame: &Frame, sums: &mut [u32]) {
+    let stride = frame.size().width as usize * 3;
+    let rows = frame.data().chunks_exact(stride).skip(LIGHT_ROW).step_by(CELL);
+    for (row, sums) in rows.zip(sums.chunks_mut(differ.cols())) {
+        differ.sum_row(row, sums);
     }
 }
 

@@ -1,0 +1,181 @@
+//! The config as it is written. Everything that may be left out is an `Option`.
+//!
+//! The words here become the schema (`passd schema`) and so the reference.
+
+use crate::infer::session::Provider;
+use crate::pipeline::SkipMode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Configuration of passd.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// The cameras, each under a name of its own: lower-case letters, digits, `-` and `_`.
+    pub cameras: BTreeMap<String, Camera>,
+    /// What to detect, unless a camera says otherwise.
+    pub detector: Detector,
+    /// What to skip, unless a camera says otherwise.
+    pub skip: Skip,
+    /// How to hold on to a camera, unless it says otherwise.
+    pub capture: Capture,
+    /// How models are run.
+    pub inference: Inference,
+    pub http: Http,
+    pub output: Output,
+}
+
+/// One camera.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Camera {
+    /// Address: `rtsp://…`, `rtsps://…`, a video file, `/dev/video0`, `csi://0`, `sim://street?…`, or
+    /// `gst:` and a GStreamer pipeline. `${NAME}` stands for a secret.
+    pub source: Option<String>,
+    /// False: the camera is left alone.
+    pub enabled: Option<bool>,
+    /// Areas whose changes are ignored: polygons of `[x, y]`, shares (0 to 1) of the picture's sides.
+    /// They hold back the gate, not the detector: a full picture still shows what is there.
+    pub masks: Vec<Vec<[f32; 2]>>,
+    pub detector: Detector,
+    pub skip: Skip,
+    pub capture: Capture,
+}
+
+/// What to detect.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Detector {
+    /// Name of a model (`passd models list`) or path of an .onnx file with a sidecar. Default: street-nano.
+    pub model: Option<String>,
+    /// Input size, `640x384`, if the model runs at others than its own.
+    pub size: Option<String>,
+    /// Least score of a detection, 0 to 1. Default: 0.4.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub score: Option<f32>,
+    /// Overlap (IoU) at which the weaker of two boxes of one class goes. Default: 0.5.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub nms_iou: Option<f32>,
+    /// Labels to report. Default: all of the model's.
+    pub labels: Option<Vec<String>>,
+}
+
+/// What to skip.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Skip {
+    /// `regions`: only what changed goes to the detector. `off`: everything, always. Default: regions,
+    /// or off where the model runs at one size only.
+    pub mode: Option<SkipMode>,
+    /// Side of a patch in pixels of the model's input: 8, 16, 32 or 64. Default: 16.
+    pub patch: Option<u32>,
+    /// Least change of an 8x8 cell that counts, levels of 255; the cell's own noise is added. Default: 3.
+    #[schemars(range(min = 0.1, max = 255.0))]
+    pub threshold: Option<f32>,
+    /// Seconds after which a patch is computed again even if nothing changed. Default: 10.
+    #[schemars(range(min = 0.1, max = 86400.0))]
+    pub max_age: Option<f64>,
+    /// Changed share of the picture from which all of it is computed, 0 to 1. Default: 0.6.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub global_share: Option<f32>,
+    /// Pixels of the model's input around a change that are computed with it. Default: 32.
+    pub context: Option<u32>,
+    /// Share of the picture's area from which all of it is run instead of regions. Default: 0.8.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub break_even: Option<f32>,
+}
+
+/// How to hold on to a camera.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// Files and simulated cameras: `realtime` at their own rate, late frames dropped; `fast` as fast as the
+    /// detector takes them, none dropped. Default: realtime.
+    pub pace: Option<Pace>,
+    /// Seconds a source may take to open and to show its first frame. Default: 15.
+    #[schemars(range(min = 0.1, max = 3600.0))]
+    pub connect_timeout: Option<f64>,
+    /// Seconds without a frame after which a live source counts as stalled. Default: 10.
+    #[schemars(range(min = 0.1, max = 3600.0))]
+    pub stall_timeout: Option<f64>,
+    /// Seconds before the second attempt; doubles from attempt to attempt. Default: 1.
+    #[schemars(range(min = 0.01, max = 3600.0))]
+    pub backoff_first: Option<f64>,
+    /// Most seconds between two attempts. Default: 60.
+    #[schemars(range(min = 0.01, max = 86400.0))]
+    pub backoff_max: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Pace {
+    Realtime,
+    Fast,
+}
+
+/// How models are run.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inference {
+    /// The libonnxruntime.so to use. Default: ORT_DYLIB_PATH, beside the binary, then the system's folders.
+    pub library: Option<PathBuf>,
+    /// What may run a model, best first. Default: tensorrt, cuda, cpu.
+    pub providers: Option<Vec<Provider>>,
+    /// `prefer`: a provider that does not work gives way to the next. `require`: only the first will do.
+    /// Default: prefer.
+    pub policy: Option<Policy>,
+    /// Threads of one run on the CPU; 0: one a core. Default: 1.
+    pub threads: Option<usize>,
+    /// Half precision on TensorRT. Default: false.
+    pub fp16: Option<bool>,
+    /// Equal regions that run at once on an accelerator: 1, 2 or 4. Default: 1.
+    pub batch: Option<usize>,
+    /// Folder of models that is looked into first.
+    pub models: Option<PathBuf>,
+    /// Folder for what is built once and kept (TensorRT engines). Default: CACHE_DIRECTORY of systemd.
+    pub cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    Prefer,
+    Require,
+}
+
+/// Status, metrics and pictures over HTTP.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// False: no HTTP at all. Default: true.
+    pub enabled: Option<bool>,
+    /// Address and port; loopback only, as there is no password. Default: 127.0.0.1:8090.
+    pub listen: Option<String>,
+    /// Most frames a second of a live view. Default: 10.
+    #[schemars(range(min = 0.1, max = 60.0))]
+    pub stream_fps: Option<f32>,
+}
+
+/// Where detections go.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Output {
+    pub jsonl: Jsonl,
+}
+
+/// One JSON object a frame and line.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Jsonl {
+    /// A file, `-` for standard output; absent: none.
+    pub path: Option<String>,
+    /// Size in MiB at which a new file is begun. Default: 64.
+    #[schemars(range(min = 1))]
+    pub rotate_mib: Option<u64>,
+    /// How many old files are kept beside the current one. Default: 4.
+    pub keep: Option<u32>,
+    /// Also write frames without any detection. Default: true.
+    pub empty_frames: Option<bool>,
+}

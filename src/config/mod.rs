@@ -1,0 +1,23 @@
+//! The config: as written, checked, resolved.
+//!
+//! ```text
+//! file.toml + PASSD__… + ${SECRET} -> file.rs (serde) -> resolved.rs (typed, related, complete)
+//!                 \-> locate.rs: every complaint with file, line and key
+//! ```
+//!
+//! Starts nothing.
+
+mod file;
+mod load;
+mod locate;
+mod resolved;
+
+pub use file::File;
+pub use load::{load, load_text};
+pub use locate::{ConfigError, Problem};
+pub use resolved::{CameraConfig, Config, DetectorConfig, HttpConfig, JsonlConfig, JsonlTarget, Policy};
+
+/// The JSON schema of the config file.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(File)
+}

@@ -1,0 +1,274 @@
+//! The config as it runs: complete, typed, its relations checked.
+
+use super::file::{self, File, Pace};
+pub use super::file::Policy;
+use crate::capture::{SourceSpec, SupervisorSettings, redact};
+use crate::geom::Size;
+use crate::infer::session::Provider;
+use crate::pipeline::SkipMode;
+use crate::skip::SkipSettings;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Enabled cameras, by name.
+    pub cameras: Vec<CameraConfig>,
+    pub http: Option<HttpConfig>,
+    pub jsonl: Option<JsonlConfig>,
+    /// The libonnxruntime.so to use.
+    pub library: Option<PathBuf>,
+    /// Folder of models that is looked into first.
+    pub models: Option<PathBuf>,
+}
+
+/// Everything that one camera needs. Equal: nothing has to be restarted.
+#[derive(Clone, PartialEq)]
+pub struct CameraConfig {
+    pub id: String,
+    /// With its credentials: never printed.
+    pub source: String,
+    pub spec: SourceSpec,
+    pub pace: crate::capture::Pace,
+    pub detector: DetectorConfig,
+    pub skip_mode: Option<SkipMode>,
+    pub skip: SkipSettings,
+    /// Labels to report; empty: all.
+    pub labels: Vec<String>,
+    pub capture: SupervisorSettings,
+}
+
+impl fmt::Debug for CameraConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CameraConfig").field("id", &self.id).field("source", &redact(&self.source)).finish_non_exhaustive()
+    }
+}
+
+/// What a detector is made of: cameras with equal ones share it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectorConfig {
+    pub model: String,
+    pub size: Option<Size>,
+    pub score: f32,
+    pub nms_iou: f32,
+    pub context: Option<u32>,
+    pub break_even: Option<f32>,
+    pub providers: Vec<Provider>,
+    pub threads: usize,
+    pub fp16: bool,
+    pub batch: usize,
+    pub cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConfig {
+    pub listen: SocketAddr,
+    pub stream_fps: f32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JsonlTarget {
+    Stdout,
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonlConfig {
+    pub target: JsonlTarget,
+    pub rotate_bytes: u64,
+    pub keep: u32,
+    pub empty_frames: bool,
+}
+
+/// Key and complaint.
+type Complaints = Vec<(String, String)>;
+
+/// Checks and completes. Collects every complaint before giving up.
+pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
+    let mut complaints = Complaints::new();
+    let mut complain = |key: &str, what: String| complaints.push((key.to_owned(), what));
+    if file.cameras.is_empty() {
+        complain("cameras", "there is no camera; a [cameras.NAME] table with a source is the least".into());
+    }
+    if file.inference.providers.as_ref().is_some_and(Vec::is_empty) {
+        complain("inference.providers", "expected at least one of tensorrt, cuda, cpu".into());
+    }
+    if !matches!(file.inference.batch.unwrap_or(1), 1 | 2 | 4) {
+        complain("inference.batch", "expected 1, 2 or 4".into());
+    }
+    if file.inference.threads.is_some_and(|n| n > 256) {
+        complain("inference.threads", "expected 0 to 256".into());
+    }
+    check_detector(&file.detector, "detector", &mut complain);
+    check_skip(&file.skip, "skip", &mut complain);
+    check_capture(&file.capture, &file::Capture::default(), "capture", &mut complain);
+    let mut cameras = Vec::new();
+    for (id, camera) in &file.cameras {
+        let key = format!("cameras.{id}");
+        if id.is_empty() || id.len() > 64 || !id.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {
+            complain(&key, "names are up to 64 lower-case letters, digits, '-' and '_'".into());
+        }
+        check_detector(&camera.detector, &format!("{key}.detector"), &mut complain);
+        check_skip(&camera.skip, &format!("{key}.skip"), &mut complain);
+        check_capture(&camera.capture, &file.capture, &format!("{key}.capture"), &mut complain);
+        check_masks(&camera.masks, &format!("{key}.masks"), &mut complain);
+        match camera.source.as_deref().map(SourceSpec::parse) {
+            None => complain(&key, "lacks a source".into()),
+            Some(Err(e)) => complain(&format!("{key}.source"), e.to_string()),
+            Some(Ok(spec)) => {
+                if camera.enabled.unwrap_or(true) {
+                    cameras.push(resolve_camera(id, camera, spec, file, cameras.len()));
+                }
+            }
+        }
+    }
+    let http = resolve_http(&file.http, &mut complain);
+    let jsonl = resolve_jsonl(&file.output.jsonl, &mut complain);
+    if !complaints.is_empty() {
+        return Err(complaints);
+    }
+    Ok(Config { cameras, http, jsonl, library: file.inference.library.clone(), models: file.inference.models.clone() })
+}
+
+fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File, nth: usize) -> CameraConfig {
+    let (d, dd) = (&camera.detector, &file.detector);
+    let (s, ds) = (&camera.skip, &file.skip);
+    let (c, dc) = (&camera.capture, &file.capture);
+    let i = &file.inference;
+    let seconds = |v: Option<f64>, or: Option<f64>, default: Duration| v.or(or).map_or(default, Duration::from_secs_f64);
+    let defaults = SupervisorSettings::default();
+    let mut providers = i.providers.clone().unwrap_or_else(|| vec![Provider::Tensorrt, Provider::Cuda, Provider::Cpu]);
+    if i.policy == Some(Policy::Require) {
+        providers.truncate(1);
+    }
+    let skip = SkipSettings::default();
+    CameraConfig {
+        id: id.to_owned(),
+        source: camera.source.clone().unwrap_or_default(),
+        pace: match c.pace.or(dc.pace) {
+            _ if spec.is_live() => crate::capture::Pace::Live,
+            Some(Pace::Fast) => crate::capture::Pace::Fast,
+            Some(Pace::Realtime) | None => crate::capture::Pace::Realtime,
+        },
+        spec,
+        detector: DetectorConfig {
+            model: d.model.clone().or_else(|| dd.model.clone()).unwrap_or_else(|| "street-nano".into()),
+            size: d.size.as_ref().or(dd.size.as_ref()).and_then(|s| s.parse().ok()),
+            score: d.score.or(dd.score).unwrap_or(0.4),
+            nms_iou: d.nms_iou.or(dd.nms_iou).unwrap_or(0.5),
+            context: s.context.or(ds.context),
+            break_even: s.break_even.or(ds.break_even),
+            providers,
+            threads: i.threads.unwrap_or(1),
+            fp16: i.fp16.unwrap_or(false),
+            batch: i.batch.unwrap_or(1),
+            cache: i.cache.clone().or_else(|| std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from)),
+        },
+        skip_mode: s.mode.or(ds.mode),
+        skip: SkipSettings {
+            patch: s.patch.or(ds.patch).unwrap_or(skip.patch),
+            threshold: s.threshold.or(ds.threshold).unwrap_or(skip.threshold),
+            max_age_ns: s.max_age.or(ds.max_age).map_or(skip.max_age_ns, |v| (v * 1e9) as u64),
+            global_share: s.global_share.or(ds.global_share).unwrap_or(skip.global_share),
+            masks: camera.masks.clone(),
+        },
+        labels: d.labels.clone().or_else(|| dd.labels.clone()).unwrap_or_default(),
+        capture: SupervisorSettings {
+            connect: seconds(c.connect_timeout, dc.connect_timeout, defaults.connect),
+            stall: seconds(c.stall_timeout, dc.stall_timeout, defaults.stall),
+            backoff_first: seconds(c.backoff_first, dc.backoff_first, defaults.backoff_first),
+            backoff_cap: seconds(c.backoff_max, dc.backoff_max, defaults.backoff_cap),
+            // Cameras behind one switch do not all connect in the same instant.
+            delay: Duration::from_millis(150) * nth.min(40) as u32,
+        },
+    }
+}
+
+type Complain<'a> = &'a mut dyn FnMut(&str, String);
+
+/// Complains unless `value`, where there is one, is `lo..=hi`.
+fn within<T: PartialOrd + fmt::Display + Copy>(value: Option<T>, lo: T, hi: T, key: String, complain: Complain<'_>) {
+    if let Some(v) = value
+        && !(lo <= v && v <= hi)
+    {
+        complain(&key, format!("{v} is out of range; expected {lo} to {hi}"));
+    }
+}
+
+fn check_detector(d: &file::Detector, key: &str, complain: Complain<'_>) {
+    within(d.score, 0.0, 1.0, format!("{key}.score"), complain);
+    within(d.nms_iou, 0.0, 1.0, format!("{key}.nms_iou"), complain);
+    if let Some(Err(e)) = d.size.as_ref().map(|s| s.parse::<Size>()) {
+        complain(&format!("{key}.size"), e);
+    }
+}
+
+fn check_skip(s: &file::Skip, key: &str, complain: Complain<'_>) {
+    if s.patch.is_some_and(|p| ![8, 16, 32, 64].contains(&p)) {
+        complain(&format!("{key}.patch"), "expected 8, 16, 32 or 64".into());
+    }
+    within(s.threshold, 0.1, 255.0, format!("{key}.threshold"), complain);
+    within(s.max_age, 0.1, 86_400.0, format!("{key}.max_age"), complain);
+    within(s.global_share, 0.0, 1.0, format!("{key}.global_share"), complain);
+    within(s.context, 0, 512, format!("{key}.context"), complain);
+    within(s.break_even, 0.0, 1.0, format!("{key}.break_even"), complain);
+}
+
+fn check_capture(c: &file::Capture, defaults: &file::Capture, key: &str, complain: Complain<'_>) {
+    within(c.connect_timeout, 0.1, 3600.0, format!("{key}.connect_timeout"), complain);
+    within(c.stall_timeout, 0.1, 3600.0, format!("{key}.stall_timeout"), complain);
+    within(c.backoff_first, 0.01, 3600.0, format!("{key}.backoff_first"), complain);
+    within(c.backoff_max, 0.01, 86_400.0, format!("{key}.backoff_max"), complain);
+    if let (Some(first), Some(max)) = (c.backoff_first.or(defaults.backoff_first), c.backoff_max.or(defaults.backoff_max))
+        && max < first
+    {
+        complain(&format!("{key}.backoff_max"), format!("{max} s is less than backoff_first, {first} s"));
+    }
+}
+
+fn check_masks(masks: &[Vec<[f32; 2]>], key: &str, complain: Complain<'_>) {
+    if masks.len() > 64 || masks.iter().any(|m| m.len() > 256) {
+        complain(key, "expected at most 64 polygons of 256 corners".into());
+    }
+    for (i, polygon) in masks.iter().enumerate() {
+        if polygon.len() < 3 {
+            complain(key, format!("polygon {i} has {} corners; three corners are the least", polygon.len()));
+        }
+        if polygon.iter().flatten().any(|v| !(0.0..=1.0).contains(v)) {
+            complain(key, format!("polygon {i}: corners are shares of the picture's sides, 0 to 1"));
+        }
+    }
+}
+
+fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpConfig> {
+    within(h.stream_fps, 0.1, 60.0, "http.stream_fps".into(), complain);
+    if !h.enabled.unwrap_or(true) {
+        return None;
+    }
+    let text = h.listen.as_deref().unwrap_or("127.0.0.1:8090");
+    let Ok(listen) = text.parse::<SocketAddr>() else {
+        complain("http.listen", format!("'{text}' is no address with a port such as 127.0.0.1:8090"));
+        return None;
+    };
+    if !listen.ip().is_loopback() {
+        complain("http.listen", format!("{listen} is no loopback address: there is no password, so only this machine may connect"));
+    }
+    Some(HttpConfig { listen, stream_fps: h.stream_fps.unwrap_or(10.0) })
+}
+
+fn resolve_jsonl(j: &file::Jsonl, complain: Complain<'_>) -> Option<JsonlConfig> {
+    within(j.rotate_mib, 1, 1 << 20, "output.jsonl.rotate_mib".into(), complain);
+    within(j.keep, 0, 10_000, "output.jsonl.keep".into(), complain);
+    let path = j.path.as_deref()?;
+    if path.is_empty() {
+        complain("output.jsonl.path", "is empty; '-' is standard output".into());
+    }
+    Some(JsonlConfig {
+        target: if path == "-" { JsonlTarget::Stdout } else { JsonlTarget::File(path.into()) },
+        rotate_bytes: j.rotate_mib.unwrap_or(64) << 20,
+        keep: j.keep.unwrap_or(4),
+        empty_frames: j.empty_frames.unwrap_or(true),
+    })
+}
