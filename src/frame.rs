@@ -29,6 +29,8 @@ pub struct Frame {
     /// The same moment, nanoseconds since 1970 UTC.
     pub captured_unix_ns: u64,
     pub letterbox: Letterbox,
+    /// Which incarnation of the source it is from: frames of two are not neighbours.
+    pub epoch: u64,
     pixels: Arc<Pixels>,
 }
 
@@ -36,13 +38,19 @@ impl Frame {
     /// `pixels` holds `letterbox.input` rows of `3 * width` bytes.
     pub fn new(id: FrameId, pts_ns: u64, letterbox: Letterbox, pixels: Pixels) -> Self {
         assert_eq!(pixels.data.len(), letterbox.input.area() * 3, "pixels fill the model input");
-        Self { id, pts_ns, captured_ns: 0, captured_unix_ns: 0, letterbox, pixels: Arc::new(pixels) }
+        Self { id, pts_ns, captured_ns: 0, captured_unix_ns: 0, letterbox, epoch: 0, pixels: Arc::new(pixels) }
     }
 
     /// Stamped with the time at which it left the decoder.
     pub fn at(mut self, captured_ns: u64, captured_unix_ns: u64) -> Self {
         self.captured_ns = captured_ns;
         self.captured_unix_ns = captured_unix_ns;
+        self
+    }
+
+    /// Marked as of one incarnation of its source.
+    pub fn of_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = epoch;
         self
     }
 

@@ -14,6 +14,8 @@ pub mod geom;
 pub mod infer;
 pub mod merge;
 #[cfg(feature = "daemon")]
+pub mod output;
+#[cfg(feature = "daemon")]
 pub mod pipeline;
 pub mod sim;
 pub mod skip;

@@ -115,6 +115,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     slot: Arc<Slot>,
     n_frames: AtomicU64,
+    /// Incarnation whose first frame has come, and when it did.
+    first_of: AtomicU64,
+    first_frame_ns: AtomicU64,
     last_frame_ns: AtomicU64,
     n_queue_drops: AtomicU64,
     /// Changes with every incarnation: a source that was given up delivers no more.
@@ -129,6 +132,8 @@ impl Intake {
             clock,
             slot,
             n_frames: AtomicU64::new(0),
+            first_of: AtomicU64::new(0),
+            first_frame_ns: AtomicU64::new(0),
             last_frame_ns: AtomicU64::new(0),
             n_queue_drops: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
@@ -167,8 +172,11 @@ impl Intake {
         letterbox_into(pixels.as_mut_slice(), letterbox, content, stride);
         let id = FrameId(shared.n_frames.fetch_add(1, Ordering::Relaxed));
         let now_ns = shared.clock.monotonic_ns();
+        if shared.first_of.swap(epoch, Ordering::Relaxed) != epoch {
+            shared.first_frame_ns.store(now_ns, Ordering::Relaxed);
+        }
         shared.last_frame_ns.store(now_ns, Ordering::Relaxed);
-        let frame = Frame::new(id, pts_ns, *letterbox, pixels).at(now_ns, shared.clock.unix_ns());
+        let frame = Frame::new(id, pts_ns, *letterbox, pixels).at(now_ns, shared.clock.unix_ns()).of_epoch(epoch);
         shared.slot.put(frame, cancelled);
     }
 
@@ -183,6 +191,11 @@ impl Intake {
 
     pub fn n_frames(&self) -> u64 {
         self.0.n_frames.load(Ordering::Relaxed)
+    }
+
+    /// When the first frame of this incarnation came.
+    pub fn first_frame_ns(&self) -> u64 {
+        self.0.first_frame_ns.load(Ordering::Relaxed)
     }
 
     /// When the newest frame came, on the pipeline's clock.

@@ -5,8 +5,7 @@ use crate::eval::{EvalSettings, Report, evaluate};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::SessionSettings;
 use crate::merge::MergeSettings;
-use crate::pipeline::SkipMode;
-use crate::skip::SkipSettings;
+use crate::skip::{SkipMode, SkipSettings};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
@@ -93,7 +92,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             max_age_ns: (f64::from(args.max_age) * 1e9) as u64,
             ..SkipSettings::default()
         },
-        merge: MergeSettings::default(),
+        merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },
         plan,
     };
     let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}").unwrap_or_else(|_| ProgressStyle::default_spinner());

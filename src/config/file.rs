@@ -3,7 +3,7 @@
 //! The words here become the schema (`passd schema`) and so the reference.
 
 use crate::infer::session::Provider;
-use crate::pipeline::SkipMode;
+use crate::skip::SkipMode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ pub struct Skip {
     pub global_share: Option<f32>,
     /// Pixels of the model's input around a change that are computed with it. Default: 32.
     pub context: Option<u32>,
-    /// Share of the picture's area from which all of it is run instead of regions. Default: 0.8.
+    /// Share of the picture's area from which all of it is run instead of regions. Default: 0.6.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub break_even: Option<f32>,
 }

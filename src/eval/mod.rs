@@ -9,6 +9,7 @@ mod memory;
 mod run;
 pub mod score;
 
+pub use memory::resident_mib;
 pub use run::{EvalSettings, Progress, evaluate};
 
 use serde::Serialize;

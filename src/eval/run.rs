@@ -14,9 +14,9 @@ use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Runtime, SessionSettings};
 use crate::infer::{Coverage, Detection, Detector, Fresh, StreamId, Work};
 use crate::merge::MergeSettings;
-use crate::pipeline::{SkipMode, Stage};
+use crate::pipeline::Stage;
 use crate::sim::{Grain, SimCamera, SimSettings, Truth};
-use crate::skip::SkipSettings;
+use crate::skip::{SkipMode, SkipSettings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

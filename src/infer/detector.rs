@@ -2,13 +2,13 @@
 
 use super::heads::Thresholds;
 use super::model::Model;
-use super::nms;
 use super::plan::{Plan, PlanSettings, crop_rect, plan};
 use super::preprocess::Crop;
 use super::session::{Provider, Runtime, Session, SessionSettings};
 use super::{Coverage, Detection, Detector, Fresh, InferError, StreamId, Work};
 use crate::frame::Frame;
-use crate::geom::{ModelInput, Size};
+use crate::geom::{ModelInput, Rect, Size};
+use crate::merge::FAINT;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -48,6 +48,7 @@ impl DenseDetector {
         self.session.run(|_, tensors| {
             head.decode(tensors, size, n_classes, thresholds, &mut fresh.detections).map_err(|e| e.to_string())
         })?;
+        fresh.cut.resize(fresh.detections.len(), false);
         fresh.coverage = Coverage::Full;
         fresh.executed_px += size.area() as u64;
         fresh.n_runs += 1;
@@ -118,7 +119,8 @@ impl RegionsDetector {
 
     fn run_regions(&mut self, frame: &Frame, crops: &[Crop], fresh: &mut Fresh) -> Result<(), InferError> {
         let model = self.dense.model.clone();
-        let thresholds = self.dense.thresholds;
+        // Faint ones confirm what is known; the merge leaves out the rest.
+        let thresholds = Thresholds { score: self.dense.thresholds.score * FAINT, ..self.dense.thresholds };
         let mut crops = crops.to_vec();
         crops.sort_by_key(|c| (c.size.width, c.size.height));
         let mut rest = crops.as_slice();
@@ -134,7 +136,7 @@ impl RegionsDetector {
                 session.fill(i, &model, frame.data(), frame.size(), *crop);
             }
             let scratch = &mut self.scratch;
-            let detections = &mut fresh.detections;
+            let (detections, cut) = (&mut fresh.detections, &mut fresh.cut);
             session.run(|i, tensors| {
                 let crop = &now[i];
                 model
@@ -142,13 +144,17 @@ impl RegionsDetector {
                     .head
                     .decode(tensors, crop.size, model.labels.len(), thresholds, scratch)
                     .map_err(|e| e.to_string())?;
-                detections.extend(scratch.iter().map(|d| shifted(d, crop.x as f32, crop.y as f32)));
+                let region = crop_rect(crop);
+                for d in scratch.iter() {
+                    let d = shifted(d, crop.x as f32, crop.y as f32);
+                    cut.push(is_cut(&d.bbox, &region, frame.size()));
+                    detections.push(d);
+                }
                 Ok(())
             })?;
             fresh.executed_px += (first.size.area() * batch) as u64;
             fresh.n_runs += 1;
         }
-        nms::suppress(&mut fresh.detections, thresholds.iou);
         fresh.coverage = Coverage::Regions(crops.iter().map(crop_rect).collect());
         Ok(())
     }
@@ -160,6 +166,18 @@ fn shifted(d: &Detection, dx: f32, dy: f32) -> Detection {
         landmarks: d.landmarks.map(|points| points.map(|[x, y]| [x + dx, y + dy])),
         ..*d
     }
+}
+
+/// A box this near (pixels) to a region's border is cut by it.
+const CUT: f32 = 4.0;
+
+/// Whether the border of its region cuts a box; the picture's own border cuts nothing.
+fn is_cut(bbox: &Rect<ModelInput>, region: &Rect<ModelInput>, picture: Size) -> bool {
+    let whole = picture.rect::<ModelInput>();
+    (bbox.x1 < region.x1 + CUT && region.x1 > whole.x1)
+        || (bbox.y1 < region.y1 + CUT && region.y1 > whole.y1)
+        || (bbox.x2 > region.x2 - CUT && region.x2 < whole.x2)
+        || (bbox.y2 > region.y2 - CUT && region.y2 < whole.y2)
 }
 
 impl Detector for RegionsDetector {
@@ -187,7 +205,7 @@ pub fn computed_patches(coverage: &Coverage, out: &mut crate::geom::PatchMask) {
                 let (w, h) = (grid.size.width as f32, grid.size.height as f32);
                 let up = |v: f32| (v / p).ceil() * p;
                 let down = |v: f32, end: f32| if v >= end { end } else { (v / p).floor() * p };
-                let inner = crate::geom::Rect::<ModelInput>::new(up(r.x1), up(r.y1), down(r.x2, w), down(r.y2, h));
+                let inner = Rect::<ModelInput>::new(up(r.x1), up(r.y1), down(r.x2, w), down(r.y2, h));
                 if !inner.is_empty() {
                     out.set_rect(&inner);
                 }

@@ -66,6 +66,8 @@ pub enum Coverage {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fresh {
     pub detections: Vec<Detection>,
+    /// One a detection: whether a region's border cuts it, so that only a part was seen.
+    pub cut: Vec<bool>,
     pub coverage: Coverage,
     /// Pixels that went through the model; against the model input's area.
     pub executed_px: u64,
@@ -76,6 +78,7 @@ pub struct Fresh {
 impl Fresh {
     pub fn clear(&mut self) {
         self.detections.clear();
+        self.cut.clear();
         self.coverage = Coverage::Nothing;
         self.executed_px = 0;
         self.n_runs = 0;

@@ -41,7 +41,7 @@ impl PlanSettings {
             .filter(|s| s.area() * 10 < input.area() * 8)
             .collect();
         shapes.sort_by_key(Size::area);
-        Self { shapes, lattice, context: 32, break_even: 0.8 }
+        Self { shapes, lattice, context: 32, break_even: 0.6 }
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
                     prop_assert!(holds, "patch {patch} is in no region");
                 }
                 let area: usize = crops.iter().map(|c| c.size.area()).sum();
-                prop_assert!((area as f32) < 0.8 * INPUT.area() as f32);
+                prop_assert!((area as f32) < 0.6 * INPUT.area() as f32);
                 for c in &crops {
                     prop_assert!(c.x % 32 == 0 && c.y % 32 == 0);
                     prop_assert!(c.x + c.size.width <= 640 && c.y + c.size.height <= 384);

@@ -6,15 +6,18 @@
 //!
 //! Rules, in order:
 //! 1. A full picture replaces everything.
-//! 2. A region judges the known boxes that lie wholly within it: one that it
-//!    does not find again is gone. Boxes that reach outside of it are not its
-//!    to judge, and are carried.
-//! 3. A fresh box that a region's border cuts gives way to a known one of
+//! 2. A region sees less context than the whole picture, so it speaks only of
+//!    what changed: a known box of which hardly a patch was asked for is
+//!    carried, and a new one that hardly covers any is not believed.
+//! 3. A known box that is seen again, even faintly, moves to where it is seen
+//!    and keeps the better score. One that lies wholly in regions and is not
+//!    seen again is gone.
+//! 4. A fresh box that a region's border cuts gives way to a known one of
 //!    which it is a part; without one it stays only if it is strong.
-//! 4. No two boxes of one class overlap: the whole, then the fresh one stays.
+//! 5. No two boxes of one class overlap: the whole, then the fresh one stays.
 
 use crate::frame::{Frame, FrameId};
-use crate::geom::{ModelInput, Rect, Size};
+use crate::geom::{ModelInput, PatchMask, Rect};
 use crate::infer::{Coverage, Detection, Fresh};
 
 /// Where a detection comes from.
@@ -45,23 +48,31 @@ impl Merged {
     }
 }
 
-/// What counts as the same, cut or strong.
+/// What counts as the same, cut, strong or touched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MergeSettings {
     /// Boxes of one class that overlap by this much are one object.
     pub iou: f32,
+    /// Least score of a detection; a region's fainter ones only confirm known boxes.
+    pub min_score: f32,
     /// A cut box that belongs to no known one needs this score to stay.
     pub min_cut_score: f32,
+    /// Share of a box's patches that must have been asked for before a region
+    /// may take the box away or bring it in.
+    pub min_touched: f32,
+    /// Share of a box's patches that may have changed for a faint look to confirm it.
+    pub max_faint_touched: f32,
 }
 
 impl Default for MergeSettings {
     fn default() -> Self {
-        Self { iou: 0.5, min_cut_score: 0.5 }
+        Self { iou: 0.5, min_score: 0.3, min_cut_score: 0.5, min_touched: 0.1, max_faint_touched: 0.3 }
     }
 }
 
-/// A box this near to a region's border (pixels) is cut by it.
-const CUT: f32 = 4.0;
+/// Regions are decoded down to this share of the least score, to confirm known boxes.
+pub const FAINT: f32 = 0.5;
+
 /// A known box may reach this far (pixels) over a region's border and still be judged by it.
 const SLACK: f32 = 2.0;
 /// A cut box of which this share lies in a known one is a part of that one.
@@ -73,6 +84,10 @@ pub struct Merger {
     settings: MergeSettings,
     known: Vec<Merged>,
     boxes: Vec<Detection>,
+    /// Scratch: fresh ones that confirmed a known one, known ones that were, fresh ones by score.
+    taken: Vec<bool>,
+    confirmed: Vec<bool>,
+    order: Vec<usize>,
 }
 
 impl Merger {
@@ -97,7 +112,9 @@ impl Merger {
     }
 
     /// Brings the list to `frame`.
-    pub fn merge(&mut self, frame: &Frame, fresh: &Fresh) -> &[Merged] {
+    ///
+    /// `asked` are the patches that had changed or were due.
+    pub fn merge(&mut self, frame: &Frame, fresh: &Fresh, asked: &PatchMask) -> &[Merged] {
         for known in &mut self.known {
             known.provenance = Provenance::Carried;
         }
@@ -111,43 +128,92 @@ impl Merger {
                 self.known.clear();
                 self.known.extend(fresh.detections.iter().filter(real).map(computed));
             }
-            Coverage::Regions(regions) => {
-                let regions_judge = |k: &Merged| {
-                    let visible = k.detection.bbox.intersection(&frame.size().rect());
-                    regions.iter().any(|r| r.grown(SLACK).contains(&visible))
-                };
-                self.known.retain(|k| !regions_judge(k));
-                let n_carried = self.known.len();
-                for d in fresh.detections.iter().filter(real) {
-                    if self.is_wanted(d, regions, frame.size(), n_carried) {
-                        self.known.push(computed(d));
-                    }
-                }
-                self.deduplicate(regions, frame.size());
-            }
+            Coverage::Regions(regions) => self.merge_regions(frame, fresh, regions, asked),
         }
         self.boxes.clear();
         self.boxes.extend(self.known.iter().map(|k| k.detection));
         &self.known
     }
 
-    /// Rule 3.
-    fn is_wanted(&self, d: &Detection, regions: &[Rect<ModelInput>], picture: Size, n_carried: usize) -> bool {
-        if !is_cut(&d.bbox, regions, picture) {
-            return true;
+    fn merge_regions(&mut self, frame: &Frame, fresh: &Fresh, regions: &[Rect<ModelInput>], asked: &PatchMask) {
+        let s = self.settings;
+        self.confirm(frame, fresh, asked);
+        let n_known = self.known.len();
+        for (i, d) in fresh.detections.iter().enumerate() {
+            let cut = fresh.cut[i];
+            let part_of = |k: &Merged| k.detection.class == d.class && d.bbox.share_in(&k.detection.bbox) >= PART;
+            let new = !self.taken[i]
+                && d.score >= s.min_score
+                && !d.bbox.is_empty()
+                && touched_share(&d.bbox, asked) >= s.min_touched
+                && (!cut || d.score >= s.min_cut_score && !self.known[..n_known].iter().any(part_of));
+            if new {
+                self.known.push(Merged {
+                    detection: *d,
+                    provenance: Provenance::Computed,
+                    frame: frame.id,
+                    pts_ns: frame.pts_ns,
+                });
+            }
         }
-        let part_of = |k: &Merged| k.detection.class == d.class && d.bbox.share_in(&k.detection.bbox) >= PART;
-        d.score >= self.settings.min_cut_score && !self.known[..n_carried].iter().any(part_of)
+        let picture = frame.size();
+        let mut idx = 0;
+        self.known.retain(|k| {
+            let confirmed = self.confirmed.get(idx).copied().unwrap_or(true);
+            idx += 1;
+            let visible = k.detection.bbox.intersection(&picture.rect());
+            let judged = || regions.iter().any(|r| r.grown(SLACK).contains(&visible));
+            confirmed || touched_share(&k.detection.bbox, asked) < s.min_touched || !judged()
+        });
+        self.deduplicate();
     }
 
-    /// Rule 4.
-    fn deduplicate(&mut self, regions: &[Rect<ModelInput>], picture: Size) {
-        let rank = |m: &Merged| {
-            let whole = m.provenance == Provenance::Carried || !is_cut(&m.detection.bbox, regions, picture);
-            (whole, m.provenance == Provenance::Computed)
-        };
+    /// Rule 3: strong sightings first, each takes the known box that it fits best.
+    fn confirm(&mut self, frame: &Frame, fresh: &Fresh, asked: &PatchMask) {
+        let s = self.settings;
+        self.taken.clear();
+        self.taken.resize(fresh.detections.len(), false);
+        self.confirmed.clear();
+        self.confirmed.resize(self.known.len(), false);
+        self.order.clear();
+        self.order.extend(0..fresh.detections.len());
+        self.order.sort_by(|&a, &b| fresh.detections[b].score.total_cmp(&fresh.detections[a].score));
+        for &i in self.order.iter().filter(|&&i| !fresh.cut[i]) {
+            let d = &fresh.detections[i];
+            let mut best: Option<(usize, f32)> = None;
+            for (j, k) in self.known.iter().enumerate() {
+                let overlap = d.bbox.iou(&k.detection.bbox);
+                let fits = !self.confirmed[j] && d.class == k.detection.class && overlap >= s.iou;
+                if fits && best.is_none_or(|(_, o)| overlap > o) {
+                    best = Some((j, overlap));
+                }
+            }
+            let Some((j, _)) = best else { continue };
+            let known = self.known[j].detection;
+            let touched = touched_share(&known.bbox, asked);
+            // Where nothing changed, the older and wider look stands. Where much
+            // did, a faint look confirms nothing.
+            if touched == 0.0 || d.score < s.min_score && touched > s.max_faint_touched {
+                continue;
+            }
+            self.taken[i] = true;
+            self.confirmed[j] = true;
+            // Less context makes a region's score the lower one of two looks at one thing.
+            let score = d.score.max(known.score.min(d.score / FAINT));
+            self.known[j] = Merged {
+                detection: Detection { score, ..*d },
+                provenance: Provenance::Computed,
+                frame: frame.id,
+                pts_ns: frame.pts_ns,
+            };
+        }
+    }
+
+    /// Rule 5.
+    fn deduplicate(&mut self) {
         self.known.sort_by(|a, b| {
-            rank(b).cmp(&rank(a)).then(b.detection.score.total_cmp(&a.detection.score))
+            let fresh = |m: &Merged| m.provenance == Provenance::Computed;
+            fresh(b).cmp(&fresh(a)).then(b.detection.score.total_cmp(&a.detection.score))
         });
         let mut n_kept = 0;
         for i in 0..self.known.len() {
@@ -164,16 +230,10 @@ impl Merger {
     }
 }
 
-/// Whether the border of the region that saw it cuts the box: only where the
-/// picture goes on behind that border.
-fn is_cut(bbox: &Rect<ModelInput>, regions: &[Rect<ModelInput>], picture: Size) -> bool {
-    let whole = picture.rect::<ModelInput>();
-    let uncut = |r: &Rect<ModelInput>| {
-        r.intersects(bbox)
-            && (bbox.x1 > r.x1 + CUT || r.x1 <= whole.x1)
-            && (bbox.y1 > r.y1 + CUT || r.y1 <= whole.y1)
-            && (bbox.x2 < r.x2 - CUT || r.x2 >= whole.x2)
-            && (bbox.y2 < r.y2 - CUT || r.y2 >= whole.y2)
-    };
-    !regions.iter().any(uncut)
+/// The share of the patches under a box that were asked for, 0..=1.
+fn touched_share(bbox: &Rect<ModelInput>, asked: &PatchMask) -> f32 {
+    let (cols, rows) = asked.grid().span(bbox);
+    let n = cols.len() * rows.len();
+    let n_asked = rows.map(|row| cols.clone().filter(|col| asked.at(*col, row)).count()).sum::<usize>();
+    if n == 0 { 0.0 } else { n_asked as f32 / n as f32 }
 }

@@ -1,4 +1,111 @@
 //! Threads, bounded channels and drop policy around the pure parts.
+//!
+//! ```text
+//! supervisor ─ source ─ slot ──> stage thread ── job ──> detector thread (shared)
+//!  (a camera)  (latest wins)     skip, merge  <─ reply ─┘
+//!                                     └── FrameResult ──> board, sinks
+//! ```
+//!
+//! Who waits for whom: a stage thread for its detector, and nobody else.
+//! Capture never waits for inference (except a file at full speed), inference
+//! never for output.
+
+mod camera;
+mod detectors;
 mod stage;
 
-pub use stage::{SkipMode, Stage};
+pub use camera::{Camera, Surroundings, open_source};
+pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
+pub use stage::Stage;
+
+use crate::config::CameraConfig;
+use crate::infer::{InferError, StreamId};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// All running cameras.
+pub struct Pipeline {
+    cameras: Vec<Camera>,
+    detectors: Detectors,
+    around: Surroundings,
+    next_stream: u32,
+}
+
+/// Why a camera cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("camera {camera}: {source}")]
+    Detector { camera: String, source: InferError },
+    #[error("camera {camera}: no thread: {source}")]
+    Thread { camera: String, source: std::io::Error },
+    #[error("camera {camera}: detector.labels: the model {model} has no label '{label}'; it has {known}")]
+    Label { camera: String, model: String, label: String, known: String },
+}
+
+impl Pipeline {
+    pub fn new(detectors: Detectors, around: Surroundings) -> Self {
+        Self { cameras: Vec::new(), detectors, around, next_stream: 0 }
+    }
+
+    /// Brings the running cameras to `wanted`: those that are the same go on
+    /// undisturbed, others are stopped, started or restarted.
+    ///
+    /// Detectors of new cameras are made first: on an error nothing changes.
+    ///
+    /// # Errors
+    /// A detector cannot be made, or there are no more threads.
+    pub fn apply(&mut self, wanted: &[CameraConfig]) -> Result<(), StartError> {
+        let mut starts = Vec::new();
+        for config in wanted.iter().filter(|w| !self.cameras.iter().any(|c| c.config == **w)) {
+            let camera = || config.id.clone();
+            let detector = self
+                .detectors
+                .get(&config.detector, config.skip_mode)
+                .map_err(|source| StartError::Detector { camera: camera(), source })?;
+            let info = &detector.info;
+            if let Some(label) = config.labels.iter().find(|l| !info.labels.contains(l)) {
+                let known = info.labels.join(", ");
+                return Err(StartError::Label { camera: camera(), model: info.model.clone(), label: label.clone(), known });
+            }
+            starts.push((config.clone(), detector));
+        }
+        let (stay, go): (Vec<_>, Vec<_>) = self.cameras.drain(..).partition(|c| wanted.contains(&c.config));
+        self.cameras = stay;
+        for camera in go {
+            tracing::info!(camera = camera.config.id, "stopping");
+            self.around.board.remove(&camera.config.id);
+            camera.stop(Duration::from_secs(3));
+        }
+        for (config, detector) in starts {
+            let id = config.id.clone();
+            let stream = StreamId(self.next_stream);
+            self.next_stream += 1;
+            let camera = Camera::start(config, stream, detector, &self.around)
+                .map_err(|source| StartError::Thread { camera: id, source })?;
+            self.cameras.push(camera);
+        }
+        self.around.board.started.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Names of cameras that get frames and put nothing out for `limit`.
+    pub fn stuck(&self, limit: Duration) -> Vec<&str> {
+        let stuck: Vec<&str> = self.cameras.iter().filter(|c| c.is_stuck(limit)).map(|c| c.config.id.as_str()).collect();
+        self.around.board.healthy.store(stuck.is_empty(), Ordering::Relaxed);
+        stuck
+    }
+
+    /// Every camera is a clip, and over.
+    pub fn is_finished(&self) -> bool {
+        !self.cameras.is_empty() && self.cameras.iter().all(Camera::is_finished)
+    }
+
+    /// Stops all cameras; what is being computed comes out, within `deadline` for all together.
+    pub fn stop(self, deadline: Duration) {
+        let end = Instant::now() + deadline;
+        self.cameras.iter().for_each(Camera::tell_to_stop);
+        for camera in self.cameras {
+            camera.stop(end.saturating_duration_since(Instant::now()));
+        }
+    }
+}

@@ -6,26 +6,7 @@ use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::detector::computed_patches;
 use crate::infer::{Detection, Fresh};
 use crate::merge::{MergeSettings, Merged, Merger};
-use crate::skip::{Decision, SkipSettings, SkipStage};
-
-/// How much of a frame is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SkipMode {
-    /// Everything, always.
-    Off,
-    /// Rectangles around what changed.
-    Regions,
-}
-
-impl SkipMode {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Regions => "regions",
-        }
-    }
-}
+use crate::skip::{Decision, SkipMode, SkipSettings, SkipStage};
 
 /// Skip stage and merge of one stream.
 pub struct Stage {
@@ -46,6 +27,10 @@ impl Stage {
         Self { skip, merger: Merger::new(merge), asked: PatchMask::full(grid), computed: PatchMask::empty(grid) }
     }
 
+    pub fn grid(&self) -> PatchGrid {
+        self.asked.grid()
+    }
+
     /// Decides what to compute of the next frame.
     pub fn begin(&mut self, frame: &Frame) -> (&PatchMask, &[Detection]) {
         if let Some(skip) = &mut self.skip {
@@ -60,7 +45,7 @@ impl Stage {
         if let Some(skip) = &mut self.skip {
             skip.accept(frame, &self.computed);
         }
-        self.merger.merge(frame, fresh)
+        self.merger.merge(frame, fresh, &self.asked)
     }
 
     /// The skip stage's last decision; `None` in mode `off`.

@@ -28,9 +28,10 @@ pub fn gain(now: &[u32], reference: &[u32], n_values: u32, scratch: &mut Vec<f32
 
 /// `reference * gain`, saturating, into `out`.
 pub fn relit(reference: &[u8], gain: f32, out: &mut [u8]) {
-    let curve: [u8; 256] = std::array::from_fn(|v| (v as f32 * gain).round().min(255.0) as u8);
+    // 16.16 fixed point: whole vectors at a time, unlike a table.
+    let factor = (gain * 65536.0) as u32;
     for (out, v) in out.iter_mut().zip(reference) {
-        *out = curve[*v as usize];
+        *out = ((u32::from(*v) * factor + 32768) >> 16).min(255) as u8;
     }
 }
 

@@ -10,8 +10,10 @@
 
 mod diff;
 mod light;
+mod mode;
 mod noise;
 mod stage;
 
 pub use diff::{CELL, Differ};
+pub use mode::SkipMode;
 pub use stage::{Counts, Decision, GlobalChange, Reason, SkipSettings, SkipStage};

@@ -1,0 +1,126 @@
+//! What every camera shows right now: its state, its newest result, its sums.
+//!
+//! Written by the pipeline, read by HTTP, the status line and the watchdog.
+
+use super::{FrameResult, Sink};
+use crate::capture::CameraState;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// All cameras, by name.
+#[derive(Default)]
+pub struct Board {
+    cameras: Mutex<BTreeMap<String, Arc<CameraBoard>>>,
+    /// Models are loaded and cameras started.
+    pub started: AtomicBool,
+    /// Every camera that is up makes progress.
+    pub healthy: AtomicBool,
+}
+
+/// One camera's place on the board.
+pub struct CameraBoard {
+    pub id: Arc<str>,
+    /// Address without credentials.
+    pub source: String,
+    pub model: String,
+    pub mode: &'static str,
+    pub provider: String,
+    pub size: String,
+    state: Mutex<(CameraState, Option<String>)>,
+    latest: Mutex<Option<Arc<FrameResult>>>,
+    changed: watch::Sender<u64>,
+    pub n_processed: AtomicU64,
+    pub n_detections: AtomicU64,
+    pub n_patches_computed: AtomicU64,
+    pub n_patches: AtomicU64,
+    pub n_dropped: AtomicU64,
+    pub n_failed: AtomicU64,
+    pub n_reconnects: AtomicU64,
+    pub detect_ns: AtomicU64,
+    pub n_detect_runs: AtomicU64,
+    /// On the pipeline's clock: when the last result left, and when its frame had come.
+    pub last_output_ns: AtomicU64,
+    pub last_output_captured_ns: AtomicU64,
+}
+
+impl Board {
+    pub fn add(&self, camera: Arc<CameraBoard>) {
+        self.lock().insert(camera.id.to_string(), camera);
+    }
+
+    pub fn remove(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    pub fn get(&self, id: &str) -> Option<Arc<CameraBoard>> {
+        self.lock().get(id).cloned()
+    }
+
+    /// By name, in order.
+    pub fn all(&self) -> Vec<Arc<CameraBoard>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<CameraBoard>>> {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CameraBoard {
+    pub fn new(id: &str, source: String, model: String, mode: &'static str, provider: String, size: String) -> Self {
+        Self {
+            id: id.into(),
+            source,
+            model,
+            mode,
+            provider,
+            size,
+            state: Mutex::new((CameraState::Connecting, None)),
+            latest: Mutex::default(),
+            changed: watch::Sender::new(0),
+            n_processed: AtomicU64::new(0),
+            n_detections: AtomicU64::new(0),
+            n_patches_computed: AtomicU64::new(0),
+            n_patches: AtomicU64::new(0),
+            n_dropped: AtomicU64::new(0),
+            n_failed: AtomicU64::new(0),
+            n_reconnects: AtomicU64::new(0),
+            detect_ns: AtomicU64::new(0),
+            n_detect_runs: AtomicU64::new(0),
+            last_output_ns: AtomicU64::new(0),
+            last_output_captured_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// State and the cause of the last trouble.
+    pub fn state(&self) -> (CameraState, Option<String>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_state(&self, state: CameraState, cause: Option<&str>) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (state, cause.map(str::to_owned));
+    }
+
+    /// The newest result.
+    pub fn latest(&self) -> Option<Arc<FrameResult>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes with every result.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+impl Sink for CameraBoard {
+    fn publish(&self, result: &Arc<FrameResult>) {
+        self.n_processed.fetch_add(1, Ordering::Relaxed);
+        self.n_detections.fetch_add(result.detections.len() as u64, Ordering::Relaxed);
+        self.n_patches.fetch_add(result.computed.grid().n_patches() as u64, Ordering::Relaxed);
+        self.n_patches_computed.fetch_add(result.computed.count() as u64, Ordering::Relaxed);
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+        self.changed.send_modify(|n| *n += 1);
+    }
+}

@@ -1,0 +1,141 @@
+//! The answers that are over at once.
+
+use super::Shared;
+use crate::capture::CameraState;
+use crate::output::board::CameraBoard;
+use crate::output::draw;
+use crate::output::wire::FrameJson;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(serde::Deserialize)]
+pub struct View {
+    /// 1: show patches.
+    #[serde(default)]
+    patches: u8,
+}
+
+impl View {
+    pub fn patches(&self) -> bool {
+        self.patches != 0
+    }
+}
+
+pub fn problem(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}
+
+fn probe(good: bool, text: Value) -> Response {
+    (if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(text)).into_response()
+}
+
+pub async fn live(State(s): State<Shared>) -> Response {
+    let good = s.board.healthy.load(Ordering::Relaxed);
+    probe(good, json!({ "live": good }))
+}
+
+pub async fn startup(State(s): State<Shared>) -> Response {
+    let good = s.board.started.load(Ordering::Relaxed);
+    probe(good, json!({ "started": good }))
+}
+
+pub async fn ready(State(s): State<Shared>) -> Response {
+    let states: Vec<_> = s.board.all().iter().map(|c| (c.id.to_string(), c.state().0)).collect();
+    let good = states.iter().any(|(_, state)| matches!(state, CameraState::Live | CameraState::Ended));
+    let states: Value = states.into_iter().map(|(id, state)| (id, json!(state.name()))).collect::<serde_json::Map<_, _>>().into();
+    probe(good, json!({ "ready": good, "cameras": states }))
+}
+
+pub async fn metrics(State(s): State<Shared>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], s.metrics.render()).into_response()
+}
+
+pub async fn cameras(State(s): State<Shared>) -> Response {
+    Json(s.board.all().iter().map(|c| describe(c)).collect::<Vec<_>>()).into_response()
+}
+
+pub async fn camera(State(s): State<Shared>, Path(id): Path<String>) -> Response {
+    match s.board.get(&id) {
+        Some(c) => Json(describe(&c)).into_response(),
+        None => no_camera(&id),
+    }
+}
+
+pub async fn stats(State(s): State<Shared>) -> Response {
+    let cameras = s.board.all();
+    let sum = |f: fn(&CameraBoard) -> &AtomicU64| cameras.iter().map(|c| f(c).load(Ordering::Relaxed)).sum::<u64>();
+    let (computed, patches) = (sum(|c| &c.n_patches_computed), sum(|c| &c.n_patches));
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "cameras": cameras.len(),
+        "live": cameras.iter().filter(|c| c.state().0 == CameraState::Live).count(),
+        "frames_processed": sum(|c| &c.n_processed),
+        "frames_dropped": sum(|c| &c.n_dropped),
+        "frames_failed": sum(|c| &c.n_failed),
+        "detections": sum(|c| &c.n_detections),
+        "patches_computed": computed,
+        "patches": patches,
+        "computed_patch_share": if patches > 0 { computed as f64 / patches as f64 } else { 0.0 },
+        "resident_mib": crate::eval::resident_mib(),
+    }))
+    .into_response()
+}
+
+pub async fn detections(State(s): State<Shared>, Path(id): Path<String>) -> Response {
+    match s.board.get(&id).map(|c| c.latest()) {
+        None => no_camera(&id),
+        Some(None) => no_frame(&id),
+        Some(Some(result)) => Json(FrameJson::new(&result)).into_response(),
+    }
+}
+
+pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view): Query<View>) -> Response {
+    let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
+    let Some(result) = camera.latest() else { return no_frame(&id) };
+    match tokio::task::spawn_blocking(move || draw::annotate(&result, view.patches()).jpeg(85)).await {
+        Ok(Ok(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")], jpeg).into_response(),
+        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "the picture could not be made"),
+    }
+}
+
+pub async fn not_found() -> Response {
+    problem(StatusCode::NOT_FOUND, "there is nothing here; see /api/cameras, /api/stats and /metrics")
+}
+
+pub fn no_camera(id: &str) -> Response {
+    problem(StatusCode::NOT_FOUND, &format!("there is no camera '{id}'"))
+}
+
+pub fn no_frame(id: &str) -> Response {
+    problem(StatusCode::SERVICE_UNAVAILABLE, &format!("camera '{id}' has not shown a frame yet"))
+}
+
+fn describe(c: &Arc<CameraBoard>) -> Value {
+    let (state, cause) = c.state();
+    let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    let runs = get(&c.n_detect_runs);
+    json!({
+        "id": &*c.id,
+        "source": c.source,
+        "state": state.name(),
+        "cause": cause,
+        "model": c.model,
+        "size": c.size,
+        "mode": c.mode,
+        "provider": c.provider,
+        "frames_processed": get(&c.n_processed),
+        "frames_dropped": get(&c.n_dropped),
+        "frames_failed": get(&c.n_failed),
+        "reconnects": get(&c.n_reconnects),
+        "detections": get(&c.n_detections),
+        "patches_computed": get(&c.n_patches_computed),
+        "patches": get(&c.n_patches),
+        "detect_ms_mean": if runs > 0 { get(&c.detect_ns) as f64 / runs as f64 / 1e6 } else { 0.0 },
+    })
+}

@@ -1,0 +1,165 @@
+//! Prometheus metrics: counters and histograms in base units, bounded labels.
+
+use crate::capture::CameraState;
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CameraLabel {
+    pub camera: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReasonLabel {
+    pub camera: String,
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StageLabel {
+    pub camera: String,
+    pub stage: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StateLabel {
+    pub camera: String,
+    pub state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SinkLabel {
+    pub sink: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DetectorLabel {
+    pub camera: String,
+    pub model: String,
+    pub size: String,
+    pub provider: String,
+    pub mode: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct BuildLabel {
+    pub version: &'static str,
+}
+
+type SecondsFamily<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// All metrics of the daemon.
+pub struct Metrics {
+    registry: Registry,
+    pub frames_captured: Family<CameraLabel, Counter>,
+    pub frames_processed: Family<CameraLabel, Counter>,
+    pub frames_dropped: Family<ReasonLabel, Counter>,
+    pub patches: Family<ReasonLabel, Counter>,
+    pub global_changes: Family<ReasonLabel, Counter>,
+    pub detections: Family<ReasonLabel, Counter>,
+    pub executed_pixels: Family<CameraLabel, Counter>,
+    pub dense_pixels: Family<CameraLabel, Counter>,
+    pub model_runs: Family<CameraLabel, Counter>,
+    pub stage_seconds: SecondsFamily<StageLabel>,
+    pub latency_seconds: SecondsFamily<CameraLabel>,
+    pub camera_state: Family<StateLabel, Gauge>,
+    pub reconnects: Family<CameraLabel, Counter>,
+    pub detector: Family<DetectorLabel, Gauge>,
+    output_dropped: Family<SinkLabel, Counter>,
+    output_errors: Family<SinkLabel, Counter>,
+    resident_bytes: Gauge<f64, AtomicU64>,
+}
+
+/// 0.1 ms to 3 s, about three steps a decade.
+fn seconds() -> Histogram {
+    Histogram::new([1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 3.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut r = Registry::with_prefix("passd");
+        let build: Family<BuildLabel, Gauge> = Family::default();
+        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        r.register("build_info", "Version of this passd", build);
+        let m = Self {
+            frames_captured: Family::default(),
+            frames_processed: Family::default(),
+            frames_dropped: Family::default(),
+            patches: Family::default(),
+            global_changes: Family::default(),
+            detections: Family::default(),
+            executed_pixels: Family::default(),
+            dense_pixels: Family::default(),
+            model_runs: Family::default(),
+            stage_seconds: SecondsFamily::new_with_constructor(seconds),
+            latency_seconds: SecondsFamily::new_with_constructor(seconds),
+            camera_state: Family::default(),
+            reconnects: Family::default(),
+            detector: Family::default(),
+            output_dropped: Family::default(),
+            output_errors: Family::default(),
+            resident_bytes: Gauge::default(),
+            registry: Registry::default(),
+        };
+        r.register("frames_captured", "Frames that left the decoder", m.frames_captured.clone());
+        r.register("frames_processed", "Frames whose detections were put out", m.frames_processed.clone());
+        r.register(
+            "frames_dropped",
+            "Frames that were not processed: replaced by a newer one, lost in a full decoder queue, or failed in the model",
+            m.frames_dropped.clone(),
+        );
+        r.register("patches", "Patches by the skip stage's decision", m.patches.clone());
+        r.register("global_changes", "Frames that were computed as a whole, by cause", m.global_changes.clone());
+        r.register("detections", "Detections put out, by provenance", m.detections.clone());
+        r.register("executed_pixels", "Pixels that went through the model", m.executed_pixels.clone());
+        r.register("dense_pixels", "Pixels that would have without skipping", m.dense_pixels.clone());
+        r.register("model_runs", "Runs of the model", m.model_runs.clone());
+        r.register_with_unit("stage_duration", "Time a frame spends in a stage", Unit::Seconds, m.stage_seconds.clone());
+        r.register_with_unit("latency", "From the decoder to the output", Unit::Seconds, m.latency_seconds.clone());
+        r.register("camera_state", "1 for the state that a camera is in", m.camera_state.clone());
+        r.register("reconnects", "Attempts to connect after the first", m.reconnects.clone());
+        r.register("detector_info", "Model, size, provider and mode in use", m.detector.clone());
+        r.register("output_dropped", "Results that a sink could not take in time", m.output_dropped.clone());
+        r.register("output_errors", "Failed attempts of a sink to write", m.output_errors.clone());
+        r.register_with_unit("resident_memory", "Resident memory of the process", Unit::Bytes, m.resident_bytes.clone());
+        Self { registry: r, ..m }
+    }
+}
+
+impl Metrics {
+    pub fn output_dropped(&self, sink: &'static str) {
+        self.output_dropped.get_or_create(&SinkLabel { sink }).inc();
+    }
+
+    pub fn output_error(&self, sink: &'static str) {
+        self.output_errors.get_or_create(&SinkLabel { sink }).inc();
+    }
+
+    pub fn set_camera_state(&self, camera: &str, now: CameraState) {
+        for state in CameraState::ALL {
+            let label = StateLabel { camera: camera.into(), state: state.name() };
+            self.camera_state.get_or_create(&label).set(i64::from(state == now));
+        }
+    }
+
+    /// Forgets a camera that is gone: its state would stay for ever.
+    pub fn forget_camera(&self, camera: &str) {
+        for state in CameraState::ALL {
+            self.camera_state.remove(&StateLabel { camera: camera.into(), state: state.name() });
+        }
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn render(&self) -> String {
+        self.resident_bytes.set(crate::eval::resident_mib() * 1024.0 * 1024.0);
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

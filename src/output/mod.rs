@@ -1,0 +1,43 @@
+//! What the world gets to see: JSON lines, HTTP, metrics, pictures.
+//!
+//! In: one [`FrameResult`] a frame and camera, from the pipeline. A sink takes
+//! it without waiting; whatever is slow behind it has a bounded queue and
+//! counts what it drops. Wire types live in `wire.rs`. Nothing here reaches
+//! back into the core.
+
+pub mod board;
+pub mod draw;
+pub mod http;
+pub mod jsonl;
+pub mod metrics;
+pub mod wire;
+
+use crate::frame::Frame;
+use crate::geom::PatchMask;
+use crate::merge::Merged;
+use crate::skip::Reason;
+use std::sync::Arc;
+
+/// Everything that is known of one frame when it leaves the pipeline.
+#[derive(Debug, Clone)]
+pub struct FrameResult {
+    pub camera: Arc<str>,
+    pub frame: Frame,
+    pub detections: Vec<Merged>,
+    pub labels: Arc<[String]>,
+    /// Patches that were computed in this frame.
+    pub computed: PatchMask,
+    /// Why each patch was or was not; empty in mode `off`.
+    pub reasons: Vec<Reason>,
+    /// Area that went through the model, against the model input's.
+    pub executed_share: f32,
+    /// From the decoder to here.
+    pub latency_ns: u64,
+    /// The source waits for the sinks: nothing may be dropped.
+    pub lossless: bool,
+}
+
+/// Takes results. Must return at once, except where `lossless` allows to wait.
+pub trait Sink: Send + Sync {
+    fn publish(&self, result: &Arc<FrameResult>);
+}

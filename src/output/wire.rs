@@ -1,0 +1,99 @@
+//! The JSON of a frame, version 1. `passd schema --output` prints its schema.
+//!
+//! Fields are only ever added within a version.
+
+use super::FrameResult;
+use crate::merge::Provenance;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Version of [`FrameJson`].
+pub const VERSION: u32 = 1;
+
+/// Everything that is seen in one frame of one camera.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct FrameJson {
+    /// Version of this schema: 1.
+    pub schema: u32,
+    /// The camera's name in the config.
+    pub camera: String,
+    /// Number of the frame since the daemon's start, counting every frame that was captured.
+    pub frame: u64,
+    /// Presentation time in the stream, seconds.
+    pub pts: f64,
+    /// When the frame left the decoder, seconds since 1970 UTC.
+    pub time: f64,
+    /// From the decoder to this line, seconds.
+    pub latency: f64,
+    /// Width of the camera's picture, in whose pixels boxes are given.
+    pub width: u32,
+    pub height: u32,
+    /// Area that went through the model for this frame, against the whole: 0 is nothing, 1 all of it.
+    pub computed_share: f64,
+    pub detections: Vec<DetectionJson>,
+}
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DetectionJson {
+    /// Number of the class in the model.
+    pub class: u16,
+    pub label: String,
+    /// 0 to 1.
+    pub score: f64,
+    /// Left, top, right and bottom in pixels of the camera's picture; may reach over its border.
+    #[serde(rename = "box")]
+    pub bbox: [f64; 4],
+    /// Faces: eyes, nose, corners of the mouth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landmarks: Option<[[f64; 2]; 5]>,
+    /// `computed`: the model saw it in this frame. `carried`: it saw it before, and nothing changed since.
+    pub source: Provenance,
+    /// The frame in which the model saw it.
+    pub computed_frame: u64,
+    /// How old that knowledge is, seconds.
+    pub age: f64,
+}
+
+impl FrameJson {
+    pub fn new(r: &FrameResult) -> Self {
+        let l = &r.frame.letterbox;
+        let scale = (l.source.width as f32 / l.content.width as f32, l.source.height as f32 / l.content.height as f32);
+        let detections = r.detections.iter().map(|m| {
+            let d = &m.detection;
+            DetectionJson {
+                class: d.class,
+                label: r.labels.get(d.class as usize).cloned().unwrap_or_default(),
+                score: round(d.score, 4),
+                bbox: l.to_source(&d.bbox).to_array().map(|v| round(v, 1)),
+                landmarks: d.landmarks.map(|points| points.map(|[x, y]| [round(x * scale.0, 1), round(y * scale.1, 1)])),
+                source: m.provenance,
+                computed_frame: m.frame.0,
+                age: seconds(m.age_ns(&r.frame)),
+            }
+        });
+        Self {
+            schema: VERSION,
+            camera: r.camera.to_string(),
+            frame: r.frame.id.0,
+            pts: seconds(r.frame.pts_ns),
+            time: seconds(r.frame.captured_unix_ns),
+            latency: seconds(r.latency_ns),
+            width: l.source.width,
+            height: l.source.height,
+            computed_share: round(r.executed_share, 4),
+            detections: detections.collect(),
+        }
+    }
+}
+
+/// Nanoseconds as seconds, to the millisecond.
+fn seconds(ns: u64) -> f64 {
+    (ns as f64 / 1e6).round() / 1e3
+}
+
+/// Of a float of 32 bits, so that 0.3 is written as 0.3.
+fn round(v: f32, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (f64::from(v) * unit).round() / unit
+}

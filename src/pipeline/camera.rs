@@ -1,0 +1,414 @@
+//! One camera's threads: the supervisor that keeps its source alive, and the
+//! stage thread that takes frames through skip stage, detector and merge.
+
+use super::detectors::{DetectorHandle, Job};
+use super::stage::Stage;
+use crate::capture::{
+    CameraState, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, Taken, open_gst, open_sim, redact,
+};
+use crate::clock::Clock;
+use crate::config::CameraConfig;
+use crate::frame::Frame;
+use crate::geom::PatchMask;
+use crate::infer::{Fresh, StreamId};
+use crate::merge::MergeSettings;
+use crate::output::board::{Board, CameraBoard};
+use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics, ReasonLabel, StageLabel};
+use crate::output::{FrameResult, Sink};
+use crate::skip::{Counts, GlobalChange};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What a camera needs beside its config.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    pub board: Arc<Board>,
+    pub metrics: Arc<Metrics>,
+    pub sinks: Arc<Vec<Arc<dyn Sink>>>,
+    /// Opens sources; tests bring their own.
+    pub open: Arc<dyn Fn(&CameraConfig, Arc<dyn Clock>) -> Opener + Send + Sync>,
+}
+
+/// A running camera. Dropping it does not stop it: see [`Camera::stop`].
+pub struct Camera {
+    pub config: CameraConfig,
+    pub board: Arc<CameraBoard>,
+    intake: Intake,
+    stopping: Arc<AtomicBool>,
+    stop_supervisor: Sender<()>,
+    supervisor: JoinHandle<()>,
+    stage: JoinHandle<()>,
+    done: Receiver<()>,
+    around: Surroundings,
+}
+
+/// Opens real sources.
+pub fn open_source(config: &CameraConfig, clock: Arc<dyn Clock>) -> Opener {
+    let (spec, pace) = (config.spec.clone(), config.pace);
+    Arc::new(move |intake, epoch| match &spec {
+        SourceSpec::Sim(settings) => Ok(open_sim(settings, pace, intake, epoch, clock.clone())),
+        _ => open_gst(&spec, pace, intake, epoch),
+    })
+}
+
+impl Camera {
+    /// Starts the camera's threads.
+    ///
+    /// # Errors
+    /// No more threads are to be had.
+    pub fn start(
+        config: CameraConfig,
+        stream: StreamId,
+        detector: Arc<DetectorHandle>,
+        around: &Surroundings,
+    ) -> std::io::Result<Self> {
+        let info = detector.info.clone();
+        let lossless = config.pace == Pace::Fast;
+        let slot = Arc::new(Slot::new(if lossless { SlotMode::Blocking } else { SlotMode::Latest }));
+        let intake = Intake::new(info.size, around.clock.clone(), slot);
+        let board = Arc::new(CameraBoard::new(
+            &config.id,
+            redact(&config.source),
+            info.model.clone(),
+            info.mode.name(),
+            info.provider.clone(),
+            info.size.to_string(),
+        ));
+        around.board.add(board.clone());
+        let label = DetectorLabel {
+            camera: config.id.clone(),
+            model: info.model.clone(),
+            size: info.size.to_string(),
+            provider: info.provider.clone(),
+            mode: info.mode.name(),
+        };
+        around.metrics.detector.get_or_create(&label).set(1);
+
+        let (stop_supervisor, stop) = bounded(1);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let supervisor = Supervisor {
+            settings: config.capture.clone(),
+            opener: (around.open)(&config, around.clock.clone()),
+            intake: intake.clone(),
+            clock: around.clock.clone(),
+            observer: observer(&config.id, board.clone(), around.metrics.clone()),
+            stop,
+            seed: config.id.bytes().fold(7, |sum, b| sum * 31 + u64::from(b)),
+            live_source: config.spec.is_live(),
+        };
+        let thread = |prefix: &str| std::thread::Builder::new().name(format!("{prefix}-{}", config.id).chars().take(15).collect());
+        let supervisor = thread("cam").spawn(move || supervisor.run())?;
+
+        let merge = MergeSettings { iou: config.detector.nms_iou, min_score: config.detector.score, ..MergeSettings::default() };
+        let stage = Stage::new(info.mode, info.size, &config.skip, merge);
+        let (reply, replies) = bounded(1);
+        let grid = stage.grid();
+        let worker = Worker {
+            camera: config.id.as_str().into(),
+            stream,
+            wanted: info.labels.iter().map(|l| config.labels.is_empty() || config.labels.contains(l)).collect(),
+            labels: info.labels.clone(),
+            lossless,
+            stage,
+            intake: intake.clone(),
+            board: board.clone(),
+            handles: Handles::new(&around.metrics, &config.id),
+            around: around.clone(),
+            stopping: stopping.clone(),
+            detector,
+            reply,
+            replies,
+            buffers: Some((PatchMask::empty(grid), Vec::new(), Fresh::default())),
+            epoch: 0,
+            n_failures: 0,
+            counted: (0, 0, 0),
+        };
+        let (finished, done) = bounded(1);
+        let stage = thread("stage").spawn(move || {
+            worker.run();
+            let _ = finished.send(());
+        })?;
+        Ok(Self { config, board, intake, stopping, stop_supervisor, supervisor, stage, done, around: around.clone() })
+    }
+
+    /// Tells the camera to stop; returns at once.
+    pub fn tell_to_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let _ = self.stop_supervisor.try_send(());
+        self.intake.slot().close();
+    }
+
+    /// Stops the camera and waits up to `deadline` for what it is computing to come out.
+    ///
+    /// Returns whether it ended in time; else its threads are left behind.
+    pub fn stop(self, deadline: Duration) -> bool {
+        self.tell_to_stop();
+        let ended = self.done.recv_timeout(deadline).is_ok();
+        if ended {
+            let _ = self.stage.join();
+            let _ = self.supervisor.join();
+        } else {
+            tracing::error!(camera = self.config.id, "does not stop; left behind");
+        }
+        self.around.metrics.forget_camera(&self.config.id);
+        ended
+    }
+
+    /// The clip is over and everything of it has been put out.
+    pub fn is_finished(&self) -> bool {
+        self.stage.is_finished()
+    }
+
+    /// Frames come, but for `limit` nothing has been put out.
+    pub fn is_stuck(&self, limit: Duration) -> bool {
+        if self.stage.is_finished() || self.board.state().0 != CameraState::Live {
+            return false;
+        }
+        let now_ns = self.around.clock.monotonic_ns();
+        let last_frame_ns = self.intake.last_frame_ns();
+        let answered = self.board.last_output_captured_ns.load(Ordering::Relaxed) >= last_frame_ns;
+        let since_ns = self.board.last_output_ns.load(Ordering::Relaxed).max(self.intake.first_frame_ns());
+        !answered && Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit
+    }
+}
+
+fn observer(id: &str, board: Arc<CameraBoard>, metrics: Arc<Metrics>) -> crate::capture::Observer {
+    let camera = id.to_owned();
+    metrics.set_camera_state(&camera, CameraState::Connecting);
+    Box::new(move |state, cause| {
+        board.set_state(state, cause);
+        metrics.set_camera_state(&camera, state);
+        let cause = cause.unwrap_or_default();
+        match state {
+            CameraState::Connecting => tracing::debug!(camera, "connecting"),
+            CameraState::Live => tracing::info!(camera, "live"),
+            CameraState::Stalled => tracing::warn!(camera, "stalled: {cause}"),
+            CameraState::Ended => tracing::info!(camera, "ended"),
+            CameraState::BackingOff => {
+                metrics.reconnects.get_or_create(&CameraLabel { camera: camera.clone() }).inc();
+                board.n_reconnects.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(camera, "off line: {cause}");
+            }
+        }
+    })
+}
+
+/// The stage thread.
+struct Worker {
+    camera: Arc<str>,
+    stream: StreamId,
+    labels: Arc<[String]>,
+    /// One a class: whether it is reported.
+    wanted: Vec<bool>,
+    lossless: bool,
+    stage: Stage,
+    intake: Intake,
+    board: Arc<CameraBoard>,
+    handles: Handles,
+    around: Surroundings,
+    stopping: Arc<AtomicBool>,
+    detector: Arc<DetectorHandle>,
+    reply: Sender<Job>,
+    replies: Receiver<Job>,
+    /// At home while no job is under way.
+    buffers: Option<(PatchMask, Vec<crate::infer::Detection>, Fresh)>,
+    epoch: u64,
+    n_failures: u64,
+    /// Captured, replaced and lost frames that are in the counters already.
+    counted: (u64, u64, u64),
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            match self.intake.slot().take(Duration::from_millis(200)) {
+                Taken::Frame(frame) => {
+                    if !self.process(frame) {
+                        return;
+                    }
+                }
+                Taken::Nothing if self.stopping.load(Ordering::Acquire) => return,
+                Taken::Nothing => {}
+                Taken::Closed => return,
+            }
+            self.count_drops();
+        }
+    }
+
+    /// Takes one frame through; false: there is no detector any more.
+    fn process(&mut self, frame: Frame) -> bool {
+        let clock = self.around.clock.clone();
+        let started_ns = clock.monotonic_ns();
+        if frame.epoch != self.epoch {
+            // Another connection: nothing that is known holds any more.
+            self.epoch = frame.epoch;
+            self.stage.reset();
+        }
+        let (mut patches, mut known, mut fresh) = self.buffers.take().unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Fresh::default()));
+        let (asked, boxes) = self.stage.begin(&frame);
+        let decided_ns = clock.monotonic_ns();
+        let mut detect_ns = 0;
+        if asked.is_empty() {
+            fresh.clear();
+        } else {
+            patches.copy_from(asked);
+            known.clear();
+            known.extend_from_slice(boxes);
+            let job = Job {
+                stream: self.stream,
+                frame: frame.clone(),
+                patches,
+                known,
+                fresh,
+                result: Ok(()),
+                took: Duration::ZERO,
+                reply: self.reply.clone(),
+            };
+            let Some(job) = self.detector.jobs.send(job).ok().and_then(|()| self.replies.recv().ok()) else {
+                tracing::error!(camera = &*self.camera, "the detector is gone");
+                return false;
+            };
+            detect_ns = job.took.as_nanos() as u64;
+            (patches, known, fresh) = (job.patches, job.known, job.fresh);
+            if let Err(e) = job.result {
+                self.buffers = Some((patches, known, fresh));
+                self.fail(&e);
+                return true;
+            }
+            self.board.detect_ns.fetch_add(detect_ns, Ordering::Relaxed);
+            self.board.n_detect_runs.fetch_add(1, Ordering::Relaxed);
+        }
+        let detected_ns = clock.monotonic_ns();
+        self.n_failures = 0;
+        let merged = self.stage.finish(&frame, &fresh);
+        let detections = merged.iter().filter(|m| self.wanted.get(m.detection.class as usize).is_none_or(|w| *w)).copied().collect();
+        let finished_ns = clock.monotonic_ns();
+        let result = Arc::new(FrameResult {
+            camera: self.camera.clone(),
+            detections,
+            labels: self.labels.clone(),
+            computed: self.stage.computed().clone(),
+            reasons: self.stage.decision().map(|d| d.reasons.clone()).unwrap_or_default(),
+            executed_share: fresh.executed_px as f32 / frame.size().area() as f32,
+            latency_ns: finished_ns.saturating_sub(frame.captured_ns),
+            lossless: self.lossless,
+            frame,
+        });
+        let h = &self.handles;
+        let s = |ns: u64| ns as f64 / 1e9;
+        h.skip.observe(s((decided_ns - started_ns) + (finished_ns - detected_ns)));
+        h.wait.observe(s((detected_ns - decided_ns).saturating_sub(detect_ns)));
+        h.detect.observe(s(detect_ns));
+        h.latency.observe(s(result.latency_ns));
+        h.executed.inc_by(fresh.executed_px);
+        h.dense.inc_by(result.frame.size().area() as u64);
+        h.runs.inc_by(u64::from(fresh.n_runs));
+        self.count_decision();
+        self.buffers = Some((patches, known, fresh));
+        self.publish(&result);
+        true
+    }
+
+    fn publish(&self, result: &Arc<FrameResult>) {
+        let n_computed = result.detections.iter().filter(|m| m.frame == result.frame.id).count() as u64;
+        self.handles.computed.inc_by(n_computed);
+        self.handles.carried.inc_by(result.detections.len() as u64 - n_computed);
+        self.board.publish(result);
+        for sink in self.around.sinks.iter() {
+            sink.publish(result);
+        }
+        self.handles.processed.inc();
+        self.board.last_output_captured_ns.store(result.frame.captured_ns, Ordering::Relaxed);
+        self.board.last_output_ns.store(self.around.clock.monotonic_ns(), Ordering::Relaxed);
+    }
+
+    fn fail(&mut self, e: &crate::infer::InferError) {
+        self.n_failures += 1;
+        self.handles.failed.inc();
+        self.board.n_failed.fetch_add(1, Ordering::Relaxed);
+        // The first of a series, then ever rarer.
+        if self.n_failures.is_power_of_two() {
+            tracing::error!(camera = &*self.camera, failures = self.n_failures, "frame is dropped: {e}");
+        }
+    }
+
+    fn count_decision(&self) {
+        let Some(d) = self.stage.decision() else { return };
+        let Counts { kept, masked, changed, stale, forced } = d.counts;
+        for (counter, n) in self.handles.patches.iter().zip([kept, masked, changed, stale, forced]) {
+            counter.inc_by(u64::from(n));
+        }
+        if let Some(why) = d.global {
+            let reason = match why {
+                GlobalChange::Start => "start",
+                GlobalChange::Requested => "requested",
+                GlobalChange::Light => "light",
+                GlobalChange::Scene => "scene",
+            };
+            let label = ReasonLabel { camera: self.camera.to_string(), reason };
+            self.around.metrics.global_changes.get_or_create(&label).inc();
+        }
+    }
+
+    /// Brings the counters to what slot and queue have seen.
+    fn count_drops(&mut self) {
+        let now = (self.intake.n_frames(), self.intake.slot().n_replaced(), self.intake.n_queue_drops());
+        self.handles.captured.inc_by(now.0 - self.counted.0);
+        self.handles.replaced.inc_by(now.1 - self.counted.1);
+        self.handles.lost.inc_by(now.2 - self.counted.2);
+        self.board.n_dropped.store(now.1 + now.2, Ordering::Relaxed);
+        self.counted = now;
+    }
+}
+
+/// A camera's metrics, looked up once.
+struct Handles {
+    captured: Counter,
+    processed: Counter,
+    replaced: Counter,
+    lost: Counter,
+    failed: Counter,
+    computed: Counter,
+    carried: Counter,
+    executed: Counter,
+    dense: Counter,
+    runs: Counter,
+    /// Kept, masked, changed, stale, forced.
+    patches: [Counter; 5],
+    skip: Histogram,
+    wait: Histogram,
+    detect: Histogram,
+    latency: Histogram,
+}
+
+impl Handles {
+    fn new(m: &Metrics, id: &str) -> Self {
+        let camera = CameraLabel { camera: id.into() };
+        let reason = |reason| ReasonLabel { camera: id.into(), reason };
+        let stage = |stage| m.stage_seconds.get_or_create_owned(&StageLabel { camera: id.into(), stage });
+        let dropped = |why| m.frames_dropped.get_or_create_owned(&reason(why));
+        Self {
+            captured: m.frames_captured.get_or_create_owned(&camera),
+            processed: m.frames_processed.get_or_create_owned(&camera),
+            replaced: dropped("replaced"),
+            lost: dropped("queue"),
+            failed: dropped("failed"),
+            computed: m.detections.get_or_create_owned(&reason("computed")),
+            carried: m.detections.get_or_create_owned(&reason("carried")),
+            executed: m.executed_pixels.get_or_create_owned(&camera),
+            dense: m.dense_pixels.get_or_create_owned(&camera),
+            runs: m.model_runs.get_or_create_owned(&camera),
+            patches: ["kept", "masked", "changed", "stale", "forced"].map(|why| m.patches.get_or_create_owned(&reason(why))),
+            skip: stage("skip"),
+            wait: stage("wait"),
+            detect: stage("detect"),
+            latency: m.latency_seconds.get_or_create_owned(&camera),
+        }
+    }
+}
