@@ -41,6 +41,13 @@ impl Frame {
         Self { id, pts_ns, captured_ns: 0, captured_unix_ns: 0, letterbox, epoch: 0, pixels: Arc::new(pixels) }
     }
 
+    /// A frame of its own memory: `content` is `letterbox.content` of BGR, rows without gaps.
+    pub fn letterboxed(pts_ns: u64, letterbox: Letterbox, content: &[u8]) -> Self {
+        let mut data = vec![PADDING; letterbox.input.area() * 3];
+        letterbox_into(&mut data, &letterbox, content, letterbox.content.width as usize * 3);
+        Self::new(FrameId(0), pts_ns, letterbox, Pixels::owned(data))
+    }
+
     /// Stamped with the time at which it left the decoder.
     pub fn at(mut self, captured_ns: u64, captured_unix_ns: u64) -> Self {
         self.captured_ns = captured_ns;

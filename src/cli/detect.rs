@@ -1,7 +1,7 @@
 //! `passd detect`: what is in some pictures.
 
 use super::{Failure, ModelArgs, print_line};
-use crate::frame::{Frame, FrameId, PADDING, Pixels, letterbox_into};
+use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
 use crate::infer::detector::DenseDetector;
 use crate::infer::heads::Thresholds;
@@ -97,7 +97,5 @@ fn load(path: &Path, input: Size) -> Result<Frame, String> {
     for pixel in bgr.as_chunks_mut::<3>().0 {
         pixel.swap(0, 2);
     }
-    let mut data = vec![PADDING; input.area() * 3];
-    letterbox_into(&mut data, &letterbox, &bgr, width as usize * 3);
-    Ok(Frame::new(FrameId(0), 0, letterbox, Pixels::owned(data)))
+    Ok(Frame::letterboxed(0, letterbox, &bgr))
 }

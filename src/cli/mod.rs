@@ -2,9 +2,12 @@
 //!
 //! 0: done. 1: it did not work out. 2: the arguments or the config are wrong.
 
+mod demo;
 mod detect;
 mod eval;
+mod log;
 mod models;
+mod run;
 mod sim;
 
 use crate::geom::Size;
@@ -26,6 +29,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::RunArgs),
+    Check(run::CheckArgs),
+    Schema(run::SchemaArgs),
+    Demo(demo::Args),
     Detect(detect::Args),
     Eval(eval::Args),
     Models(models::Args),
@@ -57,7 +64,13 @@ impl From<std::io::Error> for Failure {
 }
 
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    log::start();
+    let result = match command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => run::check(&args),
+        Command::Schema(args) => run::schema(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Models(args) => models::run(&args),

@@ -1,0 +1,62 @@
+//! `passd run`, `passd check`, `passd schema`.
+
+use super::{Failure, print_line};
+use crate::config;
+use crate::daemon::{self, DaemonError};
+use std::path::PathBuf;
+
+/// Run the daemon
+///
+/// SIGTERM and SIGINT stop it, SIGHUP reloads the config. Every value of the config can be set by
+/// the environment: PASSD__SKIP__PATCH=32. Logs go to standard error; RUST_LOG=debug shows more.
+///
+/// Example: passd run --config /etc/passd/passd.toml
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// Config file
+    #[arg(long, short, default_value = "/etc/passd/passd.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Check a config without running it
+///
+/// Exit status 0: it is good. 2: it is not; each complaint has file, line and key.
+///
+/// Example: passd check --config passd.toml
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// Config file
+    #[arg(long, short, default_value = "/etc/passd/passd.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Print the JSON schema of the config, or of the output
+///
+/// Example: passd schema > passd.schema.json
+#[derive(clap::Args)]
+pub struct SchemaArgs {
+    /// Of the JSON lines instead
+    #[arg(long)]
+    output: bool,
+}
+
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    daemon::run(&args.config).map_err(|e| match e {
+        DaemonError::Config(_) => Failure::Usage(e.to_string()),
+        _ => Failure::Failed(e.to_string()),
+    })
+}
+
+pub fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let config = config::load(&args.config).map_err(|e| Failure::Usage(e.to_string()))?;
+    for camera in &config.cameras {
+        let mode = camera.skip_mode.map_or("regions if the model allows", |m| m.name());
+        print_line(&format!("{}: {}, model {}, skip {mode}", camera.id, crate::capture::redact(&camera.source), camera.detector.model))?;
+    }
+    print_line(&format!("{}: good, {} camera(s)", args.config.display(), config.cameras.len()))
+}
+
+pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
+    let schema = if args.output { schemars::schema_for!(crate::output::wire::FrameJson) } else { config::schema() };
+    print_line(&serde_json::to_string_pretty(&schema).map_err(|e| Failure::Failed(e.to_string()))?)
+}

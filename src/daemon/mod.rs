@@ -1,0 +1,222 @@
+//! `passd run`: config, pipeline, signals and the service manager.
+//!
+//! The main thread owns everything and does nothing but wait: for a signal, or
+//! for the tick at which it looks after the watchdog and the status line.
+
+mod notify;
+mod signals;
+
+pub use notify::Notifier;
+pub use signals::{Signal, signals};
+
+use crate::clock::SystemClock;
+use crate::config::{self, Config, ConfigError, JsonlTarget};
+use crate::infer::InferError;
+use crate::infer::model::ModelFolders;
+use crate::infer::session::Runtime;
+use crate::output::Sink;
+use crate::output::board::Board;
+use crate::output::http::HttpServer;
+use crate::output::jsonl::{JsonlSink, Target};
+use crate::output::metrics::Metrics;
+use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
+use crossbeam_channel::{Receiver, select, tick};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Time for everything to come to its end.
+const SHUTDOWN: Duration = Duration::from_millis(4000);
+/// No output for this long while frames come: stuck, unless the service manager asks for less.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Infer(#[from] InferError),
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("HTTP cannot listen on {address}: {source}")]
+    Http { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("JSON lines cannot be written to {path}: {source}")]
+    Jsonl { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What the daemon is made of.
+pub struct Daemon {
+    pipeline: Pipeline,
+    pub board: Arc<Board>,
+    pub metrics: Arc<Metrics>,
+    pub http: Option<HttpServer>,
+    config: Config,
+    clean_up: Vec<Arc<dyn Sink>>,
+}
+
+impl Daemon {
+    /// Starts everything that `config` asks for. `extra` sinks get every result, too.
+    ///
+    /// # Errors
+    /// The first thing that does not work; nothing stays running then.
+    pub fn start(config: Config, extra: Vec<Arc<dyn Sink>>) -> Result<Self, DaemonError> {
+        let runtime = Runtime::get(config.library.as_deref())?;
+        let folders = ModelFolders::usual(config.models.as_deref());
+        Self::start_with(config, extra, Detectors::new(Arc::new(OrtFactory { runtime, folders })))
+    }
+
+    /// As [`Daemon::start`], with other detectors.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_with(config: Config, extra: Vec<Arc<dyn Sink>>, detectors: Detectors) -> Result<Self, DaemonError> {
+        crate::capture::init().map_err(|e| DaemonError::Other(e.to_string()))?;
+        let (board, metrics) = (Arc::new(Board::default()), Arc::new(Metrics::default()));
+        board.healthy.store(true, Ordering::Relaxed);
+        let http = config.http.as_ref().map(|h| {
+            HttpServer::start(h.listen, h.stream_fps, board.clone(), metrics.clone())
+                .map_err(|source| DaemonError::Http { address: h.listen, source })
+        });
+        let http = http.transpose()?;
+        let mut sinks = extra;
+        if let Some(j) = &config.jsonl {
+            let target = match &j.target {
+                JsonlTarget::Stdout => Target::Stdout,
+                JsonlTarget::File(path) => {
+                    Target::File { path: path.clone(), rotate_bytes: j.rotate_bytes, keep: j.keep }
+                }
+            };
+            let sink = JsonlSink::start(target, j.empty_frames, metrics.clone())
+                .map_err(|source| DaemonError::Jsonl { path: format!("{:?}", j.target), source })?;
+            sinks.push(Arc::new(sink));
+        }
+        let around = Surroundings {
+            clock: Arc::new(SystemClock::new()),
+            board: board.clone(),
+            metrics: metrics.clone(),
+            sinks: Arc::new(sinks.clone()),
+            open: Arc::new(open_source),
+        };
+        let mut pipeline = Pipeline::new(detectors, around);
+        pipeline.apply(&config.cameras)?;
+        Ok(Self { pipeline, board, metrics, http, config, clean_up: sinks })
+    }
+
+    /// Changes what differs; what cannot be changed while running is said.
+    ///
+    /// # Errors
+    /// A new camera cannot be started; running ones go on.
+    pub fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+        self.pipeline.apply(&config.cameras)?;
+        let fixed = |c: &Config| (c.http.clone(), c.jsonl.clone(), c.library.clone(), c.models.clone());
+        if fixed(&config) != fixed(&self.config) {
+            tracing::warn!("changes of http, output, inference.library and inference.models take effect at the next start");
+        }
+        self.config = config;
+        Ok(())
+    }
+
+    /// Every camera is a clip, and over.
+    pub fn is_finished(&self) -> bool {
+        self.pipeline.is_finished()
+    }
+
+    /// Cameras that get frames but put nothing out.
+    pub fn stuck(&self, limit: Duration) -> Vec<&str> {
+        self.pipeline.stuck(limit)
+    }
+
+    /// One line for people: "2/3 cameras live, 31 frames/s, 6% of patches computed".
+    pub fn status(&self, since: &mut (u64, Instant)) -> String {
+        let cameras = self.board.all();
+        let live = cameras.iter().filter(|c| c.state().0 == crate::capture::CameraState::Live).count();
+        let sum = |f: fn(&crate::output::board::CameraBoard) -> &std::sync::atomic::AtomicU64| {
+            cameras.iter().map(|c| f(c).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        let processed = sum(|c| &c.n_processed);
+        let rate = processed.saturating_sub(since.0) as f64 / since.1.elapsed().as_secs_f64().max(1e-3);
+        *since = (processed, Instant::now());
+        let share = 100.0 * sum(|c| &c.n_patches_computed) as f64 / sum(|c| &c.n_patches).max(1) as f64;
+        format!("{live}/{} cameras live, {rate:.1} frames/s, {share:.0}% of patches computed", cameras.len())
+    }
+
+    /// Ends in order: cameras, what they still put out, sinks, HTTP.
+    pub fn stop(self) {
+        self.pipeline.stop(SHUTDOWN.saturating_sub(Duration::from_secs(1)));
+        // The sinks' own ends wait for their queues; HTTP is last, so that the end can be watched.
+        drop(self.clean_up);
+        drop(self.http);
+    }
+}
+
+/// Runs until a signal says stop or every clip is over.
+///
+/// # Errors
+/// As [`Daemon::start`]; once running it does not fail.
+pub fn run(path: &Path) -> Result<(), DaemonError> {
+    let config = config::load(path)?;
+    let signals = signals().map_err(|e| DaemonError::Other(format!("signals: {e}")))?;
+    let notifier = Notifier::from_environment();
+    notifier.status("loading models");
+    notifier.extend_timeout(Duration::from_secs(600));
+    let daemon = Daemon::start(config, Vec::new())?;
+    if let Some(http) = &daemon.http {
+        tracing::info!("HTTP on http://{}", http.address);
+    }
+    notifier.ready();
+    serve(daemon, path.to_path_buf(), &signals, &notifier);
+    Ok(())
+}
+
+/// The main loop.
+fn serve(mut daemon: Daemon, path: PathBuf, signals: &Receiver<Signal>, notifier: &Notifier) {
+    let limit = notifier.watchdog().map_or(STUCK, |w| w / 2);
+    let ticks = tick(notifier.watchdog().map_or(Duration::from_secs(2), |w| (w / 4).min(Duration::from_secs(2))));
+    let mut since = (0, Instant::now());
+    let mut complained = false;
+    loop {
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(Signal::Reload) => {
+                    notifier.reloading();
+                    let result = config::load(&path).map_err(DaemonError::from).and_then(|c| daemon.reload(c));
+                    match result {
+                        Ok(()) => tracing::info!("config is reloaded"),
+                        Err(e) => tracing::error!("config is not reloaded, the old one stays:\n{e}"),
+                    }
+                    notifier.ready();
+                }
+                Ok(Signal::Stop) | Err(_) => break,
+            },
+            recv(ticks) -> _ => {
+                let stuck = daemon.stuck(limit);
+                if stuck.is_empty() {
+                    notifier.feed();
+                    complained = false;
+                } else if !complained {
+                    tracing::error!("frames come, but nothing has been put out for {limit:?}: {}", stuck.join(", "));
+                    complained = true;
+                }
+                notifier.status(&daemon.status(&mut since));
+                if daemon.is_finished() {
+                    tracing::info!("every clip is over");
+                    break;
+                }
+            }
+        }
+    }
+    notifier.stopping();
+    tracing::info!("stopping");
+    let (done, ended) = crossbeam_channel::bounded::<()>(0);
+    let stopper = std::thread::Builder::new().name("stopper".into()).spawn(move || {
+        daemon.stop();
+        drop(done);
+    });
+    if stopper.is_err() || ended.recv_timeout(SHUTDOWN).is_err_and(|e| e.is_timeout()) {
+        tracing::error!("not everything came to its end in time");
+    }
+}
