@@ -60,22 +60,12 @@ impl<S> Rect<S> {
 
     /// The common part; possibly empty, with its corners crossed.
     pub fn intersection(&self, other: &Self) -> Self {
-        Self::new(
-            self.x1.max(other.x1),
-            self.y1.max(other.y1),
-            self.x2.min(other.x2),
-            self.y2.min(other.y2),
-        )
+        Self::new(self.x1.max(other.x1), self.y1.max(other.y1), self.x2.min(other.x2), self.y2.min(other.y2))
     }
 
     /// The smallest rectangle that holds both.
     pub fn hull(&self, other: &Self) -> Self {
-        Self::new(
-            self.x1.min(other.x1),
-            self.y1.min(other.y1),
-            self.x2.max(other.x2),
-            self.y2.max(other.y2),
-        )
+        Self::new(self.x1.min(other.x1), self.y1.min(other.y1), self.x2.max(other.x2), self.y2.max(other.y2))
     }
 
     pub fn intersects(&self, other: &Self) -> bool {
@@ -167,8 +157,8 @@ pub struct Letterbox {
 impl Letterbox {
     /// Fits `source` into `input`, rounding the content down to whole pixels.
     pub fn fit(source: Size, input: Size) -> Self {
-        let ratio = (f64::from(input.width) / f64::from(source.width))
-            .min(f64::from(input.height) / f64::from(source.height));
+        let ratio =
+            (f64::from(input.width) / f64::from(source.width)).min(f64::from(input.height) / f64::from(source.height));
         let side = |s: u32, max: u32| ((f64::from(s) * ratio) as u32).clamp(1, max);
         let content = Size::new(side(source.width, input.width), side(source.height, input.height));
         Self { source, content, input }

@@ -164,7 +164,13 @@ fn follow_size(queue: &gst::Element, filter: &gst::Element, input: Size) -> Resu
     Ok(current)
 }
 
-fn deliver_samples(sink: &gst_app::AppSink, intake: &Intake, epoch: u64, source: SharedSize, cancelled: Arc<AtomicBool>) {
+fn deliver_samples(
+    sink: &gst_app::AppSink,
+    intake: &Intake,
+    epoch: u64,
+    source: SharedSize,
+    cancelled: Arc<AtomicBool>,
+) {
     let intake = intake.clone();
     let on_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -173,7 +179,8 @@ fn deliver_samples(sink: &gst_app::AppSink, intake: &Intake, epoch: u64, source:
         }
         let (Some(buffer), Some(caps)) = (sample.buffer(), sample.caps()) else { return Ok(gst::FlowSuccess::Ok) };
         let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
-        let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|_| gst::FlowError::Error)?;
+        let frame =
+            gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|_| gst::FlowError::Error)?;
         let content = Size::new(frame.width(), frame.height());
         let source = source.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(content);
         let letterbox = Letterbox { source, content, input: intake.input() };
@@ -213,5 +220,9 @@ fn explain(error: &gst::message::Error) -> String {
     // The first line is a place in GStreamer's source; the last one the cause.
     let cause = debug.lines().skip(1).last().unwrap_or_default().trim();
     let cause = cause.trim_end_matches('.');
-    redact(&if cause.is_empty() || text.contains(cause) { text } else { format!("{} ({cause})", text.trim_end_matches('.')) })
+    redact(&if cause.is_empty() || text.contains(cause) {
+        text
+    } else {
+        format!("{} ({cause})", text.trim_end_matches('.'))
+    })
 }

@@ -22,8 +22,8 @@ pub use gst::{Pace, init, open_gst};
 pub use intake::{Intake, Slot, SlotMode, Taken};
 pub use sim::open_sim;
 pub use spec::{SourceSpec, redact};
-pub use video::VideoWriter;
 pub use supervisor::{CameraState, Observer, Opener, Supervisor, SupervisorSettings};
+pub use video::VideoWriter;
 
 use crossbeam_channel::Receiver;
 

@@ -7,13 +7,23 @@ use std::path::PathBuf;
 /// A source that was understood, not yet opened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceSpec {
-    Rtsp { address: String },
-    File { path: PathBuf },
-    V4l2 { device: String },
-    Csi { sensor: u32 },
+    Rtsp {
+        address: String,
+    },
+    File {
+        path: PathBuf,
+    },
+    V4l2 {
+        device: String,
+    },
+    Csi {
+        sensor: u32,
+    },
     Sim(SimSettings),
     /// A free GStreamer pipeline, without a sink.
-    Pipeline { text: String },
+    Pipeline {
+        text: String,
+    },
 }
 
 impl SourceSpec {
@@ -51,9 +61,14 @@ impl SourceSpec {
             "v4l2" => Ok(Self::V4l2 { device: if rest.is_empty() { "/dev/video0".into() } else { rest.into() } }),
             "csi" => match rest.trim_end_matches('/') {
                 "" => Ok(Self::Csi { sensor: 0 }),
-                n => n.parse().map(|sensor| Self::Csi { sensor }).or_else(|_| err(format!("csi://{n}: expected the number of a sensor"))),
+                n => n
+                    .parse()
+                    .map(|sensor| Self::Csi { sensor })
+                    .or_else(|_| err(format!("csi://{n}: expected the number of a sensor"))),
             },
-            _ => err(format!("'{scheme}://' is no known kind of source; known are rtsp, rtsps, file, v4l2, csi, sim and gst:")),
+            _ => err(format!(
+                "'{scheme}://' is no known kind of source; known are rtsp, rtsps, file, v4l2, csi, sim and gst:"
+            )),
         }
     }
 

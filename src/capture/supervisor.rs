@@ -186,7 +186,11 @@ impl Supervisor {
                 }
                 return Outcome::Failed(format!("no frame within {:.1} s of connecting", silent.as_secs_f64()));
             }
-            let tick = (limit.saturating_sub(silent)).min(if live { Duration::from_secs(1) } else { Duration::from_millis(50) });
+            let tick = (limit.saturating_sub(silent)).min(if live {
+                Duration::from_secs(1)
+            } else {
+                Duration::from_millis(50)
+            });
             select! {
                 recv(source.events) -> event => return match event {
                     Ok(SourceEvent::Ended) if self.intake.n_frames() == before => Outcome::Failed("it ended before its first frame".into()),

@@ -41,8 +41,7 @@ pub fn choose(spec: &SourceSpec, exists: impl Fn(&str) -> bool) -> Result<Launch
         let template = own.as_deref().unwrap_or(built_in);
         let lacking: Vec<&str> = needs(template).filter(|element| !exists(element)).collect();
         if lacking.is_empty() {
-            let mut text: String =
-                template.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ");
+            let mut text: String = template.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ");
             if let SourceSpec::Pipeline { text: own } = spec {
                 text = text.replace("{pipeline}", own);
             }

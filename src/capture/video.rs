@@ -71,7 +71,8 @@ impl VideoWriter {
     pub fn close(&mut self) -> Result<(), CaptureError> {
         self.source.end_of_stream().map_err(|_| self.failure())?;
         let bus = self.gst_pipeline.bus().ok_or_else(|| CaptureError::Setup("no bus".into()))?;
-        let last = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos, gst::MessageType::Error]);
+        let last =
+            bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos, gst::MessageType::Error]);
         match last.as_ref().map(|m| m.view()) {
             Some(gst::MessageView::Eos(_)) => Ok(()),
             Some(gst::MessageView::Error(e)) => Err(CaptureError::Transient(e.error().to_string())),

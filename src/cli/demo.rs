@@ -68,7 +68,8 @@ impl Sink for Recorder {
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
-    let config = config::load_text("configs/demo.toml", CONFIG, std::env::vars_os()).map_err(|e| Failure::Usage(e.to_string()))?;
+    let config = config::load_text("configs/demo.toml", CONFIG, std::env::vars_os())
+        .map_err(|e| Failure::Usage(e.to_string()))?;
     let [camera] = config.cameras.as_slice() else { return Err(failed(&"the demo has one camera")) };
     let camera = camera.clone();
     let sim = SimSettings::parse(&camera.source).map_err(|e| failed(&e))?;
@@ -113,13 +114,37 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let skipping_ms = get(&board.detect_ns) as f64 / 1e6 / n.max(1) as f64;
     let executed = 100.0 * get(&recorder.executed) as f64 / 1e6 / n.max(1) as f64;
     print_line("")?;
-    print_line(&format!("frames       {n} in {watched:.1} s, {} dropped (start-up took {:.1} s)", get(&board.n_dropped), (begun.elapsed() - watching.elapsed()).as_secs_f64()))?;
-    print_line(&format!("patches      {computed} computed, {} skipped ({:.1} % skipped)", patches - computed, 100.0 * (patches - computed) as f64 / patches as f64))?;
+    print_line(&format!(
+        "frames       {n} in {watched:.1} s, {} dropped (start-up took {:.1} s)",
+        get(&board.n_dropped),
+        (begun.elapsed() - watching.elapsed()).as_secs_f64()
+    ))?;
+    print_line(&format!(
+        "patches      {computed} computed, {} skipped ({:.1} % skipped)",
+        patches - computed,
+        100.0 * (patches - computed) as f64 / patches as f64
+    ))?;
     print_line(&format!("detections   {}", get(&board.n_detections)))?;
-    print_line(&format!("inference    {skipping_ms:.2} ms a frame, dense {:.2} ms: {:.1}x faster, {executed:.0} % of the area executed", check.dense_ms, check.dense_ms / skipping_ms))?;
-    print_line(&format!("agreement    {:.3} with dense (recall {:.3}, precision {:.3})", check.agreement.agreement(), check.agreement.recall(), check.agreement.precision()))?;
-    print_line(&format!("truth        mAP50 {:.3}, dense {:.3}", check.skipping.mean().unwrap_or(0.0), check.dense.mean().unwrap_or(0.0)))?;
-    print_line(&format!("picture      {}", std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone()).display()))?;
+    print_line(&format!(
+        "inference    {skipping_ms:.2} ms a frame, dense {:.2} ms: {:.1}x faster, {executed:.0} % of the area executed",
+        check.dense_ms,
+        check.dense_ms / skipping_ms
+    ))?;
+    print_line(&format!(
+        "agreement    {:.3} with dense (recall {:.3}, precision {:.3})",
+        check.agreement.agreement(),
+        check.agreement.recall(),
+        check.agreement.precision()
+    ))?;
+    print_line(&format!(
+        "truth        mAP50 {:.3}, dense {:.3}",
+        check.skipping.mean().unwrap_or(0.0),
+        check.dense.mean().unwrap_or(0.0)
+    ))?;
+    print_line(&format!(
+        "picture      {}",
+        std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone()).display()
+    ))?;
 
     let expected = (args.seconds as f64 * f64::from(sim.fps) * 0.5) as usize;
     let sound = [
@@ -149,14 +174,20 @@ fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<D
     let size = camera.detector.size.unwrap_or(model.size);
     let thresholds = Thresholds { score: camera.detector.score, iou: camera.detector.nms_iou };
     let d = &camera.detector;
-    let session = SessionSettings { providers: d.providers.clone(), threads: d.threads, fp16: d.fp16, cache: d.cache.clone() };
+    let session =
+        SessionSettings { providers: d.providers.clone(), threads: d.threads, fp16: d.fp16, cache: d.cache.clone() };
     let mut detector = DenseDetector::open(runtime, model, size, thresholds, &session).map_err(text)?;
     let letterbox = Letterbox::fit(sim.size, size);
     let mut drawn = SimCamera::new(SimSettings { size: letterbox.content, ..sim.clone() });
     let mut bgr = vec![0; letterbox.content.area() * 3];
     let everything = PatchMask::full(PatchGrid::new(size, camera.skip.patch));
     let (mut fresh, mut truth) = (Fresh::default(), Vec::<Truth>::new());
-    let mut check = Check { agreement: Agreement::default(), skipping: AveragePrecision::default(), dense: AveragePrecision::default(), dense_ms: 0.0 };
+    let mut check = Check {
+        agreement: Agreement::default(),
+        skipping: AveragePrecision::default(),
+        dense: AveragePrecision::default(),
+        dense_ms: 0.0,
+    };
     for (pts_ns, found) in frames {
         let n = (*pts_ns as f64 / 1e9 * f64::from(sim.fps)).round() as u64;
         drawn.render(n, &mut bgr);

@@ -69,7 +69,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .collect();
         print_line(&json!({ "image": path.display().to_string(), "detections": detections }).to_string())?;
     }
-    if failures.is_empty() { Ok(()) } else { Err(Failure::Failed(format!("{} of {} pictures could not be read", failures.len(), args.images.len()))) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Failed(format!("{} of {} pictures could not be read", failures.len(), args.images.len())))
+    }
 }
 
 /// To `digits` places, so that 0.3 prints as 0.3.

@@ -95,14 +95,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },
         plan,
     };
-    let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = ProgressBar::new_spinner().with_style(style);
     let report = evaluate(runtime, model, &settings, &mut |_| bar.inc(1)).map_err(Failure::Failed)?;
     bar.finish_and_clear();
     let json = serde_json::to_string_pretty(&report).map_err(|e| Failure::Failed(e.to_string()))?;
     match &args.json {
         Some(path) if path.as_os_str() == "-" => return print_line(&json),
-        Some(path) => std::fs::write(path, json + "\n").map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?,
+        Some(path) => {
+            std::fs::write(path, json + "\n").map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?
+        }
         None => {}
     }
     print_table(&report)
@@ -110,10 +113,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn print_table(r: &Report) -> Result<(), Failure> {
     let provider = &r.provider;
-    print_line(&format!("{} ({} frames, noise {}), {} at {}, {provider}, {} thread(s)", r.clip, r.frames, r.noise, r.model, r.size, r.threads))?;
+    print_line(&format!(
+        "{} ({} frames, noise {}), {} at {}, {provider}, {} thread(s)",
+        r.clip, r.frames, r.noise, r.model, r.size, r.threads
+    ))?;
     print_line(&format!(
         "{:<8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8} {:>9} {:>9} {:>7} {:>7} {:>6} {:>8}",
-        "mode", "mean ms", "p50", "p95", "p99", "skip ms", "speed-up", "computed", "agreement", "recall", "precis.", "mAP50", "peak MiB"
+        "mode",
+        "mean ms",
+        "p50",
+        "p95",
+        "p99",
+        "skip ms",
+        "speed-up",
+        "computed",
+        "agreement",
+        "recall",
+        "precis.",
+        "mAP50",
+        "peak MiB"
     ))?;
     for (mode, m) in &r.modes {
         let share = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.3}"));

@@ -1,5 +1,6 @@
 //! Logs: to standard error; with `<N>` prefixes where journald reads them.
 
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -12,7 +13,7 @@ pub fn start() {
     let done = if std::env::var_os("JOURNAL_STREAM").is_some() {
         builder.without_time().with_level(false).with_ansi(false).with_writer(Journal).try_init()
     } else {
-        builder.with_writer(std::io::stderr).try_init()
+        builder.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).try_init()
     };
     if let Err(e) = done {
         eprintln!("passd: logging: {e}");

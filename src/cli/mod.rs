@@ -40,7 +40,9 @@ enum Command {
     /// Print a completion script for a shell
     ///
     /// Example: passd completions bash > /etc/bash_completion.d/passd
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Why a command did not succeed.

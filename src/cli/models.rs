@@ -34,7 +34,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             for (name, sidecar) in Model::known(&folders) {
                 let line = match (sidecar, Model::load(&name, &folders)) {
                     (Ok(s), Ok(_)) => format!("{name:<20} {:<9} {:<14} {}", s.input.size, s.licence, s.description),
-                    (Ok(s), Err(_)) => format!("{name:<20} {:<9} {:<14} {} (file missing or wrong: passd models info {name})", s.input.size, s.licence, s.description),
+                    (Ok(s), Err(_)) => format!(
+                        "{name:<20} {:<9} {:<14} {} (file missing or wrong: passd models info {name})",
+                        s.input.size, s.licence, s.description
+                    ),
                     (Err(e), _) => format!("{name:<20} {e}"),
                 };
                 print_line(&line)?;
@@ -51,7 +54,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             print_line(&format!("source       {}", s.source))?;
             print_line(&format!("licence      {}", s.licence))?;
             print_line(&format!("sha256       {}", s.sha256))?;
-            print_line(&format!("input        {} {sizes}, {:?}, mean {:?}, scale {:?}", s.input.size, s.input.colour, s.input.mean, s.input.scale))?;
+            print_line(&format!(
+                "input        {} {sizes}, {:?}, mean {:?}, scale {:?}",
+                s.input.size, s.input.colour, s.input.mean, s.input.scale
+            ))?;
             print_line(&format!("head         {:?}", s.head))?;
             print_line(&format!("labels       {}", model.labels.join(", ")))?;
             for (key, value) in &s.measured {

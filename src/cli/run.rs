@@ -51,7 +51,12 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = config::load(&args.config).map_err(|e| Failure::Usage(e.to_string()))?;
     for camera in &config.cameras {
         let mode = camera.skip_mode.map_or("regions if the model allows", |m| m.name());
-        print_line(&format!("{}: {}, model {}, skip {mode}", camera.id, crate::capture::redact(&camera.source), camera.detector.model))?;
+        print_line(&format!(
+            "{}: {}, model {}, skip {mode}",
+            camera.id,
+            crate::capture::redact(&camera.source),
+            camera.detector.model
+        ))?;
     }
     print_line(&format!("{}: good, {} camera(s)", args.config.display(), config.cameras.len()))
 }

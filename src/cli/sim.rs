@@ -33,7 +33,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let n_frames = settings.n_frames.unwrap_or(DEFAULT_FRAMES);
     let video = args.out.extension().is_some_and(|e| e == "mp4" || e == "mkv");
     let mut sink: Box<dyn FrameSink> = if video {
-        Box::new(crate::capture::VideoWriter::create(&args.out, settings.size, settings.fps).map_err(|e| Failure::Failed(e.to_string()))?)
+        Box::new(
+            crate::capture::VideoWriter::create(&args.out, settings.size, settings.fps)
+                .map_err(|e| Failure::Failed(e.to_string()))?,
+        )
     } else {
         std::fs::create_dir_all(&args.out).map_err(|e| Failure::Failed(format!("{}: {e}", args.out.display())))?;
         Box::new(Folder(args.out.clone(), settings.size))

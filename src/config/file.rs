@@ -80,7 +80,7 @@ pub struct Skip {
     /// Changed share of the picture from which all of it is computed, 0 to 1. Default: 0.6.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub global_share: Option<f32>,
-    /// Pixels of the model's input around a change that are computed with it. Default: 32.
+    /// Pixels of the model's input around a change that are computed with it. Default: 40.
     pub context: Option<u32>,
     /// Share of the picture's area from which all of it is run instead of regions. Default: 0.6.
     #[schemars(range(min = 0.0, max = 1.0))]

@@ -15,7 +15,10 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Everything that is wrong, each with file, line and key.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let file = path.display().to_string();
-    let fail = |what: String| ConfigError { file: file.clone(), problems: vec![Problem { line: None, key: String::new(), what }] };
+    let fail = |what: String| ConfigError {
+        file: file.clone(),
+        problems: vec![Problem { line: None, key: String::new(), what }],
+    };
     let len = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
     if len > MAX_BYTES {
         return Err(fail(format!("{len} bytes are too many for a config")));
@@ -45,8 +48,11 @@ pub fn load_text(
     let variables: Vec<(String, String)> =
         variables.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     let overrides = variables.iter().filter(|(k, _)| k.starts_with("PASSD__")).cloned().collect();
-    let environment =
-        config::Environment::with_prefix("PASSD").prefix_separator("__").separator("__").try_parsing(true).source(Some(overrides));
+    let environment = config::Environment::with_prefix("PASSD")
+        .prefix_separator("__")
+        .separator("__")
+        .try_parsing(true)
+        .source(Some(overrides));
     let mut values: Value = config::Config::builder()
         .add_source(config::File::from_str(text, config::FileFormat::Toml))
         .add_source(environment)
@@ -78,11 +84,18 @@ pub fn load_text(
 fn secret(name: &str, variables: &[(String, String)]) -> Option<String> {
     let variable = |name: &str| variables.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let file = variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name));
-    file.and_then(|path| std::fs::read_to_string(path).ok()).map(|text| text.trim_end().to_owned()).or_else(|| variable(name))
+    file.and_then(|path| std::fs::read_to_string(path).ok())
+        .map(|text| text.trim_end().to_owned())
+        .or_else(|| variable(name))
 }
 
 /// Replaces `${NAME}` in every string; `$${` stands for `${`.
-fn expand(value: &mut Value, key: &str, lookup: &dyn Fn(&str) -> Option<String>, complain: &mut dyn FnMut(&str, String)) {
+fn expand(
+    value: &mut Value,
+    key: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    complain: &mut dyn FnMut(&str, String),
+) {
     match value {
         Value::String(text) if text.contains("${") => match expand_text(text, lookup) {
             Ok(expanded) => *text = expanded,
@@ -112,11 +125,15 @@ fn expand_text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<St
         out.push_str(&rest[..at]);
         let end = rest[at..].find('}').ok_or("'${' is never closed by '}'")? + at;
         let name = &rest[at + 2..end];
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.') || name.contains("..") {
+        if name.is_empty()
+            || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.')
+            || name.contains("..")
+        {
             return Err(format!("'${{{name}}}' is no name of a secret"));
         }
-        let value = lookup(name)
-            .ok_or_else(|| format!("secret '{name}' is not set: neither a variable of the environment nor a credential of systemd"))?;
+        let value = lookup(name).ok_or_else(|| {
+            format!("secret '{name}' is not set: neither a variable of the environment nor a credential of systemd")
+        })?;
         out.push_str(&value);
         rest = &rest[end + 1..];
     }
@@ -146,23 +163,38 @@ mod tests {
         check("", &["passd.toml", "no camera"]);
         check(&format!("{CAMERA}sorce = \"x\"\n"), &["passd.toml:3: cameras.front.sorce", "did you mean 'source'"]);
         check(&format!("{CAMERA}[skip]\nzebra = 1\n"), &["passd.toml:4: skip.zebra", "there are", "max_age"]);
-        check(&format!("{CAMERA}[cameras.front.skip]\npatch = \"big\"\n"), &["passd.toml:4: cameras.front.skip.patch", "u32"]);
+        check(
+            &format!("{CAMERA}[cameras.front.skip]\npatch = \"big\"\n"),
+            &["passd.toml:4: cameras.front.skip.patch", "u32"],
+        );
         check(&format!("{CAMERA}[skip]\npatch = 10\n"), &["passd.toml:4: skip.patch", "8, 16, 32 or 64"]);
         check(&format!("{CAMERA}[skip]\nmode = \"fast\"\n"), &["passd.toml:4: skip.mode", "`off`"]);
         check("[cameras.front]\n", &["passd.toml:1: cameras.front", "source"]);
         check("[cameras.Front]\nsource = \"x.mp4\"\n", &["cameras.Front", "lower-case"]);
         check("[cameras.a]\nsource = \"rtsp://u:hunter2@:x/\"\n", &["passd.toml:2: cameras.a.source", "***@"]);
-        check("[cameras.a]\nsource = \"rtsp://u:${CAM_PW}@h/\"\n", &["passd.toml:2: cameras.a.source", "secret 'CAM_PW' is not set"]);
-        check(&format!("{CAMERA}masks = [[[0.1, 0.2], [0.3, 0.4]]]\n"), &["passd.toml:3: cameras.front.masks", "three corners"]);
+        check(
+            "[cameras.a]\nsource = \"rtsp://u:${CAM_PW}@h/\"\n",
+            &["passd.toml:2: cameras.a.source", "secret 'CAM_PW' is not set"],
+        );
+        check(
+            &format!("{CAMERA}masks = [[[0.1, 0.2], [0.3, 0.4]]]\n"),
+            &["passd.toml:3: cameras.front.masks", "three corners"],
+        );
         check(&format!("{CAMERA}masks = [[[0, 0], [2, 0], [0, 1]]]\n"), &["cameras.front.masks", "0 to 1"]);
-        check(&format!("{CAMERA}[capture]\nbackoff_first = 9\nbackoff_max = 3\n"), &["capture.backoff_max", "less than"]);
+        check(
+            &format!("{CAMERA}[capture]\nbackoff_first = 9\nbackoff_max = 3\n"),
+            &["capture.backoff_max", "less than"],
+        );
         check(&format!("{CAMERA}[http]\nlisten = \"0.0.0.0:80\"\n"), &["http.listen", "loopback"]);
         check(&format!("{CAMERA}[http]\nlisten = \"localhost\"\n"), &["http.listen", "127.0.0.1:8090"]);
         check(&format!("{CAMERA}[detector]\nscore = 2.0\n"), &["passd.toml:4: detector.score", "0 to 1"]);
         check(&format!("{CAMERA}[inference]\nproviders = []\n"), &["inference.providers", "at least one"]);
         check(&format!("{CAMERA}[inference]\nproviders = [\"gpu\"]\n"), &["inference.providers", "`cuda`"]);
         // All unknown keys at once.
-        check("bogus = 1\n[cameras.a]\nsource = \"x\"\nmodle = 2\n", &["passd.toml:1: bogus", "passd.toml:4: cameras.a.modle"]);
+        check(
+            "bogus = 1\n[cameras.a]\nsource = \"x\"\nmodle = 2\n",
+            &["passd.toml:1: bogus", "passd.toml:4: cameras.a.modle"],
+        );
     }
 
     #[test]
@@ -181,7 +213,10 @@ mod tests {
     #[test]
     fn environment_overrides_and_secrets() {
         let text = "[cameras.a]\nsource = \"rtsp://u:${CAM_PW}@h/$${x}\"\n";
-        let config = with(text, &[("CAM_PW", "hunter2"), ("PASSD__SKIP__PATCH", "64"), ("PASSD__HTTP__LISTEN", "127.0.0.1:1234")]);
+        let config = with(
+            text,
+            &[("CAM_PW", "hunter2"), ("PASSD__SKIP__PATCH", "64"), ("PASSD__HTTP__LISTEN", "127.0.0.1:1234")],
+        );
         let config = config.unwrap();
         assert_eq!(config.cameras[0].skip.patch, 64);
         assert_eq!(config.http.as_ref().unwrap().listen.port(), 1234);

@@ -1,7 +1,7 @@
 //! The config as it runs: complete, typed, its relations checked.
 
-use super::file::{self, File, Pace};
 pub use super::file::Policy;
+use super::file::{self, File, Pace};
 use crate::capture::{SourceSpec, SupervisorSettings, redact};
 use crate::geom::Size;
 use crate::infer::session::Provider;
@@ -41,7 +41,10 @@ pub struct CameraConfig {
 
 impl fmt::Debug for CameraConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CameraConfig").field("id", &self.id).field("source", &redact(&self.source)).finish_non_exhaustive()
+        f.debug_struct("CameraConfig")
+            .field("id", &self.id)
+            .field("source", &redact(&self.source))
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,7 +139,8 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
     let (s, ds) = (&camera.skip, &file.skip);
     let (c, dc) = (&camera.capture, &file.capture);
     let i = &file.inference;
-    let seconds = |v: Option<f64>, or: Option<f64>, default: Duration| v.or(or).map_or(default, Duration::from_secs_f64);
+    let seconds =
+        |v: Option<f64>, or: Option<f64>, default: Duration| v.or(or).map_or(default, Duration::from_secs_f64);
     let defaults = SupervisorSettings::default();
     let mut providers = i.providers.clone().unwrap_or_else(|| vec![Provider::Tensorrt, Provider::Cuda, Provider::Cpu]);
     if i.policy == Some(Policy::Require) {
@@ -220,7 +224,8 @@ fn check_capture(c: &file::Capture, defaults: &file::Capture, key: &str, complai
     within(c.stall_timeout, 0.1, 3600.0, format!("{key}.stall_timeout"), complain);
     within(c.backoff_first, 0.01, 3600.0, format!("{key}.backoff_first"), complain);
     within(c.backoff_max, 0.01, 86_400.0, format!("{key}.backoff_max"), complain);
-    if let (Some(first), Some(max)) = (c.backoff_first.or(defaults.backoff_first), c.backoff_max.or(defaults.backoff_max))
+    if let (Some(first), Some(max)) =
+        (c.backoff_first.or(defaults.backoff_first), c.backoff_max.or(defaults.backoff_max))
         && max < first
     {
         complain(&format!("{key}.backoff_max"), format!("{max} s is less than backoff_first, {first} s"));
@@ -252,7 +257,10 @@ fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpConfig> {
         return None;
     };
     if !listen.ip().is_loopback() {
-        complain("http.listen", format!("{listen} is no loopback address: there is no password, so only this machine may connect"));
+        complain(
+            "http.listen",
+            format!("{listen} is no loopback address: there is no password, so only this machine may connect"),
+        );
     }
     Some(HttpConfig { listen, stream_fps: h.stream_fps.unwrap_or(10.0) })
 }

@@ -114,7 +114,9 @@ impl Daemon {
         self.pipeline.apply(&config.cameras)?;
         let fixed = |c: &Config| (c.http.clone(), c.jsonl.clone(), c.library.clone(), c.models.clone());
         if fixed(&config) != fixed(&self.config) {
-            tracing::warn!("changes of http, output, inference.library and inference.models take effect at the next start");
+            tracing::warn!(
+                "changes of http, output, inference.library and inference.models take effect at the next start"
+            );
         }
         self.config = config;
         Ok(())

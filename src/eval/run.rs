@@ -65,7 +65,12 @@ struct Lane {
 ///
 /// # Errors
 /// The clip or the model cannot be used, or a run fails; in words.
-pub fn evaluate(runtime: &Runtime, model: Arc<Model>, s: &EvalSettings, progress: Progress<'_>) -> Result<Report, String> {
+pub fn evaluate(
+    runtime: &Runtime,
+    model: Arc<Model>,
+    s: &EvalSettings,
+    progress: Progress<'_>,
+) -> Result<Report, String> {
     let spec = SourceSpec::parse(&s.clip).map_err(|e| e.to_string())?;
     let slot = Arc::new(Slot::new(SlotMode::Blocking));
     let clock = Arc::new(SystemClock::new());
@@ -86,13 +91,15 @@ pub fn evaluate(runtime: &Runtime, model: Arc<Model>, s: &EvalSettings, progress
         let thresholds = Thresholds { score: s.score, iou: 0.5 };
         let detector: Box<dyn Detector> = match mode {
             SkipMode::Off => {
-                let d = DenseDetector::open(runtime, model.clone(), s.size, thresholds, &s.session).map_err(|e| e.to_string())?;
+                let d = DenseDetector::open(runtime, model.clone(), s.size, thresholds, &s.session)
+                    .map_err(|e| e.to_string())?;
                 provider.get_or_insert(d.provider());
                 Box::new(d)
             }
             SkipMode::Regions => {
-                let d = RegionsDetector::open(runtime, model.clone(), s.size, thresholds, s.plan.clone(), &[], &s.session)
-                    .map_err(|e| e.to_string())?;
+                let d =
+                    RegionsDetector::open(runtime, model.clone(), s.size, thresholds, s.plan.clone(), &[], &s.session)
+                        .map_err(|e| e.to_string())?;
                 provider.get_or_insert(d.provider());
                 Box::new(d)
             }
@@ -148,7 +155,8 @@ pub fn evaluate(runtime: &Runtime, model: Arc<Model>, s: &EvalSettings, progress
         return Err(format!("{}: no frame could be decoded", s.clip));
     }
     let dense_ms = lanes.iter().find(|l| l.mode == SkipMode::Off).map(|l| Spread::of(&l.total_ms).mean);
-    let modes = lanes.iter().map(|l| (l.mode.name().to_owned(), l.report(n, s, base_mib, dense_ms, truth.is_some()))).collect();
+    let modes =
+        lanes.iter().map(|l| (l.mode.name().to_owned(), l.report(n, s, base_mib, dense_ms, truth.is_some()))).collect();
     Ok(Report {
         clip: s.clip.clone(),
         frames: n,
@@ -233,7 +241,9 @@ fn next_frame(slot: &Slot, source: &Source, clip: &str) -> Result<Option<Frame>,
                 // The end is announced when the last frame has been delivered.
                 Ok(SourceEvent::Ended) => slot.close(),
                 Ok(SourceEvent::Failed(e)) => return Err(format!("{clip}: {e}")),
-                Err(_) if started.elapsed() > Duration::from_secs(30) => return Err(format!("{clip}: no frame for 30 s")),
+                Err(_) if started.elapsed() > Duration::from_secs(30) => {
+                    return Err(format!("{clip}: no frame for 30 s"));
+                }
                 Err(_) => {}
             },
         }
@@ -290,4 +300,3 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!("{name}, {cores} cores, {}", std::env::consts::ARCH)
 }
-

@@ -182,7 +182,11 @@ mod tests {
         check(&[w(0.0, true)], &[], 0.0);
         check(&[w(0.0, true), w(50.0, true)], &[d(0, 0.9, 0.0)], 0.5);
         // Right, wrong, right: precision 1 up to recall 1/2, then 2/3.
-        check(&[w(0.0, true), w(50.0, true)], &[d(0, 0.9, 0.0), d(0, 0.8, 200.0), d(0, 0.7, 50.0)], 0.5 + 0.5 * 2.0 / 3.0);
+        check(
+            &[w(0.0, true), w(50.0, true)],
+            &[d(0, 0.9, 0.0), d(0, 0.8, 200.0), d(0, 0.7, 50.0)],
+            0.5 + 0.5 * 2.0 / 3.0,
+        );
         // One that does not count is no error when found.
         check(&[w(0.0, true), w(50.0, false)], &[d(0, 0.95, 50.0), d(0, 0.9, 0.0)], 1.0);
     }

@@ -130,7 +130,10 @@ impl RegionsDetector {
             let (now, later) = rest.split_at(batch);
             rest = later;
             let Some(session) = self.sessions.get_mut(&(first.size, batch)) else {
-                return Err(InferError::Run { model: model.name.clone(), reason: format!("no session for {}", first.size) });
+                return Err(InferError::Run {
+                    model: model.name.clone(),
+                    reason: format!("no session for {}", first.size),
+                });
             };
             for (i, crop) in now.iter().enumerate() {
                 session.fill(i, &model, frame.data(), frame.size(), *crop);

@@ -4,10 +4,10 @@
 //! pixels become numbers, which head decodes the output, and the labels. The
 //! project's own sidecars, and `street-nano` itself, are inside the binary.
 
+use super::InferError;
 use super::heads::Head;
 use super::onnx;
 use super::preprocess::{Colour, Normalise};
-use super::InferError;
 use crate::geom::Size;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -142,7 +142,10 @@ impl Model {
         let known = EMBEDDED.map(|e| e.0).join(", ");
         Err(InferError::model(
             name_or_path,
-            format!("no such model; known ones are {known}, or give the path of an .onnx file with a sidecar. Looked in {}", list(&folders.0)),
+            format!(
+                "no such model; known ones are {known}, or give the path of an .onnx file with a sidecar. Looked in {}",
+                list(&folders.0)
+            ),
         ))
     }
 
@@ -154,12 +157,21 @@ impl Model {
         Self::with_sidecar(&name, sidecar, path.parent(), folders)
     }
 
-    fn with_sidecar(name: &str, sidecar: Sidecar, beside: Option<&Path>, folders: &ModelFolders) -> Result<Self, InferError> {
+    fn with_sidecar(
+        name: &str,
+        sidecar: Sidecar,
+        beside: Option<&Path>,
+        folders: &ModelFolders,
+    ) -> Result<Self, InferError> {
         let near = beside.map(|folder| folder.join(&sidecar.file)).filter(|path| path.is_file());
         let path = near.or_else(|| folders.find(&sidecar.file)).ok_or_else(|| {
             InferError::model(
                 &sidecar.file,
-                format!("the file of model '{name}' is missing. Get it from {}, and put it into one of {}", sidecar.source, list(&folders.0)),
+                format!(
+                    "the file of model '{name}' is missing. Get it from {}, and put it into one of {}",
+                    sidecar.source,
+                    list(&folders.0)
+                ),
             )
         })?;
         Self::checked(name, &path.display().to_string(), read(&path)?, sidecar)
@@ -171,7 +183,8 @@ impl Model {
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let beside = path.with_extension("toml");
         if beside.is_file() {
-            let text = std::fs::read_to_string(&beside).map_err(|e| InferError::model(beside.display().to_string(), e))?;
+            let text =
+                std::fs::read_to_string(&beside).map_err(|e| InferError::model(beside.display().to_string(), e))?;
             return Self::checked(&name, &shown, bytes, parse(&beside.display().to_string(), &text)?);
         }
         let sum = hex(&bytes);
@@ -184,7 +197,10 @@ impl Model {
         }
         Err(InferError::model(
             &shown,
-            format!("there is no sidecar {} beside it, and no known model has its checksum {sum}. The README says how to write one", beside.display()),
+            format!(
+                "there is no sidecar {} beside it, and no known model has its checksum {sum}. The README says how to write one",
+                beside.display()
+            ),
         ))
     }
 
@@ -198,21 +214,32 @@ impl Model {
             )));
         }
         let declared = onnx::input(&onnx).map_err(|e| err(e.to_string()))?;
-        let size: Size = sidecar.input.size.parse().map_err(|e| err(format!("sidecar of '{name}', input.size: {e}")))?;
+        let size: Size =
+            sidecar.input.size.parse().map_err(|e| err(format!("sidecar of '{name}', input.size: {e}")))?;
         let fits = |dim: Option<i64>, want: u32| dim.is_none_or(|d| d == i64::from(want));
         if !fits(declared.dims[3], size.width) || !fits(declared.dims[2], size.height) {
             return Err(err(format!("the model takes {:?}, but the sidecar of '{name}' says {size}", declared.dims)));
         }
-        if sidecar.input.multiple_of.is_some_and(|m| m == 0 || size.width % m != 0 || size.height % m != 0) {
+        if sidecar
+            .input
+            .multiple_of
+            .is_some_and(|m| m == 0 || !size.width.is_multiple_of(m) || !size.height.is_multiple_of(m))
+        {
             return Err(err(format!("sidecar of '{name}': input.size {size} is no multiple of input.multiple_of")));
         }
         let numbers = sidecar.input.mean.iter().chain(&sidecar.input.scale);
         if !numbers.clone().all(|v| v.is_finite()) || sidecar.input.scale.contains(&0.0) {
-            return Err(err(format!("sidecar of '{name}': input.mean and input.scale must be finite, and scale not 0")));
+            return Err(err(format!(
+                "sidecar of '{name}': input.mean and input.scale must be finite, and scale not 0"
+            )));
         }
         let labels: Arc<[String]> = match &sidecar.labels {
             Labels::Known(set) if set == "coco" => COCO.lines().map(str::to_owned).collect(),
-            Labels::Known(set) => return Err(err(format!("sidecar of '{name}': labels = \"{set}\" is unknown; \"coco\" or a list of names"))),
+            Labels::Known(set) => {
+                return Err(err(format!(
+                    "sidecar of '{name}': labels = \"{set}\" is unknown; \"coco\" or a list of names"
+                )));
+            }
             Labels::Listed(names) => names.clone().into(),
         };
         if labels.is_empty() || labels.len() > 4096 {
@@ -230,7 +257,7 @@ impl Model {
     pub fn check_size(&self, size: Size) -> Result<(), InferError> {
         match self.sidecar.input.multiple_of {
             _ if size == self.size => Ok(()),
-            Some(m) if size.width % m == 0 && size.height % m == 0 => Ok(()),
+            Some(m) if size.width.is_multiple_of(m) && size.height.is_multiple_of(m) => Ok(()),
             Some(m) => Err(InferError::model(&self.file, format!("size {size}: both sides must be multiples of {m}"))),
             None => Err(InferError::model(&self.file, format!("size {size}: this model runs at {} only", self.size))),
         }
@@ -256,7 +283,8 @@ fn sidecars(folders: &ModelFolders) -> Vec<(String, String)> {
         for path in paths.iter().filter(|p| p.extension().is_some_and(|e| e == "toml")) {
             let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
             // `name.gates.toml` and the like are something else.
-            if !name.contains('.') && !all.iter().any(|a| a.0 == name)
+            if !name.contains('.')
+                && !all.iter().any(|a| a.0 == name)
                 && let Ok(text) = std::fs::read_to_string(path)
             {
                 all.push((name, text));

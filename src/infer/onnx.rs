@@ -80,7 +80,10 @@ impl<'a> Fields<'a> {
         let (tag, wire) = decode_key(buf).map_err(|_| OnnxError::Malformed("bad field key"))?;
         let (mut body, mut varint) = (&start[..0], 0);
         let mut take = |n: u64| {
-            let n = usize::try_from(n).ok().filter(|n| *n <= buf.len()).ok_or(OnnxError::Malformed("field runs past the end"))?;
+            let n = usize::try_from(n)
+                .ok()
+                .filter(|n| *n <= buf.len())
+                .ok_or(OnnxError::Malformed("field runs past the end"))?;
             let (head, tail) = buf.split_at(n);
             *buf = tail;
             Ok(head)
@@ -92,7 +95,10 @@ impl<'a> Fields<'a> {
                 let before = rest.len();
                 let len = decode_varint(&mut rest).map_err(|_| OnnxError::Malformed("bad length"))?;
                 *buf = &buf[before - rest.len()..];
-                let n = usize::try_from(len).ok().filter(|n| *n <= buf.len()).ok_or(OnnxError::Malformed("field runs past the end"))?;
+                let n = usize::try_from(len)
+                    .ok()
+                    .filter(|n| *n <= buf.len())
+                    .ok_or(OnnxError::Malformed("field runs past the end"))?;
                 (body, *buf) = buf.split_at(n);
             }
             WireType::SixtyFourBit => drop(take(8)?),
@@ -410,7 +416,9 @@ mod tests {
                 assert!(input(cut).is_err(), "{n} of {} bytes", whole.len());
             }
         }
-        for bad in [&b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"not an onnx file", b"\x3a\xff\xff\xff\xff\x7f"] {
+        for bad in
+            [&b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"not an onnx file", b"\x3a\xff\xff\xff\xff\x7f"]
+        {
             assert!(input(bad).is_err());
         }
     }

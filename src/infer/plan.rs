@@ -25,11 +25,13 @@ pub struct PlanSettings {
 }
 
 impl PlanSettings {
-    /// Shapes of about 1/3, 1/2 and 2/3 of each side and the whole side, on the lattice.
+    /// Shapes of about 1/3, 1/2, 2/3 and all of each side, and 2/5 of the longer one, on the lattice.
     pub fn for_input(input: Size, lattice: u32) -> Self {
+        let longer = input.width.max(input.height);
         let steps = |side: u32| {
-            let mut all: Vec<u32> = [1.0 / 3.0, 0.5, 2.0 / 3.0, 1.0]
+            let mut all: Vec<u32> = [1.0 / 3.0, 0.4, 0.5, 2.0 / 3.0, 1.0]
                 .iter()
+                .filter(|share| **share != 0.4 || side == longer)
                 .map(|share| ((side as f32 * share / lattice as f32).round() as u32 * lattice).clamp(lattice, side))
                 .collect();
             all.dedup();
@@ -41,7 +43,7 @@ impl PlanSettings {
             .filter(|s| s.area() * 10 < input.area() * 8)
             .collect();
         shapes.sort_by_key(Size::area);
-        Self { shapes, lattice, context: 32, break_even: 0.6 }
+        Self { shapes, lattice, context: 40, break_even: 0.6 }
     }
 }
 
@@ -224,9 +226,15 @@ mod tests {
 
     #[test]
     fn near_clusters_are_joined_far_ones_are_not() {
-        let Plan::Regions(crops) = plan(&mask(&[[96., 96., 100., 100.], [180., 96., 190., 100.]]), &[], &settings()) else { panic!() };
+        let Plan::Regions(crops) = plan(&mask(&[[96., 96., 100., 100.], [180., 96., 190., 100.]]), &[], &settings())
+        else {
+            panic!()
+        };
         assert_eq!(crops.len(), 1);
-        let Plan::Regions(crops) = plan(&mask(&[[32., 32., 40., 40.], [560., 320., 570., 330.]]), &[], &settings()) else { panic!() };
+        let Plan::Regions(crops) = plan(&mask(&[[32., 32., 40., 40.], [560., 320., 570., 330.]]), &[], &settings())
+        else {
+            panic!()
+        };
         assert_eq!(crops.len(), 2);
     }
 

@@ -158,7 +158,13 @@ impl Session {
     ///
     /// # Errors
     /// The model is refused, or no provider works (each with its reason).
-    pub fn open(runtime: &Runtime, model: &Model, size: Size, batch: usize, s: &SessionSettings) -> Result<Self, InferError> {
+    pub fn open(
+        runtime: &Runtime,
+        model: &Model,
+        size: Size,
+        batch: usize,
+        s: &SessionSettings,
+    ) -> Result<Self, InferError> {
         let mut reasons = Vec::new();
         for &provider in &s.providers {
             match Self::open_on(runtime, model, size, batch, provider, s) {
@@ -229,7 +235,10 @@ impl Session {
             cpu.fill_test_picture(model);
             let difference = relative_difference(&cpu.raw()?, &self.raw()?);
             if difference.is_nan() || difference > SAME_OUTPUT {
-                return Err(err(format!("{} computes something else than the CPU (relative difference {difference})", self.provider)));
+                return Err(err(format!(
+                    "{} computes something else than the CPU (relative difference {difference})",
+                    self.provider
+                )));
             }
         }
         Ok(())
@@ -239,8 +248,9 @@ impl Session {
     /// nothing that hides a broken kernel either.
     fn fill_test_picture(&mut self, model: &Model) {
         let w = self.size.width as usize;
-        let bgr: Vec<u8> =
-            (0..self.size.area() * 3).map(|i| PADDING.wrapping_add((((i / 3 % w + i / 3 / w) / 8) % 5 * 20) as u8)).collect();
+        let bgr: Vec<u8> = (0..self.size.area() * 3)
+            .map(|i| PADDING.wrapping_add((((i / 3 % w + i / 3 / w) / 8) % 5 * 20) as u8))
+            .collect();
         for i in 0..self.batch {
             self.fill(i, model, &bgr, self.size, Crop::whole(self.size));
         }
@@ -259,7 +269,8 @@ impl Session {
     /// The run failed, or `read` did.
     pub fn run(&mut self, mut read: impl FnMut(usize, &[Tensor<'_>]) -> Result<(), String>) -> Result<(), InferError> {
         let err = |reason: String| InferError::Run { model: self.model.clone(), reason };
-        let outputs = self.inner.run(ort::inputs![self.input.as_str() => &self.tensor]).map_err(|e| err(e.to_string()))?;
+        let outputs =
+            self.inner.run(ort::inputs![self.input.as_str() => &self.tensor]).map_err(|e| err(e.to_string()))?;
         let values: Vec<_> = outputs.values().collect();
         let mut views = Vec::with_capacity(values.len());
         for (name, value) in self.outputs.iter().zip(&values) {
@@ -303,7 +314,13 @@ fn relative_difference(want: &[f32], found: &[f32]) -> f32 {
     sum / want.iter().map(|a| a.abs()).sum::<f32>().max(1e-6)
 }
 
-fn builder(runtime: &Runtime, model: &Model, size: Size, provider: Provider, s: &SessionSettings) -> ort::Result<SessionBuilder> {
+fn builder(
+    runtime: &Runtime,
+    model: &Model,
+    size: Size,
+    provider: Provider,
+    s: &SessionSettings,
+) -> ort::Result<SessionBuilder> {
     let b = OrtSession::builder(&runtime.environment)?;
     let b = b.with_optimization_level(GraphOptimizationLevel::All)?;
     // Frames come one at a time, and between them the core belongs to others.

@@ -118,8 +118,12 @@ impl Merger {
         for known in &mut self.known {
             known.provenance = Provenance::Carried;
         }
-        let computed =
-            |d: &Detection| Merged { detection: *d, provenance: Provenance::Computed, frame: frame.id, pts_ns: frame.pts_ns };
+        let computed = |d: &Detection| Merged {
+            detection: *d,
+            provenance: Provenance::Computed,
+            frame: frame.id,
+            pts_ns: frame.pts_ns,
+        };
         // A model can predict a box whose corners are crossed; it is nowhere in the picture.
         let real = |d: &&Detection| !d.bbox.is_empty();
         match &fresh.coverage {
@@ -219,7 +223,8 @@ impl Merger {
         for i in 0..self.known.len() {
             let m = self.known[i];
             let repeats = |kept: &Merged| {
-                kept.detection.class == m.detection.class && kept.detection.bbox.iou(&m.detection.bbox) >= self.settings.iou
+                kept.detection.class == m.detection.class
+                    && kept.detection.bbox.iou(&m.detection.bbox) >= self.settings.iou
             };
             if !self.known[..n_kept].iter().any(repeats) {
                 self.known[n_kept] = m;

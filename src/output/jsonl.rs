@@ -48,7 +48,9 @@ impl JsonlSink {
         let mut out = Output::open(target)?;
         let ending = Arc::new(AtomicBool::new(false));
         let (counted, told) = (metrics.clone(), ending.clone());
-        let writer = std::thread::Builder::new().name("jsonl".into()).spawn(move || write_all(&mut out, &queue, &told, &counted))?;
+        let writer = std::thread::Builder::new()
+            .name("jsonl".into())
+            .spawn(move || write_all(&mut out, &queue, &told, &counted))?;
         Ok(Self { lines: Some(lines), writer: Some(writer), ending, metrics, empty_frames })
     }
 }

@@ -119,14 +119,24 @@ impl Default for Metrics {
         r.register("executed_pixels", "Pixels that went through the model", m.executed_pixels.clone());
         r.register("dense_pixels", "Pixels that would have without skipping", m.dense_pixels.clone());
         r.register("model_runs", "Runs of the model", m.model_runs.clone());
-        r.register_with_unit("stage_duration", "Time a frame spends in a stage", Unit::Seconds, m.stage_seconds.clone());
+        r.register_with_unit(
+            "stage_duration",
+            "Time a frame spends in a stage",
+            Unit::Seconds,
+            m.stage_seconds.clone(),
+        );
         r.register_with_unit("latency", "From the decoder to the output", Unit::Seconds, m.latency_seconds.clone());
         r.register("camera_state", "1 for the state that a camera is in", m.camera_state.clone());
         r.register("reconnects", "Attempts to connect after the first", m.reconnects.clone());
         r.register("detector_info", "Model, size, provider and mode in use", m.detector.clone());
         r.register("output_dropped", "Results that a sink could not take in time", m.output_dropped.clone());
         r.register("output_errors", "Failed attempts of a sink to write", m.output_errors.clone());
-        r.register_with_unit("resident_memory", "Resident memory of the process", Unit::Bytes, m.resident_bytes.clone());
+        r.register_with_unit(
+            "resident_memory",
+            "Resident memory of the process",
+            Unit::Bytes,
+            m.resident_bytes.clone(),
+        );
         Self { registry: r, ..m }
     }
 }

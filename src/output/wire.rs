@@ -66,7 +66,9 @@ impl FrameJson {
                 label: r.labels.get(d.class as usize).cloned().unwrap_or_default(),
                 score: round(d.score, 4),
                 bbox: l.to_source(&d.bbox).to_array().map(|v| round(v, 1)),
-                landmarks: d.landmarks.map(|points| points.map(|[x, y]| [round(x * scale.0, 1), round(y * scale.1, 1)])),
+                landmarks: d
+                    .landmarks
+                    .map(|points| points.map(|[x, y]| [round(x * scale.0, 1), round(y * scale.1, 1)])),
                 source: m.provenance,
                 computed_frame: m.frame.0,
                 age: seconds(m.age_ns(&r.frame)),

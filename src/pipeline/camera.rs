@@ -24,6 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// Makes the opener of a camera's source.
+pub type OpenFn = dyn Fn(&CameraConfig, Arc<dyn Clock>) -> Opener + Send + Sync;
+
 /// What a camera needs beside its config.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -32,7 +35,7 @@ pub struct Surroundings {
     pub metrics: Arc<Metrics>,
     pub sinks: Arc<Vec<Arc<dyn Sink>>>,
     /// Opens sources; tests bring their own.
-    pub open: Arc<dyn Fn(&CameraConfig, Arc<dyn Clock>) -> Opener + Send + Sync>,
+    pub open: Arc<OpenFn>,
 }
 
 /// A running camera. Dropping it does not stop it: see [`Camera::stop`].
@@ -102,10 +105,16 @@ impl Camera {
             seed: config.id.bytes().fold(7, |sum, b| sum * 31 + u64::from(b)),
             live_source: config.spec.is_live(),
         };
-        let thread = |prefix: &str| std::thread::Builder::new().name(format!("{prefix}-{}", config.id).chars().take(15).collect());
+        let thread = |prefix: &str| {
+            std::thread::Builder::new().name(format!("{prefix}-{}", config.id).chars().take(15).collect())
+        };
         let supervisor = thread("cam").spawn(move || supervisor.run())?;
 
-        let merge = MergeSettings { iou: config.detector.nms_iou, min_score: config.detector.score, ..MergeSettings::default() };
+        let merge = MergeSettings {
+            iou: config.detector.nms_iou,
+            min_score: config.detector.score,
+            ..MergeSettings::default()
+        };
         let stage = Stage::new(info.mode, info.size, &config.skip, merge);
         let (reply, replies) = bounded(1);
         let grid = stage.grid();
@@ -250,7 +259,8 @@ impl Worker {
             self.epoch = frame.epoch;
             self.stage.reset();
         }
-        let (mut patches, mut known, mut fresh) = self.buffers.take().unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Fresh::default()));
+        let (mut patches, mut known, mut fresh) =
+            self.buffers.take().unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Fresh::default()));
         let (asked, boxes) = self.stage.begin(&frame);
         let decided_ns = clock.monotonic_ns();
         let mut detect_ns = 0;
@@ -287,7 +297,8 @@ impl Worker {
         let detected_ns = clock.monotonic_ns();
         self.n_failures = 0;
         let merged = self.stage.finish(&frame, &fresh);
-        let detections = merged.iter().filter(|m| self.wanted.get(m.detection.class as usize).is_none_or(|w| *w)).copied().collect();
+        let detections =
+            merged.iter().filter(|m| self.wanted.get(m.detection.class as usize).is_none_or(|w| *w)).copied().collect();
         let finished_ns = clock.monotonic_ns();
         let result = Arc::new(FrameResult {
             camera: self.camera.clone(),
@@ -404,7 +415,8 @@ impl Handles {
             executed: m.executed_pixels.get_or_create_owned(&camera),
             dense: m.dense_pixels.get_or_create_owned(&camera),
             runs: m.model_runs.get_or_create_owned(&camera),
-            patches: ["kept", "masked", "changed", "stale", "forced"].map(|why| m.patches.get_or_create_owned(&reason(why))),
+            patches: ["kept", "masked", "changed", "stale", "forced"]
+                .map(|why| m.patches.get_or_create_owned(&reason(why))),
             skip: stage("skip"),
             wait: stage("wait"),
             detect: stage("detect"),

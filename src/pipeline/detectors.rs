@@ -46,7 +46,11 @@ pub struct DetectorInfo {
 pub trait DetectorFactory: Send + Sync {
     /// # Errors
     /// The model cannot be used as configured.
-    fn make(&self, config: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Box<dyn Detector>, DetectorInfo), InferError>;
+    fn make(
+        &self,
+        config: &DetectorConfig,
+        mode: Option<SkipMode>,
+    ) -> Result<(Box<dyn Detector>, DetectorInfo), InferError>;
 }
 
 /// A running detector.
@@ -58,8 +62,11 @@ pub struct DetectorHandle {
 /// All running detectors; one ends when no camera uses it any more.
 pub struct Detectors {
     factory: Arc<dyn DetectorFactory>,
-    running: Mutex<Vec<(DetectorConfig, Option<SkipMode>, Weak<DetectorHandle>)>>,
+    running: Mutex<Vec<Running>>,
 }
+
+/// What a detector was made of, and the detector while somebody uses it.
+type Running = (DetectorConfig, Option<SkipMode>, Weak<DetectorHandle>);
 
 impl Detectors {
     pub fn new(factory: Arc<dyn DetectorFactory>) -> Self {
@@ -109,7 +116,11 @@ pub struct OrtFactory {
 }
 
 impl DetectorFactory for OrtFactory {
-    fn make(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
+    fn make(
+        &self,
+        c: &DetectorConfig,
+        mode: Option<SkipMode>,
+    ) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
         let model = Arc::new(Model::load(&c.model, &self.folders)?);
         let size = c.size.unwrap_or(model.size);
         model.check_size(size)?;
@@ -124,7 +135,12 @@ impl DetectorFactory for OrtFactory {
             (None, None) => SkipMode::Off,
         };
         let thresholds = Thresholds { score: c.score, iou: c.nms_iou };
-        let session = SessionSettings { providers: c.providers.clone(), threads: c.threads, fp16: c.fp16, cache: c.cache.clone() };
+        let session = SessionSettings {
+            providers: c.providers.clone(),
+            threads: c.threads,
+            fp16: c.fp16,
+            cache: c.cache.clone(),
+        };
         let (detector, provider): (Box<dyn Detector>, _) = match mode {
             SkipMode::Off => {
                 let d = DenseDetector::open(self.runtime, model.clone(), size, thresholds, &session)?;
@@ -135,13 +151,20 @@ impl DetectorFactory for OrtFactory {
                 let mut plan = PlanSettings::for_input(size, lattice.unwrap_or(32));
                 plan.context = c.context.unwrap_or(plan.context);
                 plan.break_even = c.break_even.unwrap_or(plan.break_even);
-                let d = RegionsDetector::open(self.runtime, model.clone(), size, thresholds, plan, &[c.batch], &session)?;
+                let d =
+                    RegionsDetector::open(self.runtime, model.clone(), size, thresholds, plan, &[c.batch], &session)?;
                 let provider = d.provider();
                 (Box::new(d), provider)
             }
         };
         tracing::info!(model = model.name, %size, %provider, mode = mode.name(), library = %self.runtime.library.display(), "detector is ready");
-        let info = DetectorInfo { model: model.name.clone(), labels: model.labels.clone(), size, provider: provider.to_string(), mode };
+        let info = DetectorInfo {
+            model: model.name.clone(),
+            labels: model.labels.clone(),
+            size,
+            provider: provider.to_string(),
+            mode,
+        };
         Ok((detector, info))
     }
 }

@@ -14,7 +14,7 @@ mod camera;
 mod detectors;
 mod stage;
 
-pub use camera::{Camera, Surroundings, open_source};
+pub use camera::{Camera, OpenFn, Surroundings, open_source};
 pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
 pub use stage::Stage;
 
@@ -65,7 +65,12 @@ impl Pipeline {
             let info = &detector.info;
             if let Some(label) = config.labels.iter().find(|l| !info.labels.contains(l)) {
                 let known = info.labels.join(", ");
-                return Err(StartError::Label { camera: camera(), model: info.model.clone(), label: label.clone(), known });
+                return Err(StartError::Label {
+                    camera: camera(),
+                    model: info.model.clone(),
+                    label: label.clone(),
+                    known,
+                });
             }
             starts.push((config.clone(), detector));
         }
@@ -90,7 +95,8 @@ impl Pipeline {
 
     /// Names of cameras that get frames and put nothing out for `limit`.
     pub fn stuck(&self, limit: Duration) -> Vec<&str> {
-        let stuck: Vec<&str> = self.cameras.iter().filter(|c| c.is_stuck(limit)).map(|c| c.config.id.as_str()).collect();
+        let stuck: Vec<&str> =
+            self.cameras.iter().filter(|c| c.is_stuck(limit)).map(|c| c.config.id.as_str()).collect();
         self.around.board.healthy.store(stuck.is_empty(), Ordering::Relaxed);
         stuck
     }

@@ -7,12 +7,27 @@ use std::f32::consts::TAU;
 use tiny_skia::{BlendMode, Color, Paint, PathBuilder, Stroke, Transform};
 
 const CAR_PAINTS: [Rgba; 9] = [
-    rgb(196, 40, 36), rgb(34, 70, 150), rgb(232, 232, 228), rgb(46, 48, 52), rgb(150, 156, 162),
-    rgb(24, 102, 70), rgb(214, 160, 40), rgb(120, 34, 60), rgb(96, 132, 168),
+    rgb(196, 40, 36),
+    rgb(34, 70, 150),
+    rgb(232, 232, 228),
+    rgb(46, 48, 52),
+    rgb(150, 156, 162),
+    rgb(24, 102, 70),
+    rgb(214, 160, 40),
+    rgb(120, 34, 60),
+    rgb(96, 132, 168),
 ];
 const CLOTHES: [Rgba; 10] = [
-    rgb(180, 44, 50), rgb(40, 60, 120), rgb(230, 226, 214), rgb(38, 38, 42), rgb(90, 120, 70),
-    rgb(210, 150, 60), rgb(110, 70, 120), rgb(70, 140, 160), rgb(150, 110, 80), rgb(220, 120, 140),
+    rgb(180, 44, 50),
+    rgb(40, 60, 120),
+    rgb(230, 226, 214),
+    rgb(38, 38, 42),
+    rgb(90, 120, 70),
+    rgb(210, 150, 60),
+    rgb(110, 70, 120),
+    rgb(70, 140, 160),
+    rgb(150, 110, 80),
+    rgb(220, 120, 140),
 ];
 const SKINS: [Rgba; 4] = [rgb(236, 196, 168), rgb(200, 150, 116), rgb(140, 94, 66), rgb(92, 60, 44)];
 const HAIRS: [Rgba; 4] = [rgb(30, 24, 22), rgb(90, 60, 34), rgb(180, 150, 96), rgb(120, 116, 112)];
@@ -30,7 +45,14 @@ pub fn background(b: &mut Brush<'_>, height: f32, dice: Dice) {
         let top = h(house.range(2, 0.03, 0.16));
         let wall = house.pick(
             3,
-            &[rgb(176, 140, 116), rgb(190, 180, 160), rgb(150, 110, 96), rgb(164, 168, 172), rgb(206, 192, 150), rgb(128, 120, 124)],
+            &[
+                rgb(176, 140, 116),
+                rgb(190, 180, 160),
+                rgb(150, 110, 96),
+                rgb(164, 168, 172),
+                rgb(206, 192, 150),
+                rgb(128, 120, 124),
+            ],
         );
         b.fill(rectangle(x, top, x + width, h(0.36)), wall);
         b.fill(rectangle(x, top, x + width, top + 4.0), shade(wall, 0.7));
@@ -132,7 +154,10 @@ pub fn tree(b: &mut Brush<'_>, tree: &Tree, sway: f32, t_s: f32) {
         let dy = sway * 0.4 * gust * (phase * 1.3).cos();
         let radius = size * l.range(5, 0.16, 0.3);
         let tone = l.range(6, 0.75, 1.15);
-        b.fill(circle(x + distance * angle.cos() + dx, top + distance * angle.sin() * 0.8 + dy, radius), shade(green, tone));
+        b.fill(
+            circle(x + distance * angle.cos() + dx, top + distance * angle.sin() * 0.8 + dy, radius),
+            shade(green, tone),
+        );
     }
 }
 
@@ -181,7 +206,14 @@ fn person(b: &mut Brush<'_>, a: &Actor) {
     let w = 0.115 * build;
     let hem = if skirt { 0.36 } else { 0.45 };
     b.fill(
-        polygon(&[at(-w, 0.83), at(w, 0.83), at(w * 0.95, 0.6), at(w * if skirt { 1.3 } else { 1.0 }, hem), at(-w * if skirt { 1.3 } else { 1.0 }, hem), at(-w * 0.95, 0.6)]),
+        polygon(&[
+            at(-w, 0.83),
+            at(w, 0.83),
+            at(w * 0.95, 0.6),
+            at(w * if skirt { 1.3 } else { 1.0 }, hem),
+            at(-w * if skirt { 1.3 } else { 1.0 }, hem),
+            at(-w * 0.95, 0.6),
+        ]),
         coat,
     );
     arm(b, 1.0, 0.86);
@@ -219,15 +251,38 @@ fn car(b: &mut Brush<'_>, a: &Actor) {
     );
     b.fill(
         polygon(&[
-            at(-half, sill + 0.05), at(-half, belt - 0.03), at(-half + 0.06, belt), at(cabin[3], belt + 0.01),
-            at(half - 0.1, belt - 0.06), at(half, belt - 0.14), at(half, sill + 0.03), at(half - 0.05, sill), at(-half + 0.05, sill),
+            at(-half, sill + 0.05),
+            at(-half, belt - 0.03),
+            at(-half + 0.06, belt),
+            at(cabin[3], belt + 0.01),
+            at(half - 0.1, belt - 0.06),
+            at(half, belt - 0.14),
+            at(half, sill + 0.03),
+            at(half - 0.05, sill),
+            at(-half + 0.05, sill),
         ]),
         paint,
     );
     let glass = rgb(66, 84, 98);
     let post = (cabin[1] + cabin[2]) / 2.0;
-    b.fill(polygon(&[at(cabin[0] + 0.09, belt + 0.02), at(cabin[1] + 0.03, roof - 0.06), at(post - 0.02, roof - 0.06), at(post - 0.02, belt + 0.02)]), glass);
-    b.fill(polygon(&[at(post + 0.03, belt + 0.02), at(post + 0.03, roof - 0.06), at(cabin[2] - 0.02, roof - 0.06), at(cabin[3] - 0.08, belt + 0.02)]), glass);
+    b.fill(
+        polygon(&[
+            at(cabin[0] + 0.09, belt + 0.02),
+            at(cabin[1] + 0.03, roof - 0.06),
+            at(post - 0.02, roof - 0.06),
+            at(post - 0.02, belt + 0.02),
+        ]),
+        glass,
+    );
+    b.fill(
+        polygon(&[
+            at(post + 0.03, belt + 0.02),
+            at(post + 0.03, roof - 0.06),
+            at(cabin[2] - 0.02, roof - 0.06),
+            at(cabin[3] - 0.08, belt + 0.02),
+        ]),
+        glass,
+    );
     b.line(&[at(post, sill + 0.03), at(post, belt)], 0.012 * s, shade(paint, 0.7));
     b.line(&[at(-half + 0.03, sill + 0.05), at(half - 0.03, sill + 0.05)], 0.03 * s, shade(paint, 0.6));
     for dx in [-half * 0.62, half * 0.62] {

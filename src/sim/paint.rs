@@ -2,9 +2,7 @@
 //! comes from the very shapes that are seen.
 
 use crate::geom::{Rect, Source};
-use tiny_skia::{
-    BlendMode, Color, FillRule, LineCap, Paint, Path, PathBuilder, Pixmap, Shader, Stroke, Transform,
-};
+use tiny_skia::{BlendMode, Color, FillRule, LineCap, Paint, Path, PathBuilder, Pixmap, Shader, Stroke, Transform};
 
 /// 8-bit colour with alpha.
 pub type Rgba = [u8; 4];
@@ -116,7 +114,8 @@ pub fn polygon(points: &[(f32, f32)]) -> Option<Path> {
 pub fn radial(x: f32, y: f32, radius: f32, colour: Rgba) -> Option<Shader<'static>> {
     use tiny_skia::{GradientStop, Point, RadialGradient, SpreadMode};
     let c = Color::from_rgba8(colour[0], colour[1], colour[2], colour[3]);
-    let stops = vec![GradientStop::new(0.0, c), GradientStop::new(1.0, Color::from_rgba8(colour[0], colour[1], colour[2], 0))];
+    let stops =
+        vec![GradientStop::new(0.0, c), GradientStop::new(1.0, Color::from_rgba8(colour[0], colour[1], colour[2], 0))];
     let p = Point::from_xy(x, y);
     RadialGradient::new(p, 0.0, p, radius, stops, SpreadMode::Pad, Transform::identity())
 }

@@ -1,7 +1,7 @@
 //! From drawn light to camera bytes: exposure, noise, codec.
 
-use super::grain::Grain;
 use super::SimSettings;
+use super::grain::Grain;
 use super::world::{Dice, World};
 
 pub struct Sensor {

@@ -92,7 +92,8 @@ impl SimSettings {
     /// An unknown key or a value out of range, named.
     pub fn parse(address: &str) -> Result<Self, SettingsError> {
         let err = |text: String| SettingsError(text);
-        let rest = address.strip_prefix("sim://").ok_or_else(|| err(format!("'{address}' does not begin with sim://")))?;
+        let rest =
+            address.strip_prefix("sim://").ok_or_else(|| err(format!("'{address}' does not begin with sim://")))?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !matches!(place.trim_end_matches('/'), "street" | "") {
             return Err(err(format!("there is no simulated place '{place}'; the one there is: sim://street")));
@@ -101,11 +102,10 @@ impl SimSettings {
             query.split('&').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, ""))).collect();
         let mut scene = Scene::Day;
         for (_, value) in pairs.iter().filter(|(key, _)| *key == "scene") {
-            scene = Scene::ALL
-                .iter()
-                .find(|(name, _)| name == value)
-                .map(|(_, s)| *s)
-                .ok_or_else(|| err(format!("scene={value}: expected one of {}", Scene::ALL.map(|s| s.0).join(", "))))?;
+            scene =
+                Scene::ALL.iter().find(|(name, _)| name == value).map(|(_, s)| *s).ok_or_else(|| {
+                    err(format!("scene={value}: expected one of {}", Scene::ALL.map(|s| s.0).join(", ")))
+                })?;
         }
         let mut s = Self::new(scene);
         for (key, value) in pairs {

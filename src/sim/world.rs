@@ -199,11 +199,8 @@ impl World {
             }
             let stands = walked >= stop_at && way == stop_at && stop_s > 0.0;
             let along = if facing > 0.0 { from + way } else { to - way };
-            let (x, y) = if path.crossing {
-                (WIDTH * (CROSSING + offset), along)
-            } else {
-                (WIDTH * along, path.y + offset)
-            };
+            let (x, y) =
+                if path.crossing { (WIDTH * (CROSSING + offset), along) } else { (WIDTH * along, path.y + offset) };
             let scale = person_share(y) * self.height * looks.range(8, 0.88, 1.1);
             let mut actor = self.actor(path.key, k, Kind::Person, x, y * self.height, scale, facing, looks);
             actor.stride = (!stands).then_some(age * 0.9 + looks.unit(9));

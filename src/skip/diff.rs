@@ -212,7 +212,8 @@ mod tests {
         let mut difference = core::Mat::default();
         core::absdiff(&rows(&a), &rows(&b), &mut difference).unwrap();
         for (i, &sum) in sums.iter().enumerate() {
-            let cell = difference.roi(core::Rect::new((i * CELL * 3) as i32, 0, (CELL * 3) as i32, CELL as i32)).unwrap();
+            let cell =
+                difference.roi(core::Rect::new((i * CELL * 3) as i32, 0, (CELL * 3) as i32, CELL as i32)).unwrap();
             assert_eq!(core::sum_elems(&cell).unwrap()[0] as u32, sum);
         }
     }

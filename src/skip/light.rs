@@ -16,9 +16,8 @@ pub fn gain(now: &[u32], reference: &[u32], n_values: u32, scratch: &mut Vec<f32
     // Clipped cells do not follow the light; every third cell is enough for a median.
     let clipped = 250 * n_values;
     let pairs = now.iter().zip(reference).step_by(3);
-    scratch.extend(
-        pairs.filter(|&(&a, &b)| b >= dark && a < clipped && b < clipped).map(|(a, b)| *a as f32 / *b as f32),
-    );
+    scratch
+        .extend(pairs.filter(|&(&a, &b)| b >= dark && a < clipped && b < clipped).map(|(a, b)| *a as f32 / *b as f32));
     if scratch.len() < 16 {
         return 1.0;
     }

@@ -108,7 +108,11 @@ impl<'a> Tensor<'a> {
         if fits {
             return Ok(self.data);
         }
-        Err(HeadError::Shape { name: self.name.into(), found: self.shape.to_vec(), expected: format!("[1, {}]", join(dims)) })
+        Err(HeadError::Shape {
+            name: self.name.into(),
+            found: self.shape.to_vec(),
+            expected: format!("[1, {}]", join(dims)),
+        })
     }
 }
 
@@ -224,7 +228,8 @@ mod tests {
         for (channel, v) in [0.5, 0.0, 0.0, 0.0, 0.0, 0.25, 0.75].into_iter().enumerate() {
             data[channel * 2 + 1] = v;
         }
-        let found = decode(&Head::Fastestdet {}, &[Tensor { name: "o", shape: &[1, 7, 1, 2], data: &data }], 2).unwrap();
+        let found =
+            decode(&Head::Fastestdet {}, &[Tensor { name: "o", shape: &[1, 7, 1, 2], data: &data }], 2).unwrap();
         check(&found[0], 1, 0.5f32.powf(0.6) * 0.75f32.powf(0.4), [16.0, -8.0, 48.0, 8.0]);
     }
 

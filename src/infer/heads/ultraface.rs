@@ -3,12 +3,7 @@
 use super::{Detection, HeadError, Tensor, finite, named};
 use crate::geom::{Rect, Size};
 
-pub fn decode(
-    tensors: &[Tensor<'_>],
-    input: Size,
-    min_score: f32,
-    out: &mut Vec<Detection>,
-) -> Result<(), HeadError> {
+pub fn decode(tensors: &[Tensor<'_>], input: Size, min_score: f32, out: &mut Vec<Detection>) -> Result<(), HeadError> {
     let (scores, boxes) = (named(tensors, "scores")?, named(tensors, "boxes")?);
     let n = scores.shape.get(1).copied().unwrap_or(0).max(0) as usize;
     let (scores, name) = (scores.expect(&[n, 2])?, scores.name);

@@ -35,7 +35,12 @@ pub fn decode(
                 if score >= min_score {
                     let (cx, cy) = ((row[0] + x as f32) * s, (row[1] + y as f32) * s);
                     let (w, h) = (row[2].exp() * s / 2.0, row[3].exp() * s / 2.0);
-                    out.push(Detection { class, score, bbox: Rect::new(cx - w, cy - h, cx + w, cy + h), landmarks: None });
+                    out.push(Detection {
+                        class,
+                        score,
+                        bbox: Rect::new(cx - w, cy - h, cx + w, cy + h),
+                        landmarks: None,
+                    });
                 }
             }
         }

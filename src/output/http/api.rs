@@ -47,7 +47,8 @@ pub async fn startup(State(s): State<Shared>) -> Response {
 pub async fn ready(State(s): State<Shared>) -> Response {
     let states: Vec<_> = s.board.all().iter().map(|c| (c.id.to_string(), c.state().0)).collect();
     let good = states.iter().any(|(_, state)| matches!(state, CameraState::Live | CameraState::Ended));
-    let states: Value = states.into_iter().map(|(id, state)| (id, json!(state.name()))).collect::<serde_json::Map<_, _>>().into();
+    let states: Value =
+        states.into_iter().map(|(id, state)| (id, json!(state.name()))).collect::<serde_json::Map<_, _>>().into();
     probe(good, json!({ "ready": good, "cameras": states }))
 }
 
@@ -57,7 +58,7 @@ pub async fn metrics(State(s): State<Shared>) -> Response {
 }
 
 pub async fn cameras(State(s): State<Shared>) -> Response {
-    Json(s.board.all().iter().map(|c| describe(c)).collect::<Vec<_>>()).into_response()
+    Json(s.board.all().iter().map(describe).collect::<Vec<_>>()).into_response()
 }
 
 pub async fn camera(State(s): State<Shared>, Path(id): Path<String>) -> Response {
@@ -99,7 +100,9 @@ pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view)
     let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
     let Some(result) = camera.latest() else { return no_frame(&id) };
     match tokio::task::spawn_blocking(move || draw::annotate(&result, view.patches()).jpeg(85)).await {
-        Ok(Ok(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")], jpeg).into_response(),
+        Ok(Ok(jpeg)) => {
+            ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")], jpeg).into_response()
+        }
         _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "the picture could not be made"),
     }
 }

@@ -34,7 +34,8 @@ pub async fn stream(State(s): State<Shared>, Path(id): Path<String>, Query(view)
             let Some(result) = board.get(&id).and_then(|c| c.latest()) else { continue };
             let made = tokio::task::spawn_blocking(move || draw::annotate(&result, patches).jpeg(75)).await;
             let Ok(Ok(jpeg)) = made else { return };
-            let mut part = format!("--passd\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len()).into_bytes();
+            let mut part =
+                format!("--passd\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len()).into_bytes();
             part.extend_from_slice(&jpeg);
             part.extend_from_slice(b"\r\n");
             if sender.send(part.into()).await.is_err() {
@@ -53,7 +54,10 @@ struct Parts(tokio::sync::mpsc::Receiver<Bytes>);
 impl futures_core::Stream for Parts {
     type Item = Result<Bytes, Infallible>;
 
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
         self.0.poll_recv(cx).map(|part| part.map(Ok))
     }
 }

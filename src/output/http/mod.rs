@@ -52,7 +52,12 @@ impl HttpServer {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn start(listen: SocketAddr, stream_fps: f32, board: Arc<Board>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn start(
+        listen: SocketAddr,
+        stream_fps: f32,
+        board: Arc<Board>,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Installs what passd is built, run and tested with. May be called again at any
+# time: it installs only what is missing, and says what.
+#
+#   apt packages   GStreamer, the two parts of OpenCV that are used, clang for its bindings
+#   Rust           where there is no cargo of the needed version
+#   ONNX Runtime   libonnxruntime.so of the PyPI wheel, pinned by version and checksum
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RUST_MINOR=92 # rust-version in Cargo.toml: 1.92
+ORT_VERSION=1.23.2
+declare -A ORT_SHA256=(
+    [x86_64]=da44b99206e77734c5819aa2142c69e64f3b46edc3bd314f6a45a932defc0b3e
+    [aarch64]=bbfd2fca76c855317568c1b36a885ddea2272c13cb0e395002c402f2360429a6
+)
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else die "root is needed for: $*. Remedy: run this as root, or install sudo"
+    fi
+}
+
+apt_updated=no
+apt_install() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die "this system has no apt. Remedy: install the like of: ${missing[*]}"
+    say "apt packages: ${missing[*]}"
+    if [ $apt_updated = no ]; then
+        as_root apt-get update -qq || die "apt-get update failed. Remedy: see its message; is there a network?"
+        apt_updated=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
+        || die "apt-get install failed. Remedy: see its message; on Ubuntu, 'universe' must be enabled"
+}
+
+packages() {
+    apt_install ca-certificates gcc g++ libc6-dev pkg-config clang libclang-dev \
+        libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev \
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav \
+        libopencv-core-dev libopencv-imgproc-dev
+}
+
+cargo_minor() { cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p'; }
+
+# Debian's -web toolchain, then whatever rustup the distribution has, then rustup's own installer.
+rust() {
+    [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+    local minor
+    minor=$(cargo_minor)
+    if [ "${minor:-0}" -ge $RUST_MINOR ]; then return 0; fi
+    say "Rust: cargo 1.$RUST_MINOR is needed, found ${minor:+1.}${minor:-none}"
+    if apt-cache show cargo-web >/dev/null 2>&1 || { as_root apt-get update -qq; apt_updated=yes; apt-cache show cargo-web >/dev/null 2>&1; }; then
+        apt_install rustc-web cargo-web
+        minor=$(cargo_minor)
+        if [ "${minor:-0}" -ge $RUST_MINOR ]; then return 0; fi
+    fi
+    if ! command -v rustup >/dev/null && apt-cache show rustup >/dev/null 2>&1; then apt_install rustup; fi
+    if command -v rustup >/dev/null; then
+        rustup toolchain install stable --profile minimal && rustup default stable
+    else
+        apt_install curl
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
+        . "$HOME/.cargo/env"
+    fi
+    minor=$(cargo_minor)
+    [ "${minor:-0}" -ge $RUST_MINOR ] || die "no Rust 1.$RUST_MINOR. Remedy: install it from https://rustup.rs and call this again"
+}
+
+onnxruntime() {
+    local machine library=.cache/onnxruntime/libonnxruntime.so stamp
+    machine=$(uname -m)
+    [ -n "${ORT_SHA256[$machine]:-}" ] || die "there is no pinned ONNX Runtime for $machine. Remedy: set ORT_DYLIB_PATH to a libonnxruntime.so"
+    stamp="$ORT_VERSION ${ORT_SHA256[$machine]}"
+    if [ -f $library ] && [ "$(cat $library.version 2>/dev/null)" = "$stamp" ]; then return 0; fi
+    say "ONNX Runtime $ORT_VERSION from the wheel 'onnxruntime' of PyPI"
+    command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || apt_install python3 python3-pip
+    local work
+    work=$(mktemp -d)
+    # The wheel is not installed, only opened; its Python version does not matter.
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp --python-version 3.11 \
+        --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" --dest "$work" "onnxruntime==$ORT_VERSION" \
+        || die "the wheel cannot be downloaded. Remedy: is PyPI within reach? Or set ORT_DYLIB_PATH to a libonnxruntime.so"
+    local wheel
+    wheel=$(echo "$work"/*.whl)
+    echo "${ORT_SHA256[$machine]}  $wheel" | sha256sum --check --quiet || die "the wheel's checksum is wrong. Remedy: try again; if it stays, do not use it"
+    mkdir -p .cache/onnxruntime
+    python3 - "$wheel" "$library" <<'PY'
+import os, sys, zipfile
+wheel, library = sys.argv[1:]
+with zipfile.ZipFile(wheel) as z:
+    name = next(n for n in z.namelist() if n.startswith("onnxruntime/capi/libonnxruntime.so"))
+    with open(library + ".part", "wb") as f:
+        f.write(z.read(name))
+os.replace(library + ".part", library)
+PY
+    echo "$stamp" > $library.version
+    rm -rf "$work"
+}
+
+packages
+rust
+onnxruntime
+say "everything is here"
