@@ -48,7 +48,7 @@ packages() {
         libopencv-core-dev libopencv-imgproc-dev
 }
 
-cargo_minor() { cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p'; }
+cargo_minor() { { cargo --version 2>/dev/null || true; } | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p'; }
 
 # Debian's -web toolchain, then whatever rustup the distribution has, then rustup's own installer.
 rust() {

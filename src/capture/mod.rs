@@ -9,6 +9,7 @@
 //! Nothing here knows of detectors. Only `gst.rs` and `template.rs` name GStreamer.
 
 mod backoff;
+mod clip;
 mod gst;
 mod intake;
 mod sim;
@@ -18,6 +19,7 @@ mod template;
 mod video;
 
 pub use backoff::Backoff;
+pub use clip::Clip;
 pub use gst::{Pace, init, open_gst};
 pub use intake::{Intake, Slot, SlotMode, Taken};
 pub use sim::open_sim;

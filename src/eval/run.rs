@@ -3,8 +3,7 @@
 use super::memory::resident_mib;
 use super::score::{Agreement, AveragePrecision, Wanted};
 use super::{ModeReport, PatchReport, Report, Spread};
-use crate::capture::{Intake, Pace, Slot, SlotMode, Source, SourceEvent, SourceSpec, Taken, open_gst, open_sim};
-use crate::clock::SystemClock;
+use crate::capture::{Clip, SourceSpec};
 use crate::frame::Frame;
 use crate::geom::{Letterbox, Size};
 use crate::infer::detector::{DenseDetector, RegionsDetector};
@@ -72,17 +71,16 @@ pub fn evaluate(
     progress: Progress<'_>,
 ) -> Result<Report, String> {
     let spec = SourceSpec::parse(&s.clip).map_err(|e| e.to_string())?;
-    let slot = Arc::new(Slot::new(SlotMode::Blocking));
-    let clock = Arc::new(SystemClock::new());
-    let intake = Intake::new(s.size, clock.clone(), slot.clone());
-    let epoch = intake.begin();
-    let (source, mut truth) = match &spec {
+    let named = |e: &dyn std::fmt::Display| format!("{}: {e}", s.clip);
+    let (spec, mut truth) = match spec {
         SourceSpec::Sim(sim) => {
-            let sim = SimSettings { n_frames: Some(s.n_frames.or(sim.n_frames).unwrap_or(300)), ..sim.clone() };
-            (open_sim(&sim, Pace::Fast, &intake, epoch, clock), Some(TruthOf::new(&sim, s.size)))
+            let sim = SimSettings { n_frames: Some(s.n_frames.or(sim.n_frames).unwrap_or(300)), ..sim };
+            let truth = TruthOf::new(&sim, s.size);
+            (SourceSpec::Sim(sim), Some(truth))
         }
-        _ => (open_gst(&spec, Pace::Fast, &intake, epoch).map_err(|e| format!("{}: {e}", s.clip))?, None),
+        other => (other, None),
     };
+    let mut clip = Clip::open(&spec, s.size).map_err(|e| named(&e))?;
     let base_mib = resident_mib();
     let mut lanes = Vec::new();
     let mut provider = None;
@@ -128,7 +126,7 @@ pub fn evaluate(
     let n_lanes = lanes.len();
     let mut n = 0;
     while n < s.n_frames.unwrap_or(u64::MAX) {
-        let Some(mut frame) = next_frame(&slot, &source, &s.clip)? else { break };
+        let Some(mut frame) = clip.next_frame().map_err(|e| named(&e))? else { break };
         if let Some(grain) = &grain {
             frame = noisy(&frame, grain, n);
         }
@@ -150,7 +148,7 @@ pub fn evaluate(
         n += 1;
         progress(n);
     }
-    drop(source);
+    drop(clip);
     if n == 0 {
         return Err(format!("{}: no frame could be decoded", s.clip));
     }
@@ -227,25 +225,6 @@ impl Lane {
             full_frames: self.n_full,
             runs: self.n_runs,
             detections: self.n_detections,
-        }
-    }
-}
-
-fn next_frame(slot: &Slot, source: &Source, clip: &str) -> Result<Option<Frame>, String> {
-    let started = Instant::now();
-    loop {
-        match slot.take(Duration::from_millis(200)) {
-            Taken::Frame(frame) => return Ok(Some(frame)),
-            Taken::Closed => return Ok(None),
-            Taken::Nothing => match source.events.try_recv() {
-                // The end is announced when the last frame has been delivered.
-                Ok(SourceEvent::Ended) => slot.close(),
-                Ok(SourceEvent::Failed(e)) => return Err(format!("{clip}: {e}")),
-                Err(_) if started.elapsed() > Duration::from_secs(30) => {
-                    return Err(format!("{clip}: no frame for 30 s"));
-                }
-                Err(_) => {}
-            },
         }
     }
 }

@@ -1,0 +1,63 @@
+//! A clip as a plain sequence of frames, every one of them: for `eval` and tests.
+
+use super::gst::{Pace, open_gst};
+use super::intake::{Intake, Slot, SlotMode, Taken};
+use super::sim::open_sim;
+use super::{CaptureError, Source, SourceEvent, SourceSpec};
+use crate::clock::SystemClock;
+use crate::frame::Frame;
+use crate::geom::Size;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longest wait for one frame.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Clip {
+    slot: Arc<Slot>,
+    source: Source,
+}
+
+impl Clip {
+    /// Opens a file or a simulated camera; frames come letterboxed to `input`.
+    ///
+    /// # Errors
+    /// The clip cannot be played.
+    pub fn open(spec: &SourceSpec, input: Size) -> Result<Self, CaptureError> {
+        let slot = Arc::new(Slot::new(SlotMode::Blocking));
+        let clock = Arc::new(SystemClock::new());
+        let intake = Intake::new(input, clock.clone(), slot.clone());
+        let epoch = intake.begin();
+        let source = match spec {
+            SourceSpec::Sim(settings) => open_sim(settings, Pace::Fast, &intake, epoch, clock),
+            _ => {
+                super::init()?;
+                open_gst(spec, Pace::Fast, &intake, epoch)?
+            }
+        };
+        Ok(Self { slot, source })
+    }
+
+    /// The next frame; `None` at the end.
+    ///
+    /// # Errors
+    /// The clip cannot be decoded any further.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, CaptureError> {
+        let started = Instant::now();
+        loop {
+            match self.slot.take(Duration::from_millis(200)) {
+                Taken::Frame(frame) => return Ok(Some(frame)),
+                Taken::Closed => return Ok(None),
+                Taken::Nothing => match self.source.events.try_recv() {
+                    // The end is announced when the last frame has been delivered.
+                    Ok(SourceEvent::Ended) => self.slot.close(),
+                    Ok(SourceEvent::Failed(e)) => return Err(e),
+                    Err(_) if started.elapsed() > PATIENCE => {
+                        return Err(CaptureError::Transient(format!("no frame for {} s", PATIENCE.as_secs())));
+                    }
+                    Err(_) => {}
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Every example in `configs/` is a good config, and the demo's is the built-in one.
+
+use passd::config;
+use std::ffi::OsString;
+use std::path::Path;
+
+#[test]
+fn every_example_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let mut n = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let variables = [("CAM_PASSWORD", "secret")].map(|(k, v)| (OsString::from(k), OsString::from(v)));
+        let config = config::load_text(&path.display().to_string(), &text, variables.into_iter());
+        let config = config.unwrap_or_else(|e| panic!("{e}"));
+        assert!(!config.cameras.is_empty());
+        assert!(text.starts_with('#'), "{}: begins with what it is for", path.display());
+        n += 1;
+    }
+    assert!(n >= 5, "demo, one RTSP camera, four cameras, Jetson CSI, Jetson RTSP TensorRT");
+}
+
+#[test]
+fn the_schema_describes_every_key() {
+    let schema = serde_json::to_value(config::schema()).unwrap();
+    let mut undescribed = Vec::new();
+    let definitions = schema["$defs"].as_object().unwrap();
+    for (name, definition) in definitions {
+        let Some(properties) = definition["properties"].as_object() else { continue };
+        for (key, property) in properties {
+            if property.get("description").is_none() && property.get("$ref").is_none() {
+                undescribed.push(format!("{name}.{key}"));
+            }
+        }
+    }
+    assert!(undescribed.is_empty(), "{undescribed:?}");
+}

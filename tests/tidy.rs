@@ -1,0 +1,139 @@
+//! The shape of the code base: which module may know of which, who may name
+//! which library, how long a file may be, and that documents name what exists.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path, ending: &str, out: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files_below(&path, ending, out);
+        } else if path.extension().is_some_and(|e| e == ending) {
+            out.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    files_below(&root().join("src"), "rs", &mut paths);
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root().join("src")).unwrap().display().to_string();
+            (name, std::fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+/// What stands before a file's tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap()
+}
+
+/// For each module those of ours that it may use. Arrows point one way:
+/// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
+const MAY_USE: [(&str, &[&str]); 15] = [
+    ("geom", &[]),
+    ("clock", &[]),
+    ("frame", &["geom"]),
+    ("sim", &["geom"]),
+    ("skip", &["frame", "geom"]),
+    ("infer", &["frame", "geom", "merge"]),
+    ("merge", &["frame", "geom", "infer"]),
+    ("capture", &["clock", "frame", "geom", "sim"]),
+    ("output", &["capture", "eval", "frame", "geom", "merge", "skip"]),
+    ("config", &["capture", "geom", "infer", "skip"]),
+    ("pipeline", &["capture", "clock", "config", "frame", "geom", "infer", "merge", "output", "skip"]),
+    ("eval", &["capture", "frame", "geom", "infer", "merge", "pipeline", "sim", "skip"]),
+    ("daemon", &["capture", "clock", "config", "infer", "output", "pipeline"]),
+    ("cli", &["capture", "config", "daemon", "eval", "frame", "geom", "infer", "merge", "output", "sim", "skip"]),
+    ("main.rs", &["cli"]),
+];
+
+#[test]
+fn arrows_point_one_way() {
+    for (name, text) in sources() {
+        let module = name.split('/').next().unwrap().trim_end_matches(".rs");
+        if module == "lib" {
+            continue;
+        }
+        let module = if module == "main" { "main.rs" } else { module };
+        let (_, allowed) =
+            MAY_USE.iter().find(|(m, _)| *m == module).unwrap_or_else(|| panic!("{name}: say what {module} may use"));
+        let code: String =
+            without_tests(&text).lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        for (at, _) in code.match_indices("crate::") {
+            let used: String = code[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            assert!(used == module || allowed.contains(&used.as_str()), "{name} uses {used}, which {module} may not");
+        }
+    }
+}
+
+/// Libraries that only some files may name.
+const CONFINED: [(&str, &[&str]); 5] = [
+    ("ort::", &["infer/session.rs"]),
+    ("gstreamer", &["capture/gst.rs", "capture/video.rs", "capture/mod.rs", "capture/template.rs"]),
+    ("opencv::", &["output/draw.rs", "skip/diff.rs"]),
+    ("axum::", &["output/http/"]),
+    ("sd_notify", &["daemon/notify.rs"]),
+];
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    for (name, text) in sources() {
+        for (library, places) in CONFINED {
+            let named = text.lines().any(|l| {
+                let l = l.trim_start();
+                let at_word =
+                    |i: usize| i == 0 || !l.as_bytes()[i - 1].is_ascii_alphanumeric() && l.as_bytes()[i - 1] != b'_';
+                !l.starts_with("//") && !l.contains('"') && l.match_indices(library).any(|(i, _)| at_word(i))
+            });
+            assert!(!named || places.iter().any(|p| name.starts_with(p)), "{name} names {library}");
+        }
+    }
+}
+
+#[test]
+fn files_are_of_one_concept_and_never_panic_by_habit() {
+    for (name, text) in sources() {
+        let n = text.lines().count();
+        assert!(n <= 800, "{name} has {n} lines");
+        if name != "main.rs" {
+            assert!(text.starts_with("//!"), "{name} begins with what it is for");
+        }
+        let code = without_tests(&text);
+        for bad in [".unwrap()", "todo!(", "unimplemented!(", "dbg!("] {
+            assert!(!code.contains(bad), "{name} has {bad} outside its tests");
+        }
+    }
+    let main = std::fs::read_to_string(root().join("src/main.rs")).unwrap();
+    assert!(main.lines().count() < 100);
+}
+
+#[test]
+fn documents_name_paths_that_exist() {
+    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|f| root().join(f)).to_vec();
+    files_below(&root().join("pipelines"), "md", &mut documents);
+    files_below(&root().join("benches"), "md", &mut documents);
+    let mut missing = BTreeSet::new();
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap_or_else(|e| panic!("{}: {e}", document.display()));
+        for word in text.split(['`', '(', ')', ' ', '\n', '|', '"']) {
+            let word = word.trim_end_matches(['.', ',', ':', ';']);
+            let top = word.split('/').next().unwrap_or_default();
+            let ours = ["src", "models", "pipelines", "configs", "systemd", "tests", "benches", "scripts", "examples"];
+            let plain = word.contains('/') && !word.contains(['*', '<', '…', '=']) && ours.contains(&top);
+            if plain && !root().join(word).exists() {
+                missing.insert(format!("{}: {word}", document.file_name().unwrap().display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
