@@ -1,0 +1,105 @@
+//! What several tests need.
+#![allow(dead_code)] // each test takes what it needs
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The folder of shared clips and models, if it is here; else says that a test is skipped.
+pub fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("PASSD_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
+    if folder.join("models").is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: {} is not here (set PASSD_SHARED)", folder.display());
+    None
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn wait_for<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that nobody listens on at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A child process that ends with the test.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.0.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+/// The real RTSP server of `examples/rtsp_server.rs`, as a process that can be killed.
+pub struct RtspServer {
+    pub process: Running,
+    pub address: String,
+    stdin: ChildStdin,
+}
+
+impl RtspServer {
+    pub fn start(port: u16, size: &str, credentials: Option<&str>) -> Self {
+        // target/debug/deps/this_test -> target/debug/examples/rtsp_server
+        let test = std::env::current_exe().unwrap();
+        let binary = test.parent().unwrap().parent().unwrap().join("examples/rtsp_server");
+        let mut command = Command::new(&binary);
+        command.arg(port.to_string()).arg(size).args(credentials).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let stdin = child.stdin.take().unwrap();
+        Self { process: Running(child), address: line.trim().to_owned(), stdin }
+    }
+
+    pub fn resize(&mut self, size: &str) {
+        writeln!(self.stdin, "{size}").unwrap();
+    }
+}
+
+/// Status and body of a GET.
+pub fn get(address: SocketAddr, path: &str) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: passd\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("an answer has a head") + 4;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer[end..].to_vec())
+}
+
+pub fn get_json(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
+    let (status, body) = get(address, path);
+    (
+        status,
+        serde_json::from_slice(&body).unwrap_or_else(|e| panic!("{path}: {e}: {}", String::from_utf8_lossy(&body))),
+    )
+}
+
+/// Resident memory in MiB and open files of this process.
+pub fn footprint() -> (f64, usize) {
+    (passd::eval::resident_mib(), std::fs::read_dir("/proc/self/fd").unwrap().count())
+}

@@ -1,0 +1,236 @@
+//! The whole pipeline on the simulated camera, with a simulated clock: its
+//! threads must give, frame by frame, what the pure parts give.
+
+mod common;
+
+use common::wait_for;
+use passd::capture::{Clip, SourceSpec};
+use passd::clock::SimClock;
+use passd::config::{self, Config, DetectorConfig};
+use passd::frame::FrameId;
+use passd::geom::Size;
+use passd::infer::{Coverage, Detection, Detector, Fresh, InferError, StreamId, Work};
+use passd::merge::{MergeSettings, Provenance};
+use passd::output::board::Board;
+use passd::output::metrics::Metrics;
+use passd::output::{FrameResult, Sink};
+use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Stage, Surroundings, open_source};
+use passd::skip::SkipMode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Arc<FrameResult>>>);
+
+impl Sink for Recorder {
+    fn publish(&self, result: &Arc<FrameResult>) {
+        self.0.lock().unwrap().push(result.clone());
+    }
+}
+
+/// Finds what is dark: enough of a detector to follow cars by, exact and without a library.
+struct DarkSpots {
+    size: Size,
+    hang: Arc<AtomicBool>,
+    fail_every: u64,
+    n: Arc<AtomicU64>,
+}
+
+impl Detector for DarkSpots {
+    fn detect(&mut self, _: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+        fresh.clear();
+        while self.hang.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let n = self.n.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.fail_every > 0 && n.is_multiple_of(self.fail_every) {
+            return Err(InferError::Run {
+                model: "dark".into(),
+                reason: "output 'o' holds values that are no finite numbers".into(),
+            });
+        }
+        let data = work.frame.data();
+        let w = self.size.width as usize;
+        for cell in 0..(w / 16) * (self.size.height as usize / 16) {
+            let (x, y) = (cell % (w / 16) * 16, cell / (w / 16) * 16);
+            let at = ((y + 8) * w + x + 8) * 3;
+            if data[at] < 30 {
+                let bbox = passd::geom::Rect::new(x as f32, y as f32, x as f32 + 16.0, y as f32 + 16.0);
+                fresh.detections.push(Detection { class: 0, score: 0.9, bbox, landmarks: None });
+                fresh.cut.push(false);
+            }
+        }
+        fresh.coverage = Coverage::Full;
+        fresh.executed_px = self.size.area() as u64;
+        fresh.n_runs = 1;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct DarkFactory {
+    hang: Arc<AtomicBool>,
+    fail_every: u64,
+    n: Arc<AtomicU64>,
+    n_made: AtomicU64,
+}
+
+impl DetectorFactory for DarkFactory {
+    fn make(&self, _: &DetectorConfig, _: Option<SkipMode>) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
+        self.n_made.fetch_add(1, Ordering::Relaxed);
+        let size = Size::new(320, 192);
+        let info = DetectorInfo {
+            model: "dark".into(),
+            labels: ["spot".to_owned()].into(),
+            size,
+            provider: "cpu".into(),
+            mode: SkipMode::Regions,
+        };
+        Ok((
+            Box::new(DarkSpots { size, hang: self.hang.clone(), fail_every: self.fail_every, n: self.n.clone() }),
+            info,
+        ))
+    }
+}
+
+struct Rig {
+    pipeline: Pipeline,
+    recorder: Arc<Recorder>,
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    clock: Arc<SimClock>,
+}
+
+fn config(text: &str) -> Config {
+    config::load_text("test.toml", text, std::iter::empty()).unwrap()
+}
+
+fn rig(factory: Arc<dyn DetectorFactory>) -> Rig {
+    passd::capture::init().unwrap();
+    let (recorder, board, metrics) =
+        (Arc::new(Recorder::default()), Arc::new(Board::default()), Arc::new(Metrics::default()));
+    let clock = Arc::new(SimClock::default());
+    let around = Surroundings {
+        clock: clock.clone(),
+        board: board.clone(),
+        metrics: metrics.clone(),
+        sinks: Arc::new(vec![recorder.clone() as Arc<dyn Sink>]),
+        open: Arc::new(open_source),
+    };
+    Rig { pipeline: Pipeline::new(Detectors::new(factory), around), recorder, board, metrics, clock }
+}
+
+const CLIP: &str = "sim://street?frames=60&size=320x192&seed=4&traffic=2";
+
+#[test]
+fn threads_give_what_the_pure_parts_give() {
+    let config = config(&format!("[cameras.a]\nsource = \"{CLIP}\"\ncapture.pace = \"fast\"\n"));
+    let mut rig = rig(Arc::new(DarkFactory::default()));
+    rig.pipeline.apply(&config.cameras).unwrap();
+    wait_for("the clip's end", LONG, || rig.pipeline.is_finished().then_some(()));
+    let results = std::mem::take(&mut *rig.recorder.0.lock().unwrap());
+    assert_eq!(results.len(), 60, "nothing is dropped at full speed");
+
+    let size = Size::new(320, 192);
+    let mut clip = Clip::open(&SourceSpec::parse(CLIP).unwrap(), size).unwrap();
+    let camera = &config.cameras[0];
+    let merge =
+        MergeSettings { iou: camera.detector.nms_iou, min_score: camera.detector.score, ..MergeSettings::default() };
+    let mut stage = Stage::new(SkipMode::Regions, size, &camera.skip, merge);
+    let mut detector = DarkFactory::default().make(&camera.detector, None).unwrap().0;
+    let mut fresh = Fresh::default();
+    let (mut carried, mut computed) = (0, 0);
+    for (i, result) in results.iter().enumerate() {
+        let frame = clip.next_frame().unwrap().expect("as many frames");
+        assert_eq!(frame.data(), result.frame.data(), "frame {i}");
+        assert_eq!((result.frame.id, result.frame.pts_ns), (FrameId(i as u64), i as u64 * 100_000_000));
+        let (patches, known) = stage.begin(&frame);
+        if patches.is_empty() {
+            fresh.clear();
+        } else {
+            detector.detect(StreamId(0), &Work { frame: &frame, patches, known }, &mut fresh).unwrap();
+        }
+        assert_eq!(stage.finish(&frame, &fresh), &result.detections[..], "frame {i}");
+        assert_eq!(stage.computed(), &result.computed, "frame {i}");
+        for m in &result.detections {
+            match m.provenance {
+                Provenance::Computed => {
+                    computed += 1;
+                    assert_eq!(m.frame, result.frame.id);
+                }
+                Provenance::Carried => {
+                    carried += 1;
+                    assert!(m.frame < result.frame.id && m.age_ns(&result.frame) <= camera.skip.max_age_ns);
+                }
+            }
+        }
+    }
+    assert!(computed > 0, "computed {computed}, carried {carried}");
+    let text = rig.metrics.render();
+    assert!(text.contains("passd_frames_processed_total{camera=\"a\"} 60"), "{text}");
+    rig.pipeline.stop(Duration::from_secs(3));
+}
+
+#[test]
+fn a_frame_that_fails_is_dropped_and_counted_and_the_next_one_is_computed() {
+    let config = config(&format!("[cameras.a]\nsource = \"{CLIP}\"\ncapture.pace = \"fast\"\n"));
+    let mut rig = rig(Arc::new(DarkFactory { fail_every: 5, ..DarkFactory::default() }));
+    rig.pipeline.apply(&config.cameras).unwrap();
+    wait_for("the clip's end", LONG, || rig.pipeline.is_finished().then_some(()));
+    let (done, failed) =
+        (rig.recorder.0.lock().unwrap().len() as u64, rig.board.get("a").unwrap().n_failed.load(Ordering::Relaxed));
+    assert!(failed >= 5, "{failed}");
+    assert_eq!(done + failed, 60);
+    assert!(rig.metrics.render().contains(&format!("reason=\"failed\"}} {failed}")));
+}
+
+#[test]
+fn a_hanging_detector_is_noticed_and_does_not_hold_up_the_end() {
+    let config = config("[cameras.a]\nsource = \"sim://street?size=320x192&fps=50\"\n");
+    let hang = Arc::new(AtomicBool::new(false));
+    let mut rig = rig(Arc::new(DarkFactory { hang: hang.clone(), ..DarkFactory::default() }));
+    rig.pipeline.apply(&config.cameras).unwrap();
+    let n = || rig.recorder.0.lock().unwrap().len();
+    wait_for("some frames", LONG, || (n() > 5).then_some(()));
+    let limit = Duration::from_secs(1);
+    wait_for("health", LONG, || rig.pipeline.stuck(limit).is_empty().then_some(()));
+    hang.store(true, Ordering::Release);
+    wait_for("the hang is noticed", LONG, || {
+        rig.clock.advance(Duration::from_millis(200));
+        (rig.pipeline.stuck(limit) == ["a"]).then_some(())
+    });
+    assert!(!rig.board.healthy.load(Ordering::Relaxed));
+    hang.store(false, Ordering::Release);
+    wait_for("recovery", LONG, || rig.pipeline.stuck(limit).is_empty().then_some(()));
+    hang.store(true, Ordering::Release);
+    let start = std::time::Instant::now();
+    rig.pipeline.stop(Duration::from_millis(300));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    hang.store(false, Ordering::Release);
+}
+
+#[test]
+fn a_reload_leaves_unchanged_cameras_alone() {
+    let factory = Arc::new(DarkFactory::default());
+    let mut rig = rig(factory.clone());
+    let camera =
+        |id: &str, seed: u32| format!("[cameras.{id}]\nsource = \"sim://street?size=320x192&fps=20&seed={seed}\"\n");
+    rig.pipeline.apply(&config(&(camera("a", 1) + &camera("b", 2))).cameras).unwrap();
+    let last = |id: &str| {
+        rig.recorder.0.lock().unwrap().iter().rev().find(|r| &*r.camera == id).map(|r| (r.frame.id.0, r.frame.epoch))
+    };
+    wait_for("frames of both", LONG, || last("a").filter(|l| l.0 > 5).and(last("b").filter(|l| l.0 > 5)));
+    rig.pipeline.apply(&config(&(camera("a", 1) + &camera("b", 3) + &camera("c", 4))).cameras).unwrap();
+    let before = last("a").unwrap();
+    wait_for("frames of the new one", LONG, || last("c").filter(|l| l.0 > 3));
+    wait_for("more frames of the old one", LONG, || last("a").filter(|l| l.0 > before.0 + 5));
+    assert_eq!(last("a").unwrap().1, before.1, "its source was not rebuilt");
+    assert_eq!(factory.n_made.load(Ordering::Relaxed), 1, "one detector serves all, before and after");
+    assert_eq!(rig.board.all().iter().map(|c| c.id.to_string()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    rig.pipeline.apply(&config(&camera("c", 4)).cameras).unwrap();
+    assert_eq!(rig.board.all().len(), 1);
+    rig.pipeline.stop(Duration::from_secs(3));
+}
