@@ -1,0 +1,201 @@
+//! The commands as a user types them, wrong input included.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn passd(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_passd")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Exit code and what standard error must hold; never a panic.
+#[track_caller]
+fn refuses(args: &[&str], code: i32, parts: &[&str]) {
+    let out = passd(args);
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+    assert!(parts.iter().all(|p| said.contains(p)), "{args:?}: {said}\nlacks one of {parts:?}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn wrong_arguments_and_files_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    refuses(&[], 2, &["Usage"]);
+    refuses(&["detect", "x.png"], 2, &["--model"]);
+    refuses(&["detect", "--model", "nonsense", "x.png"], 1, &["no such model", "street-nano"]);
+    refuses(&["detect", "--model", "street-nano", "--size", "100x100", "x.png"], 2, &["multiples of 32"]);
+    refuses(&["detect", "--model", "street-nano", "--size", "big", "x.png"], 2, &["640x384"]);
+    refuses(&["detect", "--model", "street-nano", "/nowhere.png"], 1, &["/nowhere.png", "1 of 1"]);
+    let torn = file("torn.png", b"\x89PNG\r\n\x1a\nno more");
+    refuses(&["detect", "--model", "street-nano", &torn], 1, &["torn.png"]);
+    refuses(&["sim", "sim://street?sceen=day", "--out", "x"], 2, &["unknown setting 'sceen'"]);
+    refuses(&["sim", "sim://street", "--out", "/proc/nothing/here"], 1, &["/proc/nothing/here"]);
+    refuses(&["eval", "/nowhere.mp4", "--model", "street-nano"], 1, &["/nowhere.mp4", "no file"]);
+    refuses(&["eval", "sim://street", "--model", "street-nano", "--modes", "off,fast"], 2, &["'fast'"]);
+    let noise = file("noise.mp4", &[7; 4000]);
+    refuses(&["eval", &noise, "--model", "street-nano"], 1, &["noise.mp4"]);
+    refuses(&["check", "--config", "/nowhere.toml"], 2, &["/nowhere.toml"]);
+    let bad = file("bad.toml", b"[cameras.a]\nsource = \"x.mp4\"\n[skip]\npatch = 7\n");
+    refuses(&["check", "--config", &bad], 2, &["bad.toml:4: skip.patch"]);
+    refuses(&["run", "--config", &bad], 2, &["bad.toml:4: skip.patch"]);
+    let unknown =
+        file("unknown.toml", b"[cameras.a]\nsource = \"sim://street\"\ndetector.model = \"nonsense\"\nhttp = {}\n");
+    refuses(&["run", "--config", &unknown], 2, &["unknown.toml:4"]);
+    let label = file(
+        "label.toml",
+        b"[cameras.a]\nsource = \"sim://street\"\ndetector.labels = [\"dog\"]\n[http]\nenabled = false\n",
+    );
+    refuses(&["run", "--config", &label], 1, &["camera a", "no label 'dog'", "person, car"]);
+}
+
+#[test]
+fn a_library_that_does_not_fit_is_named_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = folder.path().join("libonnxruntime.so");
+    std::fs::write(&fake, b"no library").unwrap();
+    for (path, part) in [("/nowhere/libonnxruntime.so", "not there"), (fake.to_str().unwrap(), "failed to load")] {
+        let out = Command::new(env!("CARGO_BIN_EXE_passd"))
+            .args(["detect", "--model", "street-nano", "x.png"])
+            .env("ORT_DYLIB_PATH", path)
+            .output()
+            .unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(said.contains(path) && said.contains(part) && said.contains("Remedy"), "{said}");
+    }
+}
+
+#[test]
+fn models_that_are_not_what_they_say_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let onnx = std::fs::read(models.join("street-nano.onnx")).unwrap();
+    let sidecar = std::fs::read_to_string(models.join("street-nano.toml")).unwrap();
+    let sum = |bytes: &[u8]| {
+        use sha2::Digest;
+        sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let original = sum(&onnx);
+    let check = |name: &str, onnx: &[u8], sidecar: &str, parts: &[&str]| {
+        let path = folder.path().join(format!("{name}.onnx"));
+        std::fs::write(&path, onnx).unwrap();
+        // The checksum is made right, so that the rest is looked at.
+        std::fs::write(path.with_extension("toml"), sidecar.replace(&original, &sum(onnx))).unwrap();
+        refuses(&["detect", "--model", path.to_str().unwrap(), "x.png"], 1, parts);
+    };
+    check("cut", &onnx[..onnx.len() / 2], &sidecar, &["cut.onnx", "cut short"]);
+    check("text", b"hello", &sidecar, &["text.onnx", "not an ONNX model"]);
+    check("empty", b"", &sidecar, &["empty.onnx"]);
+    check("size", &onnx, &sidecar.replace("640x384", "320x384"), &["size.onnx", "320x384"]);
+    check("labels", &onnx, &sidecar.replace("[\"person\", \"car\"]", "[\"person\"]"), &["labels.onnx", "shape"]);
+    check("none", &onnx, &sidecar.replace("[\"person\", \"car\"]", "[]"), &["none.onnx", "0 labels"]);
+    check("head", &onnx, &sidecar.replace("kind = \"street\"", "kind = \"yolox\""), &["head.onnx", "shape"]);
+    check("key", &onnx, &sidecar.replace("licence", "license"), &["key.toml", "license"]);
+    // Weights that are no numbers: refused at load, by the test run.
+    let mut nan = onnx.clone();
+    let at = nan.len() / 2 / 4 * 4;
+    nan[at..at + 4000].as_chunks_mut::<4>().0.iter_mut().for_each(|v| *v = f32::NAN.to_le_bytes());
+    check("nan", &nan, &sidecar, &["nan.onnx"]);
+    // A wrong checksum.
+    let path = folder.path().join("sum.onnx");
+    std::fs::write(&path, [&onnx[..], b"x"].concat()).unwrap();
+    std::fs::write(path.with_extension("toml"), &sidecar).unwrap();
+    refuses(&["detect", "--model", path.to_str().unwrap(), "x.png"], 1, &["sum.onnx", "sha256"]);
+    // No sidecar at all.
+    let path = folder.path().join("bare.onnx");
+    std::fs::write(&path, [&onnx[..], b"y"].concat()).unwrap();
+    refuses(&["detect", "--model", path.to_str().unwrap(), "x.png"], 1, &["bare.onnx", "no sidecar"]);
+}
+
+#[test]
+fn sim_detect_and_eval_work_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("frames").display().to_string();
+    let out = passd(&["sim", "sim://street?seed=1003&frames=3&noise=1", "--out", &dir, "--every", "10"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let truth = std::fs::read_to_string(Path::new(&dir).join("truth.jsonl")).unwrap();
+    assert_eq!(truth.lines().count(), 3);
+    let images: Vec<String> = (0..3).map(|n| format!("{dir}/{n:06}.png")).collect();
+    let mut args = vec!["detect", "--model", "street-nano"];
+    args.extend(images.iter().map(String::as_str));
+    let out = passd(&args);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    for (line, truth) in text(&out.stdout).lines().zip(truth.lines()) {
+        let (found, truth): (serde_json::Value, serde_json::Value) =
+            (serde_json::from_str(line).unwrap(), serde_json::from_str(truth).unwrap());
+        // Every whole car and person is found where it is.
+        for object in truth["objects"].as_array().unwrap().iter().filter(|o| o["visible"].as_f64().unwrap() > 0.95) {
+            let near = found["detections"].as_array().unwrap().iter().any(|d| {
+                let far = |i: usize| (d["box"][i].as_f64().unwrap() - object["box"][i].as_f64().unwrap()).abs();
+                d["label"] == object["label"] && (0..4).all(|i| far(i) < 12.0)
+            });
+            assert!(near, "{object} is not among {found}");
+        }
+    }
+
+    let json = folder.path().join("eval.json").display().to_string();
+    let out = passd(&[
+        "eval",
+        "sim://street?seed=1003&traffic=0.3&wind=0",
+        "--model",
+        "street-nano",
+        "--frames",
+        "40",
+        "--json",
+        &json,
+    ]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(
+        (report["frames"].as_u64(), report["size"].as_str(), report["threads"].as_u64()),
+        (Some(40), Some("640x384"), Some(1))
+    );
+    let (off, regions) = (&report["modes"]["off"], &report["modes"]["regions"]);
+    assert_eq!(off["computed_share"], 1.0);
+    assert_eq!(off["agreement"], 1.0);
+    assert!(regions["computed_share"].as_f64().unwrap() < 1.0);
+    assert!(regions["agreement"].as_f64().unwrap() > 0.9, "{regions}");
+    for mode in [off, regions] {
+        assert!(mode["map50"].as_f64().unwrap() > 0.85, "{mode}");
+        for key in ["mean", "p50", "p95", "p99"] {
+            assert!(mode["inference_ms"][key].as_f64().unwrap() > 0.0);
+        }
+        for key in ["skip_ms", "speedup_vs_off", "recall", "precision", "peak_rss_mib"] {
+            assert!(!mode[key].is_null(), "{key}");
+        }
+    }
+    let video = folder.path().join("clip.mp4").display().to_string();
+    let out = passd(&["sim", "sim://street?frames=20&size=320x192", "--out", &video]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let out = passd(&["eval", &video, "--model", "street-nano", "--modes", "off", "--json", "-"]);
+    let report: serde_json::Value =
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&out.stderr)));
+    assert_eq!(report["frames"], 20, "every frame of the video");
+}
+
+#[test]
+fn what_is_printed_can_be_used() {
+    let schema: serde_json::Value = serde_json::from_slice(&passd(&["schema"]).stdout).unwrap();
+    assert!(schema["properties"]["cameras"].is_object());
+    let schema: serde_json::Value = serde_json::from_slice(&passd(&["schema", "--output"]).stdout).unwrap();
+    assert!(schema["properties"]["detections"].is_object());
+    assert!(text(&passd(&["models", "list"]).stdout).contains("street-nano"));
+    let info = text(&passd(&["models", "info", "street-nano"]).stdout);
+    assert!(info.contains("checksum right") && info.contains("ap50_night"), "{info}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(text(&passd(&["completions", shell]).stdout).contains("passd"));
+    }
+    for command in ["run", "check", "schema", "models", "sim", "detect", "eval", "demo"] {
+        let help = text(&passd(&[command, "--help"]).stdout);
+        assert!(help.contains("Example"), "{command} --help shows no example:\n{help}");
+    }
+}

@@ -1,0 +1,281 @@
+//! The daemon as a service: the real binary, a real notify socket, real signals,
+//! real HTTP.
+
+mod common;
+
+use common::{RtspServer, Running, free_port, get, get_json, wait_for};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A running daemon with its notify socket and its log.
+struct Service {
+    process: Running,
+    log: Arc<Mutex<Vec<String>>>,
+    notes: UnixDatagram,
+    told: Mutex<Vec<String>>,
+    config: PathBuf,
+    folder: tempfile::TempDir,
+    http: SocketAddr,
+}
+
+impl Service {
+    /// `{http}` and `{dir}` in the config are filled in.
+    fn start(config: &str, watchdog: Option<Duration>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let http: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
+        let path = folder.path().join("passd.toml");
+        let service_text = fill(config, http, folder.path());
+        std::fs::write(&path, service_text).unwrap();
+        let socket = folder.path().join("notify");
+        let notes = UnixDatagram::bind(&socket).unwrap();
+        notes.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_passd"));
+        command.args(["run", "--config"]).arg(&path).env("NOTIFY_SOCKET", &socket).env("RUST_LOG", "info");
+        command.env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
+        if let Some(w) = watchdog {
+            command.env("WATCHDOG_USEC", w.as_micros().to_string());
+        }
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| kept.lock().unwrap().push(l)));
+        Self { process: Running(child), log, notes, told: Mutex::default(), config: path, folder, http }
+    }
+
+    fn rewrite(&self, config: &str) {
+        std::fs::write(&self.config, fill(config, self.http, self.folder.path())).unwrap();
+    }
+
+    /// Everything that the daemon has told the service manager.
+    fn told(&self) -> Vec<String> {
+        let mut told = self.told.lock().unwrap();
+        let mut buffer = [0; 4096];
+        while let Ok(n) = self.notes.recv(&mut buffer) {
+            told.extend(String::from_utf8_lossy(&buffer[..n]).lines().map(str::to_owned));
+        }
+        told.clone()
+    }
+
+    #[track_caller]
+    fn wait_told(&self, what: &str) {
+        wait_for(&format!("{what}, log {:#?}", self.log.lock().unwrap()), LONG, || {
+            self.told().iter().any(|t| t.starts_with(what)).then_some(())
+        });
+    }
+
+    #[track_caller]
+    fn wait_log(&self, part: &str) -> String {
+        wait_for(&format!("'{part}' in the log {:#?}", self.log.lock().unwrap()), LONG, || {
+            self.log.lock().unwrap().iter().find(|l| l.contains(part)).cloned()
+        })
+    }
+
+    /// Waits for the end; its exit code.
+    fn wait_end(&mut self) -> Option<i32> {
+        wait_for("the end", LONG, || self.process.0.try_wait().unwrap()).code()
+    }
+}
+
+fn fill(config: &str, http: SocketAddr, dir: &Path) -> String {
+    config.replace("{http}", &http.to_string()).replace("{dir}", &dir.display().to_string())
+}
+
+const SIM: &str = "[cameras.street]\nsource = \"sim://street?seed=5&fps=20&traffic=0.5&wind=0\"\n\
+    [http]\nlisten = \"{http}\"\n[output.jsonl]\npath = \"{dir}/out.jsonl\"\n";
+
+#[test]
+fn ready_watchdog_reload_stop() {
+    let mut service = Service::start(SIM, Some(Duration::from_secs(2)));
+    service.wait_told("READY=1");
+    service.wait_told("WATCHDOG=1");
+    service.wait_told("STATUS=1/1 cameras live");
+    wait_for("frames", LONG, || {
+        let (_, json) = get_json(service.http, "/api/cameras/street");
+        json["frames_processed"].as_u64().filter(|n| *n > 10)
+    });
+
+    // A bad file leaves everything running and says why; a good one is taken.
+    service.rewrite(&SIM.replace("[http]", "[htpt]"));
+    service.process.signal("HUP");
+    let line = service.wait_log("did you mean 'http'");
+    assert!(line.contains("passd.toml:3"), "{line}");
+    service.rewrite(&format!("{SIM}[cameras.second]\nsource = \"sim://street?seed=6&size=320x192\"\n"));
+    service.process.signal("HUP");
+    service.wait_log("config is reloaded");
+    service.wait_told("RELOADING=1");
+    service.wait_told("MONOTONIC_USEC=");
+    service.wait_told("STATUS=2/2 cameras live");
+
+    let processed = get_json(service.http, "/api/cameras/street").1["frames_processed"].as_u64().unwrap();
+    let start = Instant::now();
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(service.told().iter().any(|t| t == "STOPPING=1"));
+    // What was computed is there, every line whole.
+    let text = std::fs::read_to_string(service.folder.path().join("out.jsonl")).unwrap();
+    let frames: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let street = frames.iter().filter(|f| f["camera"] == "street").count() as u64;
+    assert!(street >= processed, "{street} lines, {processed} frames had been put out");
+}
+
+#[test]
+fn http_shows_everything() {
+    let service = Service::start(SIM, None);
+    service.wait_told("READY=1");
+    let http = service.http;
+    wait_for("readiness", LONG, || (get(http, "/ready").0 == 200).then_some(()));
+    wait_for("detections", LONG, || {
+        let (status, json) = get_json(http, "/api/cameras/street/detections");
+        (status == 200 && json["detections"].as_array().is_some_and(|d| !d.is_empty())).then_some(())
+    });
+    assert_eq!(get(http, "/live").0, 200);
+    assert_eq!(get(http, "/startup").0, 200);
+    let (_, json) = get_json(http, "/api/cameras/street/detections");
+    assert_eq!((json["schema"].as_u64(), json["width"].as_u64()), (Some(1), Some(640)));
+    let first = &json["detections"][0];
+    assert!(["person", "car"].contains(&first["label"].as_str().unwrap()), "{first}");
+    assert!(["computed", "carried"].contains(&first["source"].as_str().unwrap()), "{first}");
+
+    let (_, cameras) = get_json(http, "/api/cameras");
+    assert_eq!((cameras[0]["id"].as_str(), cameras[0]["state"].as_str()), (Some("street"), Some("live")));
+    assert_eq!(cameras[0]["provider"], "cpu");
+    assert!(get_json(http, "/api/stats").1["frames_processed"].as_u64().unwrap() > 0);
+
+    let metrics = String::from_utf8(get(http, "/metrics").1).unwrap();
+    for name in [
+        "passd_frames_processed_total{camera=\"street\"}",
+        "passd_frames_dropped_total{camera=\"street\",reason=\"replaced\"}",
+        "passd_patches_total{camera=\"street\",reason=\"changed\"}",
+        "passd_stage_duration_seconds_bucket{le=\"0.001\",camera=\"street\",stage=\"skip\"}",
+        "passd_camera_state{camera=\"street\",state=\"live\"} 1",
+        "passd_detector_info{camera=\"street\",model=\"street-nano\",size=\"640x384\",provider=\"cpu\",mode=\"regions\"} 1",
+        "passd_resident_memory_bytes",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
+    }
+
+    for path in ["/api/cameras/street/latest.jpg", "/api/cameras/street/latest.jpg?patches=1"] {
+        let (status, jpeg) = get(http, path);
+        let picture = image::load_from_memory(&jpeg).unwrap();
+        assert_eq!((status, picture.width(), picture.height()), (200, 640, 384));
+    }
+    assert_eq!(get(http, "/api/cameras/nobody/latest.jpg").0, 404);
+    assert_eq!(get(http, "/api/cameras/street/latest.jpg?patches=x").0, 400);
+    assert_eq!(get(http, "/etc/passwd").0, 404);
+}
+
+/// Viewers that never read, and one that does: the camera goes on at its rate.
+#[test]
+fn a_slow_reader_slows_nothing() {
+    use std::io::{Read, Write};
+    let service = Service::start(SIM, None);
+    service.wait_told("READY=1");
+    let open = || {
+        let mut stream = std::net::TcpStream::connect(service.http).unwrap();
+        write!(stream, "GET /api/cameras/street/stream.mjpg?patches=1 HTTP/1.1\r\nHost: passd\r\n\r\n").unwrap();
+        stream
+    };
+    let _deaf: Vec<_> = (0..5).map(|_| open()).collect();
+    let mut reader = open();
+    reader.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (mut seen, mut buffer) = (Vec::new(), [0; 65536]);
+    wait_for("three parts of the stream", LONG, || {
+        let n = reader.read(&mut buffer).unwrap();
+        seen.extend_from_slice(&buffer[..n]);
+        (seen.windows(7).filter(|w| w == b"--passd").count() > 3).then_some(())
+    });
+    let processed = || get_json(service.http, "/api/cameras/street").1["frames_processed"].as_u64().unwrap();
+    let before = processed();
+    wait_for("more frames", LONG, || (processed() > before + 20).then_some(()));
+}
+
+/// One camera that is not there and one that is: each for itself.
+#[test]
+fn a_dead_camera_disturbs_no_other_and_its_password_stays_hidden() {
+    let server = RtspServer::start(0, "320x240", None);
+    let config = format!(
+        "[cameras.dead]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{}/cam\"\n[cameras.good]\nsource = \"{}\"\n[http]\nlisten = \"{{http}}\"\n",
+        free_port(),
+        server.address
+    );
+    let service = Service::start(&config, Some(Duration::from_secs(4)));
+    service.wait_told("READY=1");
+    let line = service.wait_log("off line");
+    assert!(line.contains("dead") && line.contains("next attempt"), "{line}");
+    wait_for("frames of the good one", LONG, || {
+        get_json(service.http, "/api/cameras/good").1["frames_processed"].as_u64().filter(|n| *n > 10)
+    });
+    // Off line is a state: the watchdog is fed all the same.
+    service.wait_told("WATCHDOG=1");
+    let (_, json) = get_json(service.http, "/api/cameras/dead");
+    assert_eq!(json["source"].as_str().unwrap().split('@').next(), Some("rtsp://***"));
+    assert!(json["cause"].as_str().is_some_and(|c| !c.is_empty()), "{json}");
+    assert!(!service.log.lock().unwrap().join("\n").contains("hunter2"));
+    assert!(!service.told().join("\n").contains("hunter2"));
+}
+
+/// A disk that is always full: counted, the daemon lives.
+#[test]
+fn a_full_disk_is_counted() {
+    let config = SIM.replace("{dir}/out.jsonl", "/dev/full");
+    let mut service = Service::start(&config, None);
+    service.wait_told("READY=1");
+    service.wait_log("JSON lines cannot be written");
+    wait_for("the count", LONG, || {
+        let text = String::from_utf8(get(service.http, "/metrics").1).unwrap();
+        text.lines().any(|l| l.starts_with("passd_output_errors_total{sink=\"jsonl\"}")).then_some(())
+    });
+    wait_for("frames", LONG, || {
+        get_json(service.http, "/api/cameras/street").1["frames_processed"].as_u64().filter(|n| *n > 10)
+    });
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
+}
+
+#[test]
+fn a_clip_is_worked_through_and_the_daemon_ends() {
+    let config = "[cameras.clip]\nsource = \"sim://street?frames=25&seed=2\"\ncapture.pace = \"fast\"\n\
+        [http]\nenabled = false\n[output.jsonl]\npath = \"{dir}/out.jsonl\"\n";
+    let mut service = Service::start(config, None);
+    assert_eq!(service.wait_end(), Some(0));
+    let text = std::fs::read_to_string(service.folder.path().join("out.jsonl")).unwrap();
+    let frames: Vec<u64> = text
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["frame"].as_u64().unwrap())
+        .collect();
+    assert_eq!(frames, (0..25).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_understands() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/passd.service");
+    let text = std::fs::read_to_string(&unit).unwrap();
+    for line in
+        ["Type=notify", "NotifyAccess=main", "WatchdogSec=", "ExecReload=/bin/kill -HUP $MAINPID", "Restart=on-failure"]
+    {
+        assert!(text.contains(line), "{line}");
+    }
+    // systemd-analyze looks for the program, too: one that is there stands in.
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("passd.service");
+    std::fs::write(
+        &copy,
+        text.replace("/usr/bin/passd", env!("CARGO_BIN_EXE_passd")).replace("Documentation=man:passd(1)\n", ""),
+    )
+    .unwrap();
+    match Command::new("systemd-analyze").arg("verify").arg(&copy).output() {
+        Ok(out) => {
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(out.status.success() && !said.contains("passd.service:"), "{said}");
+        }
+        Err(e) => println!("skipped: systemd-analyze: {e}"),
+    }
+}
