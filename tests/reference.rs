@@ -90,20 +90,24 @@ fn clips_agree_with_the_reference() {
                     let reference = gunzip(&shared.join(format!("reference/clips/{clip}.yolox_nano_640x384.jsonl.gz")));
                     let path = shared.join(format!("clips/{clip}.mp4"));
                     let mut frames = Clip::open(&SourceSpec::File { path }, size).unwrap();
-                    let (mut fresh, mut agreement, mut n) = (Fresh::default(), Agreement::default(), 0);
-                    for line in reference.lines() {
+                    let (mut fresh, mut ours) = (Fresh::default(), Vec::new());
+                    while let Some(frame) = frames.next_frame().unwrap() {
+                        let work = Work { frame: &frame, patches: everything, known: &[] };
+                        detector.detect(StreamId(0), &work, &mut fresh).unwrap();
+                        ours.push(fresh.detections.clone());
+                    }
+                    // The reference's decoder leaves out up to a second of frames before the first
+                    // whole picture; both end with the last frame.
+                    let n = reference.lines().count();
+                    assert!((n..n + 25).contains(&ours.len()), "{clip}: {} frames, the reference has {n}", ours.len());
+                    let mut agreement = Agreement::default();
+                    for (line, ours) in reference.lines().zip(&ours[ours.len() - n..]) {
                         let want: Value = serde_json::from_str(line).unwrap();
-                        let Some(frame) = frames.next_frame().unwrap() else { break };
-                        detector
-                            .detect(StreamId(0), &Work { frame: &frame, patches: everything, known: &[] }, &mut fresh)
-                            .unwrap();
                         let wanted: Vec<Detection> =
                             want["detections"].as_array().unwrap().iter().map(detection).collect();
-                        agreement.add(&wanted, &fresh.detections);
-                        n += 1;
+                        agreement.add(&wanted, ours);
                     }
                     println!("{clip}: {n} frames, agreement {:.4}", agreement.agreement());
-                    assert_eq!(n, reference.lines().count(), "{clip}: as many frames as the reference has");
                     assert!(agreement.agreement() >= 0.97, "{clip}: {:.4}", agreement.agreement());
                 }
             });

@@ -119,7 +119,7 @@ mod tests {
         };
         check("", "empty");
         check("http://cam/", "'http://'");
-        check("rtsp://", "no address");
+        check("rtsp://", "names no host");
         check("rtsp://u:secret@:99999/", "no address");
         check("csi://left", "number of a sensor");
         check("sim://street?sceen=day", "sceen");

@@ -242,3 +242,136 @@ fn touched_share(bbox: &Rect<ModelInput>, asked: &PatchMask) -> f32 {
     let n_asked = rows.map(|row| cols.clone().filter(|col| asked.at(*col, row)).count()).sum::<usize>();
     if n == 0 { 0.0 } else { n_asked as f32 / n as f32 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Pixels;
+    use crate::geom::{Letterbox, PatchGrid, Size};
+
+    const SIZE: Size = Size::new(320, 192);
+
+    fn frame(n: u64) -> Frame {
+        let pixels = Pixels::owned(vec![0; SIZE.area() * 3]);
+        Frame::new(FrameId(n), n * 100, Letterbox::fit(SIZE, SIZE), pixels)
+    }
+
+    fn d(score: f32, b: [f32; 4]) -> Detection {
+        Detection { class: 0, score, bbox: Rect::new(b[0], b[1], b[2], b[3]), landmarks: None }
+    }
+
+    /// A merger that knows `boxes` from a full frame 0.
+    fn knowing(boxes: &[Detection]) -> Merger {
+        let mut merger = Merger::default();
+        let fresh = Fresh {
+            detections: boxes.to_vec(),
+            cut: vec![false; boxes.len()],
+            coverage: Coverage::Full,
+            ..Fresh::default()
+        };
+        merger.merge(&frame(0), &fresh, &PatchMask::full(PatchGrid::new(SIZE, 16)));
+        merger
+    }
+
+    /// Merges one region of frame 1; `asked` are rectangles of patches; true marks a cut box.
+    fn region(
+        merger: &mut Merger,
+        r: [f32; 4],
+        asked: &[[f32; 4]],
+        seen: &[(Detection, bool)],
+    ) -> Vec<(f32, Provenance)> {
+        let mut mask = PatchMask::empty(PatchGrid::new(SIZE, 16));
+        asked.iter().for_each(|a| mask.set_rect(&Rect::new(a[0], a[1], a[2], a[3])));
+        let fresh = Fresh {
+            detections: seen.iter().map(|s| s.0).collect(),
+            cut: seen.iter().map(|s| s.1).collect(),
+            coverage: Coverage::Regions(vec![Rect::new(r[0], r[1], r[2], r[3])]),
+            ..Fresh::default()
+        };
+        let mut out: Vec<_> =
+            merger.merge(&frame(1), &fresh, &mask).iter().map(|m| (m.detection.bbox.x1, m.provenance)).collect();
+        out.sort_by(|a, b| a.0.total_cmp(&b.0));
+        out
+    }
+
+    use Provenance::{Carried, Computed};
+    const LEFT: [f32; 4] = [0.0, 0.0, 160.0, 192.0];
+    const CAR: [f32; 4] = [40.0, 60.0, 120.0, 110.0];
+
+    #[test]
+    fn nothing_computed_is_all_carried_and_ages() {
+        let mut merger = knowing(&[d(0.9, CAR)]);
+        let asked = PatchMask::empty(PatchGrid::new(SIZE, 16));
+        let later = frame(7);
+        let merged = merger.merge(&later, &Fresh::default(), &asked);
+        assert_eq!((merged[0].provenance, merged[0].frame, merged[0].age_ns(&later)), (Carried, FrameId(0), 700));
+    }
+
+    #[test]
+    fn a_full_picture_replaces_everything() {
+        let mut merger = knowing(&[d(0.9, CAR), d(0.8, [200.0, 0.0, 260.0, 50.0])]);
+        let full =
+            Fresh { detections: vec![d(0.5, CAR)], cut: vec![false], coverage: Coverage::Full, ..Fresh::default() };
+        let merged = merger.merge(&frame(1), &full, &PatchMask::full(PatchGrid::new(SIZE, 16)));
+        assert_eq!(merged.iter().map(|m| (m.detection.score, m.provenance)).collect::<Vec<_>>(), [(0.5, Computed)]);
+    }
+
+    #[test]
+    fn who_left_leaves_no_ghost() {
+        let mut merger = knowing(&[d(0.9, CAR), d(0.9, [200.0, 60.0, 280.0, 110.0])]);
+        assert_eq!(region(&mut merger, LEFT, &[CAR], &[]), [(200.0, Carried)]);
+    }
+
+    #[test]
+    fn who_did_not_change_stays_though_a_region_did_not_see_it() {
+        let mut merger = knowing(&[d(0.6, CAR)]);
+        let elsewhere = [[130.0, 150.0, 150.0, 170.0]];
+        assert_eq!(region(&mut merger, LEFT, &elsewhere, &[]), [(40.0, Carried)]);
+        // Nor does a region bring in what did not change.
+        let ghost = d(0.9, [10.0, 130.0, 60.0, 180.0]);
+        assert_eq!(region(&mut merger, LEFT, &elsewhere, &[(ghost, false)]), [(40.0, Carried)]);
+    }
+
+    #[test]
+    fn a_faint_look_confirms_what_hardly_changed_only() {
+        let a_little = [[40.0, 60.0, 60.0, 70.0]];
+        let faint = d(0.2, [42.0, 60.0, 122.0, 110.0]);
+        let mut merger = knowing(&[d(0.6, CAR)]);
+        assert_eq!(region(&mut merger, LEFT, &a_little, &[(faint, false)]), [(42.0, Computed)]);
+        assert!((merger.detections()[0].detection.score - 0.4).abs() < 1e-6, "at most twice what was seen");
+        let mut merger = knowing(&[d(0.6, CAR)]);
+        assert_eq!(region(&mut merger, LEFT, &[CAR], &[(faint, false)]), []);
+    }
+
+    #[test]
+    fn who_moved_is_there_once() {
+        let moved = d(0.8, [50.0, 60.0, 130.0, 110.0]);
+        let mut merger = knowing(&[d(0.9, CAR)]);
+        assert_eq!(region(&mut merger, LEFT, &[CAR], &[(moved, false)]), [(50.0, Computed)]);
+    }
+
+    #[test]
+    fn a_cut_box_gives_way_to_a_whole_one() {
+        // A known box that reaches out of the region; the region sees its left half.
+        let whole = d(0.9, [120.0, 60.0, 220.0, 110.0]);
+        let half = d(0.95, [122.0, 60.0, 160.0, 110.0]);
+        let asked = [[0.0, 0.0, 160.0, 192.0]];
+        let mut merger = knowing(&[whole]);
+        assert_eq!(region(&mut merger, LEFT, &asked, &[(half, true)]), [(120.0, Carried)]);
+        // Without the whole one a strong part stays, a weak one goes.
+        assert_eq!(region(&mut knowing(&[]), LEFT, &asked, &[(half, true)]), [(122.0, Computed)]);
+        assert_eq!(region(&mut knowing(&[]), LEFT, &asked, &[(d(0.4, [122.0, 60.0, 160.0, 110.0]), true)]), []);
+    }
+
+    #[test]
+    fn two_regions_make_no_twins() {
+        let mut merger = knowing(&[]);
+        let seen = [(d(0.9, CAR), false), (d(0.8, [42.0, 61.0, 121.0, 110.0]), false)];
+        assert_eq!(region(&mut merger, LEFT, &[CAR], &seen), [(40.0, Computed)]);
+    }
+
+    #[test]
+    fn boxes_that_are_nowhere_are_left_out() {
+        assert_eq!(knowing(&[d(0.9, [100.0, 0.0, -50.0, 90.0])]).detections(), []);
+    }
+}

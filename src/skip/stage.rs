@@ -391,3 +391,206 @@ fn inside(polygon: &[[f32; 2]], x: f32, y: f32) -> bool {
     }
     odd
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{FrameId, Pixels};
+    use crate::sim::Grain;
+
+    const SIZE: Size = Size::new(128, 96);
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A stream of made-up frames, ten a second.
+    struct Film {
+        stage: SkipStage,
+        n: u64,
+        letterbox: Letterbox,
+    }
+
+    impl Film {
+        fn new(settings: SkipSettings) -> Self {
+            Self { stage: SkipStage::new(settings, SIZE), n: 0, letterbox: Letterbox::fit(SIZE, SIZE) }
+        }
+
+        /// Shows a picture and accepts everything that is asked for.
+        fn show(&mut self, pixel: impl Fn(usize, usize) -> u8) -> Decision {
+            let (decision, frame) = self.look(pixel);
+            self.stage.accept(&frame, &decision.patches);
+            decision
+        }
+
+        /// Shows a picture of which nothing is computed.
+        fn look(&mut self, pixel: impl Fn(usize, usize) -> u8) -> (Decision, Frame) {
+            let (w, h) = (SIZE.width as usize, SIZE.height as usize);
+            let data = (0..w * h).flat_map(|i| [pixel(i % w, i / w); 3]).collect();
+            let frame = Frame::new(FrameId(self.n), self.n * SECOND / 10, self.letterbox, Pixels::owned(data));
+            self.n += 1;
+            (self.stage.decide(&frame).clone(), frame)
+        }
+    }
+
+    /// A textured street without anybody.
+    fn street(x: usize, y: usize) -> u8 {
+        (60 + (x / 9 + y / 7) % 5 * 25) as u8
+    }
+
+    fn settings() -> SkipSettings {
+        SkipSettings { max_age_ns: 1000 * SECOND, ..SkipSettings::default() }
+    }
+
+    #[test]
+    fn a_still_picture_asks_for_nothing_after_the_first() {
+        let mut film = Film::new(settings());
+        assert_eq!(film.show(street).global, Some(GlobalChange::Start));
+        for _ in 0..50 {
+            let d = film.show(street);
+            assert!(d.patches.is_empty() && d.global.is_none(), "{:?}", d.counts);
+        }
+    }
+
+    #[test]
+    fn what_moves_is_asked_for_and_nothing_else() {
+        let mut film = Film::new(settings());
+        film.show(street);
+        let with_box =
+            |x: usize, y: usize| if (40..56).contains(&x) && (30..60).contains(&y) { 250 } else { street(x, y) };
+        let d = film.show(with_box);
+        let mut want = PatchMask::empty(film.stage.grid());
+        want.set_rect(&crate::geom::Rect::new(40.0, 30.0, 56.0, 60.0));
+        assert_eq!(d.patches, want);
+        assert!(film.show(with_box).patches.is_empty(), "it has been accepted");
+        assert_eq!(film.show(street).patches, want, "it left");
+    }
+
+    #[test]
+    fn what_was_not_computed_is_asked_for_again() {
+        let mut film = Film::new(settings());
+        film.show(street);
+        let with_box = |x: usize, y: usize| if x < 16 && y < 16 { 0 } else { street(x, y) };
+        for _ in 0..3 {
+            assert_eq!(film.look(with_box).0.counts.changed, 1);
+        }
+    }
+
+    #[test]
+    fn slow_drift_is_not_lost() {
+        let mut film = Film::new(settings());
+        film.show(street);
+        // One corner brightens by a level every four frames: t against t-1 shows nothing.
+        let mut asked = 0;
+        for n in 0..120 {
+            asked += film.show(|x, y| street(x, y) + if x < 16 && y < 16 { (n / 4) as u8 } else { 0 }).counts.changed;
+        }
+        assert!((3..=10).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn noise_is_learnt_and_no_change() {
+        for sigma in [2.0, 4.0, 6.0] {
+            let grain = Grain::new(sigma, 5);
+            let noisy = |n: u64| {
+                let mut rows: Vec<Vec<u8>> = (0..96).map(|y| (0..128).map(|x| street(x, y)).collect()).collect();
+                rows.iter_mut().enumerate().for_each(|(y, row)| grain.add(row, n, y as u64));
+                move |x: usize, y: usize| rows[y][x]
+            };
+            let mut film = Film::new(settings());
+            // Ready within a second of video.
+            (0..10).for_each(|n| drop(film.show(noisy(n))));
+            let asked: u32 = (10..60).map(|n| film.show(noisy(n)).counts.changed).sum();
+            assert!(asked <= 5, "sigma {sigma}: {asked} of {} patches", 50 * 48);
+            // And somebody in it is still seen.
+            let inner = noisy(60);
+            let d =
+                film.show(move |x, y| if (48..64).contains(&x) && (32..64).contains(&y) { 230 } else { inner(x, y) });
+            assert!((2..=8).contains(&d.counts.changed), "sigma {sigma}: {:?}", d.counts);
+        }
+    }
+
+    #[test]
+    fn every_patch_is_computed_in_time_and_not_all_at_once() {
+        let mut film = Film::new(SkipSettings { max_age_ns: 2 * SECOND, ..SkipSettings::default() });
+        let grid = film.stage.grid();
+        let mut age = vec![0u32; grid.n_patches()];
+        let mut most = 0;
+        film.show(street);
+        for _ in 0..200 {
+            let d = film.show(street);
+            assert_eq!(d.counts.changed, 0);
+            most = most.max(d.counts.stale);
+            for (patch, age) in age.iter_mut().enumerate() {
+                *age = if d.patches.get(patch) { 0 } else { *age + 1 };
+                assert!(*age <= 20, "patch {patch} is {age} frames old");
+            }
+        }
+        assert!(most > 0 && (most as usize) < grid.n_patches() / 2, "{most} at once");
+    }
+
+    #[test]
+    fn masks_hold_back_the_gate_but_not_a_whole_picture() {
+        let left = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        let mut film = Film::new(SkipSettings { masks: vec![left], ..settings() });
+        assert_eq!(film.show(street).counts.forced, 48);
+        let d = film.show(|x, y| if x < 32 && y > 64 { 250 } else { street(x, y) });
+        assert_eq!((d.counts.masked, d.counts.changed), (24, 0));
+        assert!(d.reasons[0] == Reason::Masked && d.reasons[7] == Reason::Kept);
+        let d = film.show(|x, y| if x >= 112 && y >= 80 { 250 } else { street(x, y) });
+        assert_eq!(d.counts.changed, 1);
+        film.stage.request_full();
+        assert_eq!(film.show(street).global, Some(GlobalChange::Requested));
+    }
+
+    #[test]
+    fn a_change_of_light_is_one_refresh_and_not_a_storm() {
+        let lit = |gain: f32| move |x: usize, y: usize| (f32::from(street(x, y)) * gain) as u8;
+        // A cloud: slowly down to 0.6 and up again.
+        let mut film = Film::new(settings());
+        film.show(lit(1.0));
+        let (mut full, mut partial) = (0, 0);
+        for n in 0..200 {
+            let d = film.show(lit(1.0 - 0.4 * (n as f32 / 200.0 * std::f32::consts::PI).sin()));
+            full += u32::from(d.global.is_some());
+            partial += d.counts.changed;
+        }
+        assert!(full <= 5, "{full} whole pictures in 200");
+        assert!(partial <= 48, "{partial} patches");
+        // A lamp is switched: one whole picture, then quiet.
+        film.show(lit(1.0));
+        assert_eq!(film.show(lit(0.5)).global, Some(GlobalChange::Light));
+        assert!(film.show(lit(0.5)).patches.is_empty());
+        // Another place altogether.
+        let d = film.show(|x, y| (x * 31 % 97 + y * 17 % 89) as u8);
+        assert_eq!(d.global, Some(GlobalChange::Scene));
+        assert!(film.show(|x, y| (x * 31 % 97 + y * 17 % 89) as u8).patches.is_empty());
+    }
+
+    #[test]
+    fn somebody_is_seen_while_the_light_changes() {
+        let lit = |gain: f32, walker: usize| {
+            move |x: usize, y: usize| {
+                let v = if (walker..walker + 16).contains(&x) && (32..64).contains(&y) { 20 } else { street(x, y) };
+                (f32::from(v) * gain) as u8
+            }
+        };
+        let mut film = Film::new(settings());
+        film.show(lit(1.0, 200));
+        for n in 1..8 {
+            let d = film.show(lit(1.0 - 0.02 * n as f32, 8 * n));
+            assert!(d.global.is_none() && (2..=12).contains(&d.counts.changed), "frame {n}: {:?}", d.counts);
+        }
+    }
+
+    #[test]
+    fn another_letterbox_is_another_stream() {
+        let mut film = Film::new(settings());
+        film.show(street);
+        film.letterbox = Letterbox::fit(Size::new(100, 100), SIZE);
+        let d = film.show(street);
+        assert_eq!(d.global, Some(GlobalChange::Start));
+        // Padding is no picture: nothing there is ever asked for.
+        let d = film.show(|x, y| if x > 100 { 0 } else { street(x, y) });
+        assert!(d.counts.masked > 0 && d.counts.changed == 0, "{:?}", d.counts);
+        film.stage.reset();
+        assert_eq!(film.show(street).global, Some(GlobalChange::Start));
+    }
+}
