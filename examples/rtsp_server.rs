@@ -3,7 +3,7 @@
 //!     cargo run --example rtsp_server -- PORT [WIDTHxHEIGHT] [user:password]
 //!
 //! Prints the address once it serves. A line "640x480" on standard input
-//! changes the size of the running stream.
+//! changes the size of the running stream. CODEC=mjpeg sends JPEGs instead.
 
 use gstreamer as gst;
 use gstreamer_rtsp_server::{self as server, prelude::*};
@@ -20,9 +20,15 @@ fn main() {
     rtsp.set_address("127.0.0.1");
     rtsp.set_service(port);
     let factory = server::RTSPMediaFactory::new();
+    let encoder = match std::env::var("CODEC").as_deref() {
+        Ok("mjpeg") => "jpegenc ! rtpjpegpay name=pay0 pt=26",
+        _ => {
+            "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=1"
+        }
+    };
     factory.set_launch(&format!(
         "( videotestsrc is-live=true pattern=ball ! capsfilter name=size caps=video/x-raw,width={width},height={height},framerate=15/1 \
-         ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+         ! {encoder} )"
     ));
     factory.set_shared(true);
     if let Some((user, password)) = args.get(2).and_then(|a| a.split_once(':')) {

@@ -111,7 +111,13 @@ fn comes_back_from_everything() {
     let cause = wait_for("the stall is noticed", LONG, || rig.causes(CameraState::Stalled).pop());
     assert!(cause.starts_with("no frame for"), "{cause}");
     server.process.signal("CONT");
-    wait_for("frames after the stall", LONG, || Some(rig.frame()).filter(|f| f.epoch > epoch));
+    let epoch = wait_for("frames after the stall", LONG, || Some(rig.frame()).filter(|f| f.epoch > epoch)).epoch;
+
+    // It comes back with another codec.
+    drop(server);
+    wait_for("the loss is noticed", LONG, || (rig.causes(CameraState::BackingOff).len() > 3).then_some(()));
+    let _server = RtspServer::start_with(port, "320x240", None, "mjpeg");
+    wait_for("JPEG frames", LONG, || Some(rig.frame()).filter(|f| f.epoch > epoch));
 }
 
 #[test]

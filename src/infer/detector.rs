@@ -91,7 +91,13 @@ impl RegionsDetector {
         batches: &[usize],
         s: &SessionSettings,
     ) -> Result<Self, InferError> {
+        if model.sidecar.input.multiple_of.is_none() {
+            let reason = "regions need a model that runs at several sizes, and this one runs at its own only; mode \"off\" works";
+            return Err(InferError::model(&model.file, reason));
+        }
         let dense = DenseDetector::open(runtime, model.clone(), size, thresholds, s)?;
+        // One provider for all: the others were tried and did not work.
+        let s = &SessionSettings { providers: vec![dense.provider()], ..s.clone() };
         settings.shapes.retain(|shape| shape.width <= size.width && shape.height <= size.height);
         let mut sessions = HashMap::new();
         let mut usable = vec![1];

@@ -167,6 +167,12 @@ impl Session {
     ) -> Result<Self, InferError> {
         let mut reasons = Vec::new();
         for &provider in &s.providers {
+            if !is_in_library(provider) {
+                let reason = format!("{}: this ONNX Runtime was built without it", provider);
+                tracing::debug!(model = model.name, "{reason}");
+                reasons.push(reason);
+                continue;
+            }
             match Self::open_on(runtime, model, size, batch, provider, s) {
                 Ok(session) => return Ok(session),
                 // The last resort's reason is the model's own trouble.
@@ -304,6 +310,17 @@ impl Session {
         })?;
         Ok(all)
     }
+}
+
+/// Whether the loaded library has the provider at all.
+fn is_in_library(provider: Provider) -> bool {
+    use ort::ep::ExecutionProvider;
+    let found = match provider {
+        Provider::Cpu => return true,
+        Provider::Cuda => ep::CUDA::is_available(),
+        Provider::Tensorrt => ep::TensorRT::is_available(),
+    };
+    found.unwrap_or(false)
 }
 
 fn relative_difference(want: &[f32], found: &[f32]) -> f32 {

@@ -158,7 +158,8 @@ impl Metrics {
     }
 
     /// Forgets a camera that is gone: its state would stay for ever.
-    pub fn forget_camera(&self, camera: &str) {
+    pub fn forget_camera(&self, camera: &str, detector: &DetectorLabel) {
+        self.detector.remove(detector);
         for state in CameraState::ALL {
             self.camera_state.remove(&StateLabel { camera: camera.into(), state: state.name() });
         }

@@ -49,6 +49,7 @@ pub struct Camera {
     stage: JoinHandle<()>,
     done: Receiver<()>,
     around: Surroundings,
+    detector_label: DetectorLabel,
 }
 
 /// Opens real sources.
@@ -143,7 +144,18 @@ impl Camera {
             worker.run();
             let _ = finished.send(());
         })?;
-        Ok(Self { config, board, intake, stopping, stop_supervisor, supervisor, stage, done, around: around.clone() })
+        Ok(Self {
+            config,
+            board,
+            intake,
+            stopping,
+            stop_supervisor,
+            supervisor,
+            stage,
+            done,
+            around: around.clone(),
+            detector_label: label,
+        })
     }
 
     /// Tells the camera to stop; returns at once.
@@ -165,7 +177,7 @@ impl Camera {
         } else {
             tracing::error!(camera = self.config.id, "does not stop; left behind");
         }
-        self.around.metrics.forget_camera(&self.config.id);
+        self.around.metrics.forget_camera(&self.config.id, &self.detector_label);
         ended
     }
 

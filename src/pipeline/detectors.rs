@@ -125,15 +125,7 @@ impl DetectorFactory for OrtFactory {
         let size = c.size.unwrap_or(model.size);
         model.check_size(size)?;
         let lattice = model.sidecar.input.multiple_of;
-        let mode = match (mode, lattice) {
-            (Some(SkipMode::Regions), None) => {
-                let reason = "skip.mode = \"regions\" needs a model that runs at several sizes, and this one does not; \"off\" works";
-                return Err(InferError::model(&model.file, reason));
-            }
-            (Some(mode), _) => mode,
-            (None, Some(_)) => SkipMode::Regions,
-            (None, None) => SkipMode::Off,
-        };
+        let mode = mode.unwrap_or(if lattice.is_some() { SkipMode::Regions } else { SkipMode::Off });
         let thresholds = Thresholds { score: c.score, iou: c.nms_iou };
         let session = SessionSettings {
             providers: c.providers.clone(),

@@ -61,11 +61,21 @@ pub struct RtspServer {
 
 impl RtspServer {
     pub fn start(port: u16, size: &str, credentials: Option<&str>) -> Self {
+        Self::start_with(port, size, credentials, "h264")
+    }
+
+    pub fn start_with(port: u16, size: &str, credentials: Option<&str>, codec: &str) -> Self {
         // target/debug/deps/this_test -> target/debug/examples/rtsp_server
         let test = std::env::current_exe().unwrap();
         let binary = test.parent().unwrap().parent().unwrap().join("examples/rtsp_server");
         let mut command = Command::new(&binary);
-        command.arg(port.to_string()).arg(size).args(credentials).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .env("CODEC", codec)
+            .arg(port.to_string())
+            .arg(size)
+            .args(credentials)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
