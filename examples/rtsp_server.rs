@@ -28,7 +28,7 @@ fn main() {
     };
     factory.set_launch(&format!(
         "( videotestsrc is-live=true pattern=ball ! capsfilter name=size caps=video/x-raw,width={width},height={height},framerate=15/1 \
-         ! {encoder} )"
+         ! videoconvert ! video/x-raw,format=I420 ! {encoder} )"
     ));
     factory.set_shared(true);
     if let Some((user, password)) = args.get(2).and_then(|a| a.split_once(':')) {
