@@ -137,8 +137,12 @@ fn threads_give_what_the_pure_parts_give() {
     let size = Size::new(320, 192);
     let mut clip = Clip::open(&SourceSpec::parse(CLIP).unwrap(), size).unwrap();
     let camera = &config.cameras[0];
-    let merge =
-        MergeSettings { iou: camera.detector.nms_iou, min_score: camera.detector.score, ..MergeSettings::default() };
+    let merge = MergeSettings {
+        iou: camera.detector.nms_iou,
+        min_score: camera.detector.score,
+        max_age_ns: camera.skip.max_age_ns,
+        ..MergeSettings::default()
+    };
     let mut stage = Stage::new(SkipMode::Regions, size, &camera.skip, merge);
     let mut detector = DarkFactory::default().make(&camera.detector, None).unwrap().0;
     let mut fresh = Fresh::default();

@@ -56,7 +56,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, epoch: u64) -> R
         configure_source(&src, spec)?;
     }
     let queue = named("queue")?;
-    if pace == Pace::Live {
+    if pace == Pace::Live && queue.find_property("leaky").is_some() {
         queue.set_property_from_str("leaky", "downstream");
         let intake = intake.clone();
         queue.connect("overrun", false, move |_| {
@@ -106,10 +106,10 @@ impl Drop for Guard {
 fn configure_source(src: &gst::Element, spec: &SourceSpec) -> Result<(), CaptureError> {
     match spec {
         SourceSpec::Rtsp { address } => {
-            src.set_property("location", address);
+            set(src, "location", address)?;
             // Microseconds without an answer before the connection counts as dead.
-            src.set_property("tcp-timeout", 5_000_000u64);
-            src.set_property("timeout", 5_000_000u64);
+            set(src, "tcp-timeout", 5_000_000u64)?;
+            set(src, "timeout", 5_000_000u64)?;
             // Audio is not even asked for.
             src.connect("select-stream", false, |values| {
                 let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
@@ -121,12 +121,24 @@ fn configure_source(src: &gst::Element, spec: &SourceSpec) -> Result<(), Capture
             if !path.is_file() {
                 return Err(CaptureError::Transient(format!("there is no file {}", path.display())));
             }
-            src.set_property("location", path.display().to_string());
+            set(src, "location", path.display().to_string())?;
         }
-        SourceSpec::V4l2 { device } => src.set_property("device", device),
-        SourceSpec::Csi { sensor } => src.set_property("sensor-id", *sensor as i32),
+        SourceSpec::V4l2 { device } => set(src, "device", device)?,
+        SourceSpec::Csi { sensor } => set(src, "sensor-id", *sensor as i32)?,
         SourceSpec::Pipeline { .. } | SourceSpec::Sim(_) => {}
     }
+    Ok(())
+}
+
+/// Sets a property that a template's element may not have.
+fn set(element: &gst::Element, name: &str, value: impl Into<gst::glib::Value>) -> Result<(), CaptureError> {
+    if element.find_property(name).is_none() {
+        return Err(CaptureError::Setup(format!(
+            "element '{}' of the pipeline has no property '{name}'",
+            element.name()
+        )));
+    }
+    element.set_property_from_value(name, &value.into());
     Ok(())
 }
 
@@ -172,6 +184,7 @@ fn deliver_samples(
     cancelled: Arc<AtomicBool>,
 ) {
     let intake = intake.clone();
+    let opened = std::time::Instant::now();
     let on_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         if cancelled.load(Ordering::Acquire) || !intake.is_current(epoch) {
@@ -185,7 +198,8 @@ fn deliver_samples(
         let source = source.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(content);
         let letterbox = Letterbox { source, content, input: intake.input() };
         let data = frame.plane_data(0).map_err(|_| gst::FlowError::Error)?;
-        let pts_ns = buffer.pts().map_or(0, gst::ClockTime::nseconds);
+        // A source without time stamps: the time since it was opened.
+        let pts_ns = buffer.pts().map_or_else(|| opened.elapsed().as_nanos() as u64, gst::ClockTime::nseconds);
         let stride = usize::try_from(frame.plane_stride()[0]).map_err(|_| gst::FlowError::Error)?;
         if content.width <= letterbox.input.width && content.height <= letterbox.input.height {
             intake.deliver(epoch, pts_ns, &letterbox, data, stride, &cancelled);

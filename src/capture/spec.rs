@@ -49,6 +49,12 @@ impl SourceSpec {
             if address.starts_with("/dev/video") {
                 return Ok(Self::V4l2 { device: address.into() });
             }
+            // Whoever forgot `rtsp://` has perhaps written a password.
+            if address.contains('@') && address.contains(':') && !std::path::Path::new(address).exists() {
+                return err(
+                    "the source is neither a file nor an address; addresses begin with rtsp:// or the like".into()
+                );
+            }
             return Ok(Self::File { path: address.into() });
         };
         match scheme {
@@ -78,22 +84,52 @@ impl SourceSpec {
     }
 }
 
-/// An address (or any text with addresses in it) without user names and passwords.
+/// An address, or any text with addresses in it, without user names and passwords.
+///
+/// Hides what stands before the `@` of an address, and the values of keys such
+/// as `password=`, `user=` or `user-pw=`. Rather too much than too little.
 pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (head, tail) = rest.split_at(at + 3);
         out.push_str(head);
-        // The authority ends at a slash, space or quote; credentials at its last '@'.
-        let end = tail.find(|c: char| "/?# \"'\n".contains(c)).unwrap_or(tail.len());
-        // A password may itself hold such characters: up to the last '@' of the word.
-        let word = tail.find(|c: char| c.is_whitespace() || "\"'".contains(c)).unwrap_or(tail.len());
-        let cut = tail[..word].rfind('@').filter(|i| *i < end || tail[..*i].contains(':')).map_or(0, |i| i + 1);
+        // The authority ends at a slash; but a password may itself hold one, or a
+        // quote: then all up to the last '@' of the word goes.
+        let word = tail.find(char::is_whitespace).unwrap_or(tail.len());
+        let end = tail.find(['/', '?', '#']).unwrap_or(word).min(word);
+        let last = tail[..word].rfind('@');
+        let cut = last.filter(|i| *i < end || tail[..*i].contains(':')).map_or(0, |i| i + 1);
         if cut > 0 {
             out.push_str("***@");
         }
         rest = &tail[cut..];
+    }
+    out.push_str(rest);
+    redact_keys(&out)
+}
+
+/// Ends of keys whose values are nobody's business.
+const SECRET_KEYS: [&str; 8] = ["password", "passwd", "pass", "pwd", "pw", "user", "user-id", "token"];
+
+fn redact_keys(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('=') {
+        let (head, tail) = rest.split_at(at + 1);
+        out.push_str(head);
+        let key = head[..at].trim_end().to_ascii_lowercase();
+        let secret = SECRET_KEYS.iter().any(|k| {
+            let before = key.strip_suffix(k).and_then(|b| b.chars().next_back().or(Some(' ')));
+            before.is_some_and(|c| !c.is_ascii_alphanumeric())
+        });
+        if secret {
+            let value = tail.find(|c: char| c.is_whitespace() || "&/;,\"".contains(c)).unwrap_or(tail.len());
+            out.push_str("***");
+            rest = &tail[value..];
+        } else {
+            rest = tail;
+        }
     }
     out.push_str(rest);
     out
@@ -123,6 +159,7 @@ mod tests {
         check("rtsp://u:secret@:99999/", "no address");
         check("csi://left", "number of a sensor");
         check("sim://street?sceen=day", "sceen");
+        check("admin:secret@192.168.1.10/1", "neither a file nor an address");
     }
 
     #[test]
@@ -135,5 +172,12 @@ mod tests {
         check("rtsp://u:p/w@rd@cam/1", "rtsp://***@cam/1");
         check("rtsp://cam/path@2x", "rtsp://cam/path@2x");
         check("no address", "no address");
+        check("rtsp://u:pa'ss@cam/", "rtsp://***@cam/");
+        check("rtsp://h/user=admin&password=x1&channel=1", "rtsp://h/user=***&password=***&channel=1");
+        check(
+            "gst:rtspsrc location=rtsp://h/ user-id=a user-pw=x1 latency=1",
+            "gst:rtspsrc location=rtsp://h/ user-id=*** user-pw=*** latency=1",
+        );
+        check("a=b&Pwd=q", "a=b&Pwd=***");
     }
 }

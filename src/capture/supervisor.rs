@@ -109,6 +109,12 @@ impl Supervisor {
                     self.intake.slot().close();
                     return;
                 }
+                // A clip that breaks in the middle breaks there every time.
+                Outcome::Failed(cause) if !self.live_source && self.intake.n_frames() > before => {
+                    (self.observer)(CameraState::Ended, Some(&cause));
+                    self.intake.slot().close();
+                    return;
+                }
                 Outcome::Failed(cause) => {
                     if self.intake.n_frames() > before {
                         backoff.reset();
@@ -128,11 +134,13 @@ impl Supervisor {
     fn run_once(&self, stuck: &Arc<AtomicUsize>) -> Outcome {
         (self.observer)(CameraState::Connecting, None);
         let epoch = self.intake.begin();
+        // Before the source runs: a short clip may be over by the time it is watched.
+        let before = self.intake.n_frames();
         let source = match self.open(epoch, stuck) {
             Ok(source) => source,
             Err(outcome) => return outcome,
         };
-        let outcome = self.watch(&source);
+        let outcome = self.watch(&source, before);
         // Frames that a dying source still sends are not the next one's.
         self.intake.begin();
         on_helper(stuck, move || drop(source));
@@ -162,8 +170,7 @@ impl Supervisor {
         }
     }
 
-    fn watch(&self, source: &Source) -> Outcome {
-        let before = self.intake.n_frames();
+    fn watch(&self, source: &Source, before: u64) -> Outcome {
         let opened_ns = self.clock.monotonic_ns();
         let mut state = CameraState::Connecting;
         loop {
@@ -214,12 +221,21 @@ impl Supervisor {
 /// Runs `work` on a thread of its own, counted while it runs.
 fn on_helper(count: &Arc<AtomicUsize>, work: impl FnOnce() + Send + 'static) {
     count.fetch_add(1, Ordering::AcqRel);
-    let counter = count.clone();
+    let counted = Counted(count.clone());
     let helper = std::thread::Builder::new().name("source".into()).spawn(move || {
+        let _counted = counted;
         work();
-        counter.fetch_sub(1, Ordering::AcqRel);
     });
-    if helper.is_err() {
-        count.fetch_sub(1, Ordering::AcqRel);
+    if let Err(e) = helper {
+        tracing::error!("no thread for a source: {e}");
+    }
+}
+
+/// Counts down when its thread ends, however it does.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

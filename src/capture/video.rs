@@ -12,6 +12,7 @@ pub struct VideoWriter {
     gst_pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
     interval_ns: f64,
+    width: usize,
     n: u64,
 }
 
@@ -23,6 +24,9 @@ impl VideoWriter {
     pub fn create(path: &Path, size: Size, fps: f32) -> Result<Self, CaptureError> {
         super::init()?;
         let setup = |e: &dyn std::fmt::Display| CaptureError::Setup(format!("{}: {e}", path.display()));
+        if !size.width.is_multiple_of(2) || !size.height.is_multiple_of(2) {
+            return Err(setup(&format!("{size}: a video needs even sides")));
+        }
         if let Err(e) = std::fs::File::create(path) {
             return Err(setup(&e));
         }
@@ -46,7 +50,7 @@ impl VideoWriter {
             .build();
         source.set_caps(Some(&caps));
         gst_pipeline.set_state(gst::State::Playing).map_err(|e| setup(&e))?;
-        Ok(Self { gst_pipeline, source, interval_ns: 1e9 / f64::from(fps), n: 0 })
+        Ok(Self { gst_pipeline, source, interval_ns: 1e9 / f64::from(fps), width: size.width as usize, n: 0 })
     }
 
     /// Appends one BGR picture.
@@ -55,7 +59,13 @@ impl VideoWriter {
     /// The encoder or the disk refused.
     pub fn write(&mut self, bgr: &[u8]) -> Result<(), CaptureError> {
         // Rows are padded to four bytes in GStreamer's BGR.
-        let mut buffer = gst::Buffer::from_mut_slice(bgr.to_vec());
+        let row = self.width * 3;
+        let mut padded = Vec::with_capacity(bgr.len() / row * row.next_multiple_of(4));
+        for line in bgr.chunks_exact(row) {
+            padded.extend_from_slice(line);
+            padded.resize(padded.len().next_multiple_of(4), 0);
+        }
+        let mut buffer = gst::Buffer::from_mut_slice(padded);
         let at = |n: u64| gst::ClockTime::from_nseconds((n as f64 * self.interval_ns) as u64);
         let b = buffer.get_mut().ok_or_else(|| CaptureError::Transient("buffer is shared".into()))?;
         b.set_pts(at(self.n));

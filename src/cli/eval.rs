@@ -92,7 +92,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             max_age_ns: (f64::from(args.max_age) * 1e9) as u64,
             ..SkipSettings::default()
         },
-        merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },
+        merge: MergeSettings {
+            min_score: args.score,
+            max_age_ns: (f64::from(args.max_age) * 1e9) as u64,
+            ..MergeSettings::default()
+        },
         plan,
     };
     let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}")

@@ -3,12 +3,13 @@
 use super::{Failure, print_line};
 use crate::config;
 use crate::daemon::{self, DaemonError};
+use crate::infer::model::{Model, ModelFolders};
 use std::path::PathBuf;
 
 /// Run the daemon
 ///
-/// SIGTERM and SIGINT stop it, SIGHUP reloads the config. Every value of the config can be set by
-/// the environment: PASSD__SKIP__PATCH=32. Logs go to standard error; RUST_LOG=debug shows more.
+/// SIGTERM and SIGINT stop it, SIGHUP reloads the config. Every single value of the config (no lists)
+/// can be set by the environment: PASSD__SKIP__PATCH=32. Logs go to standard error; RUST_LOG=debug shows more.
 ///
 /// Example: passd run --config /etc/passd/passd.toml
 #[derive(clap::Args)]
@@ -20,7 +21,8 @@ pub struct RunArgs {
 
 /// Check a config without running it
 ///
-/// Exit status 0: it is good. 2: it is not; each complaint has file, line and key.
+/// Exit status 0: it is good. 1: a model that it names is missing or wrong. 2: the config is wrong;
+/// each complaint has file, line and key.
 ///
 /// Example: passd check --config passd.toml
 #[derive(clap::Args)]
@@ -49,7 +51,17 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = config::load(&args.config).map_err(|e| Failure::Usage(e.to_string()))?;
+    let folders = ModelFolders::usual(config.models.as_deref());
     for camera in &config.cameras {
+        let named = |e: crate::infer::InferError| Failure::Failed(format!("camera {}: {e}", camera.id));
+        let model = Model::load(&camera.detector.model, &folders).map_err(named)?;
+        model.check_size(camera.detector.size.unwrap_or(model.size)).map_err(named)?;
+        if let Some(label) = camera.labels.iter().find(|l| !model.labels.contains(l)) {
+            return Err(Failure::Failed(format!(
+                "camera {}: the model {} has no label '{label}'",
+                camera.id, model.name
+            )));
+        }
         let mode = camera.skip_mode.map_or("regions if the model allows", |m| m.name());
         print_line(&format!(
             "{}: {}, model {}, skip {mode}",

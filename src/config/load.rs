@@ -60,23 +60,28 @@ pub fn load_text(
         .and_then(config::Config::try_deserialize)
         .map_err(|e| fail(vec![problem("", e.to_string())]))?;
 
+    // Types first: what is said of a value then is said of it as written, without its secrets.
+    let typed = |values: &Value| {
+        serde_path_to_error::deserialize::<_, File>(values).map_err(|e| {
+            let key = match e.path().to_string() {
+                path if path == "." => String::new(),
+                path => path,
+            };
+            let mut p = problem(&key, crate::capture::redact(&e.inner().to_string()));
+            if p.line.is_none() {
+                p.what += " (set by a PASSD__ variable of the environment)";
+            }
+            fail(vec![p])
+        })
+    };
+    typed(&values)?;
     let lookup = |name: &str| secret(name, &variables);
     let mut problems = Vec::new();
     expand(&mut values, "", &lookup, &mut |key, what| problems.push(problem(key, what)));
     if !problems.is_empty() {
         return Err(fail(problems));
     }
-    let parsed: File = serde_path_to_error::deserialize(values).map_err(|e| {
-        let key = match e.path().to_string() {
-            path if path == "." => String::new(),
-            path => path,
-        };
-        let mut p = problem(&key, e.inner().to_string());
-        if p.line.is_none() {
-            p.what += " (set by a PASSD__ variable of the environment)";
-        }
-        fail(vec![p])
-    })?;
+    let parsed = typed(&values)?;
     resolve(&parsed).map_err(|problems| fail(problems.into_iter().map(|(key, what)| problem(&key, what)).collect()))
 }
 
@@ -224,5 +229,8 @@ mod tests {
         assert!(!format!("{:?}", config.cameras[0]).contains("hunter2"), "nor in debug prints");
         let error = with(text, &[("CAM_PW", "x"), ("PASSD__SKIP__PACTH", "64")]).unwrap_err();
         assert!(error.contains("pacth") && error.contains("environment"), "{error}");
+        let misplaced = "[cameras]\nfront = \"rtsp://u:${CAM_PW}@h/\"\n";
+        let error = with(misplaced, &[("CAM_PW", "hunter2")]).unwrap_err();
+        assert!(error.contains("cameras.front") && !error.contains("hunter2"), "{error}");
     }
 }

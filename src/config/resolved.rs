@@ -121,7 +121,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
             Some(Err(e)) => complain(&format!("{key}.source"), e.to_string()),
             Some(Ok(spec)) => {
                 if camera.enabled.unwrap_or(true) {
-                    cameras.push(resolve_camera(id, camera, spec, file, cameras.len()));
+                    cameras.push(resolve_camera(id, camera, spec, file));
                 }
             }
         }
@@ -134,7 +134,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     Ok(Config { cameras, http, jsonl, library: file.inference.library.clone(), models: file.inference.models.clone() })
 }
 
-fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File, nth: usize) -> CameraConfig {
+fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File) -> CameraConfig {
     let (d, dd) = (&camera.detector, &file.detector);
     let (s, ds) = (&camera.skip, &file.skip);
     let (c, dc) = (&camera.capture, &file.capture);
@@ -183,8 +183,7 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
             stall: seconds(c.stall_timeout, dc.stall_timeout, defaults.stall),
             backoff_first: seconds(c.backoff_first, dc.backoff_first, defaults.backoff_first),
             backoff_cap: seconds(c.backoff_max, dc.backoff_max, defaults.backoff_cap),
-            // Cameras behind one switch do not all connect in the same instant.
-            delay: Duration::from_millis(150) * nth.min(40) as u32,
+            delay: Duration::ZERO,
         },
     }
 }

@@ -21,7 +21,7 @@ use crate::output::jsonl::{JsonlSink, Target};
 use crate::output::metrics::Metrics;
 use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
 use crossbeam_channel::{Receiver, select, tick};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -164,36 +164,98 @@ pub fn run(path: &Path) -> Result<(), DaemonError> {
     let signals = signals().map_err(|e| DaemonError::Other(format!("signals: {e}")))?;
     let notifier = Notifier::from_environment();
     notifier.status("loading models");
-    notifier.extend_timeout(Duration::from_secs(600));
-    let daemon = Daemon::start(config, Vec::new())?;
+    let started = while_busy(&signals, || notifier.extend_timeout(PATIENCE), || Daemon::start(config, Vec::new()));
+    let daemon = match started {
+        Busy::Done(daemon, None) => daemon?,
+        // Nothing has been computed yet that could be lost.
+        Busy::Done(_, Some(Signal::Stop)) | Busy::Abandoned => return Ok(()),
+        Busy::Done(daemon, Some(Signal::Reload)) => daemon?,
+    };
     if let Some(http) = &daemon.http {
         tracing::info!("HTTP on http://{}", http.address);
     }
     notifier.ready();
-    serve(daemon, path.to_path_buf(), &signals, &notifier);
+    serve(daemon, path, &signals, &notifier);
     Ok(())
 }
 
+/// How much longer the service manager is asked to wait, again and again.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long something is waited for that was told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What became of long work.
+enum Busy<T> {
+    /// It ended; and the signal that came meanwhile.
+    Done(T, Option<Signal>),
+    /// It was told to stop, and did not end in time.
+    Abandoned,
+}
+
+/// Does long work (models are loaded, engines built) on a thread of its own, and
+/// goes on to listen to signals and to call `keep_alive` meanwhile.
+fn while_busy<T: Send>(signals: &Receiver<Signal>, keep_alive: impl Fn(), work: impl FnOnce() -> T + Send) -> Busy<T> {
+    let (sender, done) = crossbeam_channel::bounded(1);
+    let ticks = tick(Duration::from_secs(1));
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = sender.send(work());
+        });
+        let mut told = None;
+        let mut deadline = crossbeam_channel::never();
+        keep_alive();
+        loop {
+            select! {
+                recv(done) -> result => return match result {
+                    Ok(value) => Busy::Done(value, told),
+                    Err(_) => Busy::Abandoned,
+                },
+                recv(signals) -> signal => match signal {
+                    Ok(Signal::Reload) => told = told.or(Some(Signal::Reload)),
+                    Ok(Signal::Stop) | Err(_) => {
+                        told = Some(Signal::Stop);
+                        deadline = crossbeam_channel::after(GRACE);
+                    }
+                },
+                // Its thread cannot be waited for any longer: the process ends with it.
+                recv(deadline) -> _ => {
+                    tracing::warn!("stopping while models are being loaded");
+                    std::process::exit(0);
+                }
+                recv(ticks) -> _ => keep_alive(),
+            }
+        }
+    })
+}
+
 /// The main loop.
-fn serve(mut daemon: Daemon, path: PathBuf, signals: &Receiver<Signal>, notifier: &Notifier) {
+fn serve(mut daemon: Daemon, path: &Path, signals: &Receiver<Signal>, notifier: &Notifier) {
     let limit = notifier.watchdog().map_or(STUCK, |w| w / 2);
     let ticks = tick(notifier.watchdog().map_or(Duration::from_secs(2), |w| (w / 4).min(Duration::from_secs(2))));
     let mut since = (0, Instant::now());
     let mut complained = false;
+    let mut pending = None;
     loop {
+        if let Some(signal) = pending.take() {
+            if signal == Signal::Stop {
+                break;
+            }
+            notifier.reloading();
+            let result = match config::load(path) {
+                Err(e) => Busy::Done(Err(e.into()), None),
+                Ok(config) => while_busy(signals, || notifier.feed(), || daemon.reload(config)),
+            };
+            let Busy::Done(result, told) = result else { break };
+            match result {
+                Ok(()) => tracing::info!("config is reloaded"),
+                Err(e) => tracing::error!("config is not reloaded, the old one stays:\n{e}"),
+            }
+            notifier.ready();
+            pending = told;
+            continue;
+        }
         select! {
-            recv(signals) -> signal => match signal {
-                Ok(Signal::Reload) => {
-                    notifier.reloading();
-                    let result = config::load(&path).map_err(DaemonError::from).and_then(|c| daemon.reload(c));
-                    match result {
-                        Ok(()) => tracing::info!("config is reloaded"),
-                        Err(e) => tracing::error!("config is not reloaded, the old one stays:\n{e}"),
-                    }
-                    notifier.ready();
-                }
-                Ok(Signal::Stop) | Err(_) => break,
-            },
+            recv(signals) -> signal => pending = Some(signal.unwrap_or(Signal::Stop)),
             recv(ticks) -> _ => {
                 let stuck = daemon.stuck(limit);
                 if stuck.is_empty() {

@@ -25,8 +25,11 @@ pub fn signals() -> std::io::Result<Receiver<Signal>> {
                 std::process::exit(130);
             }
             stopping |= what == Signal::Stop;
-            // Full: a reload is under way already, and it reads the newest file.
-            let _ = sender.try_send(what);
+            let _ = match what {
+                Signal::Stop => sender.send(what).is_ok(),
+                // Full: a reload is waiting already, and it reads the newest file.
+                Signal::Reload => sender.try_send(what).is_ok(),
+            };
         }
     })?;
     Ok(receiver)

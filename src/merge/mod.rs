@@ -62,11 +62,21 @@ pub struct MergeSettings {
     pub min_touched: f32,
     /// Share of a box's patches that may have changed for a faint look to confirm it.
     pub max_faint_touched: f32,
+    /// A known box that is older and not seen where it was looked for is gone,
+    /// however little of it was asked for.
+    pub max_age_ns: u64,
 }
 
 impl Default for MergeSettings {
     fn default() -> Self {
-        Self { iou: 0.5, min_score: 0.3, min_cut_score: 0.5, min_touched: 0.1, max_faint_touched: 0.3 }
+        Self {
+            iou: 0.5,
+            min_score: 0.3,
+            min_cut_score: 0.5,
+            min_touched: 0.1,
+            max_faint_touched: 0.3,
+            max_age_ns: u64::MAX,
+        }
     }
 }
 
@@ -125,7 +135,8 @@ impl Merger {
             pts_ns: frame.pts_ns,
         };
         // A model can predict a box whose corners are crossed; it is nowhere in the picture.
-        let real = |d: &&Detection| !d.bbox.is_empty();
+        let picture = frame.size().rect();
+        let real = |d: &&Detection| !d.bbox.is_empty() && d.bbox.intersects(&picture);
         match &fresh.coverage {
             Coverage::Nothing => {}
             Coverage::Full => {
@@ -166,8 +177,12 @@ impl Merger {
             let confirmed = self.confirmed.get(idx).copied().unwrap_or(true);
             idx += 1;
             let visible = k.detection.bbox.intersection(&picture.rect());
+            let is_asked = |k: &Merged| {
+                let touched = touched_share(&k.detection.bbox, asked);
+                touched >= s.min_touched || touched > 0.0 && k.age_ns(frame) > s.max_age_ns
+            };
             let judged = || regions.iter().any(|r| r.grown(SLACK).contains(&visible));
-            confirmed || touched_share(&k.detection.bbox, asked) < s.min_touched || !judged()
+            confirmed || !is_asked(k) || !judged()
         });
         self.deduplicate();
     }

@@ -7,7 +7,7 @@
 use super::metrics::Metrics;
 use super::wire::FrameJson;
 use super::{FrameResult, Sink};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -64,8 +64,10 @@ impl Sink for JsonlSink {
         line.push('\n');
         if result.lossless {
             // A file is being worked through: it waits for its reader.
-            let _ = lines.send(line);
-        } else if let Err(TrySendError::Full(_)) = lines.try_send(line) {
+            if lines.send(line).is_err() {
+                self.metrics.output_dropped("jsonl");
+            }
+        } else if lines.try_send(line).is_err() {
             self.metrics.output_dropped("jsonl");
         }
     }
@@ -91,6 +93,7 @@ fn write_all(out: &mut Output, queue: &Receiver<String>, ending: &AtomicBool, me
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
                     metrics.output_error("jsonl");
                     tracing::warn!("JSON lines: nobody reads standard output any more");
+                    (0..=queue.len()).for_each(|_| metrics.output_dropped("jsonl"));
                     return;
                 }
                 Err(e) => {

@@ -4,7 +4,8 @@
 use super::detectors::{DetectorHandle, Job};
 use super::stage::Stage;
 use crate::capture::{
-    CameraState, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, Taken, open_gst, open_sim, redact,
+    CameraState, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, SupervisorSettings, Taken, open_gst,
+    open_sim, redact,
 };
 use crate::clock::Clock;
 use crate::config::CameraConfig;
@@ -70,6 +71,7 @@ impl Camera {
         config: CameraConfig,
         stream: StreamId,
         detector: Arc<DetectorHandle>,
+        delay: Duration,
         around: &Surroundings,
     ) -> std::io::Result<Self> {
         let info = detector.info.clone();
@@ -97,13 +99,13 @@ impl Camera {
         let (stop_supervisor, stop) = bounded(1);
         let stopping = Arc::new(AtomicBool::new(false));
         let supervisor = Supervisor {
-            settings: config.capture.clone(),
+            settings: SupervisorSettings { delay, ..config.capture.clone() },
             opener: (around.open)(&config, around.clock.clone()),
             intake: intake.clone(),
             clock: around.clock.clone(),
             observer: observer(&config.id, board.clone(), around.metrics.clone()),
             stop,
-            seed: config.id.bytes().fold(7, |sum, b| sum * 31 + u64::from(b)),
+            seed: config.id.bytes().fold(7u64, |sum, b| sum.wrapping_mul(31).wrapping_add(u64::from(b))),
             live_source: config.spec.is_live(),
         };
         let thread = |prefix: &str| {
@@ -114,6 +116,7 @@ impl Camera {
         let merge = MergeSettings {
             iou: config.detector.nms_iou,
             min_score: config.detector.score,
+            max_age_ns: config.skip.max_age_ns,
             ..MergeSettings::default()
         };
         let stage = Stage::new(info.mode, info.size, &config.skip, merge);
@@ -183,12 +186,17 @@ impl Camera {
 
     /// The clip is over and everything of it has been put out.
     pub fn is_finished(&self) -> bool {
-        self.stage.is_finished()
+        self.stage.is_finished() && self.board.state().0 == CameraState::Ended
     }
 
     /// Frames come, but for `limit` nothing has been put out.
     pub fn is_stuck(&self, limit: Duration) -> bool {
-        if self.stage.is_finished() || self.board.state().0 != CameraState::Live {
+        let state = self.board.state().0;
+        if self.stage.is_finished() {
+            // Nobody told it to: its detector is gone.
+            return state != CameraState::Ended;
+        }
+        if state != CameraState::Live {
             return false;
         }
         let now_ns = self.around.clock.monotonic_ns();
@@ -210,7 +218,8 @@ fn observer(id: &str, board: Arc<CameraBoard>, metrics: Arc<Metrics>) -> crate::
             CameraState::Connecting => tracing::debug!(camera, "connecting"),
             CameraState::Live => tracing::info!(camera, "live"),
             CameraState::Stalled => tracing::warn!(camera, "stalled: {cause}"),
-            CameraState::Ended => tracing::info!(camera, "ended"),
+            CameraState::Ended if cause.is_empty() => tracing::info!(camera, "ended"),
+            CameraState::Ended => tracing::error!(camera, "ended before its time: {cause}"),
             CameraState::BackingOff => {
                 metrics.reconnects.get_or_create(&CameraLabel { camera: camera.clone() }).inc();
                 board.n_reconnects.fetch_add(1, Ordering::Relaxed);

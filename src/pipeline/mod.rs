@@ -76,16 +76,20 @@ impl Pipeline {
         }
         let (stay, go): (Vec<_>, Vec<_>) = self.cameras.drain(..).partition(|c| wanted.contains(&c.config));
         self.cameras = stay;
+        let end = Instant::now() + Duration::from_secs(3);
+        go.iter().for_each(Camera::tell_to_stop);
         for camera in go {
             tracing::info!(camera = camera.config.id, "stopping");
             self.around.board.remove(&camera.config.id);
-            camera.stop(Duration::from_secs(3));
+            camera.stop(end.saturating_duration_since(Instant::now()));
         }
-        for (config, detector) in starts {
+        for (nth, (config, detector)) in starts.into_iter().enumerate() {
             let id = config.id.clone();
             let stream = StreamId(self.next_stream);
             self.next_stream += 1;
-            let camera = Camera::start(config, stream, detector, &self.around)
+            // Cameras behind one switch do not all connect in the same instant.
+            let delay = Duration::from_millis(150) * nth.min(40) as u32;
+            let camera = Camera::start(config, stream, detector, delay, &self.around)
                 .map_err(|source| StartError::Thread { camera: id, source })?;
             self.cameras.push(camera);
         }

@@ -34,7 +34,7 @@ impl Default for SkipSettings {
 pub enum Reason {
     /// As before: not computed.
     Kept,
-    /// Masked by the user: not computed for its own sake.
+    /// Masked by the user or padding: its changes are ignored. A masked patch still grows stale.
     Masked,
     /// Differs from its last accepted picture.
     Changed,
@@ -95,6 +95,8 @@ const STALE_BLOCKS: usize = 2;
 pub struct SkipStage {
     settings: SkipSettings,
     decision: Decision,
+    /// Scratch of `accept`.
+    accepted: PatchMask,
     state: Option<State>,
     force: Option<GlobalChange>,
 }
@@ -108,6 +110,8 @@ struct State {
     relit: Vec<u8>,
     before: Vec<u8>,
     noise: Noise,
+    /// Not part of the camera's picture.
+    padding: PatchMask,
     masked: PatchMask,
     /// When each patch's picture was accepted; moved back to stagger staleness.
     accepted_ns: Vec<i64>,
@@ -136,7 +140,7 @@ impl SkipStage {
             global: None,
             gain: 1.0,
         };
-        Self { settings, decision, state: None, force: None }
+        Self { settings, decision, accepted: PatchMask::empty(grid), state: None, force: None }
     }
 
     pub fn grid(&self) -> PatchGrid {
@@ -182,11 +186,18 @@ impl SkipStage {
 
     /// Takes over the pictures of the patches that were computed.
     ///
-    /// Call it with the frame of the last [`SkipStage::decide`]. What is left
-    /// out stays as it was and will be asked for again.
+    /// Call it with the frame of the last [`SkipStage::decide`]. What was asked
+    /// for and is left out will be asked for again. What was computed for its
+    /// neighbours' sake only stays as it was: nobody looked at it, and it must
+    /// grow stale in time.
     pub fn accept(&mut self, frame: &Frame, computed: &PatchMask) {
+        let asked = &self.decision.patches;
+        self.accepted.copy_from(computed);
+        if computed.count() < computed.grid().n_patches() {
+            self.accepted.intersect_with(asked);
+        }
         if let Some(state) = &mut self.state {
-            state.accept(frame, computed, self.decision.gain, self.settings.max_age_ns);
+            state.accept(frame, &self.accepted, self.decision.gain, self.settings.max_age_ns);
         }
     }
 }
@@ -214,7 +225,13 @@ impl State {
             relit: vec![0; frame.data().len()],
             before: frame.data().to_vec(),
             noise: Noise::new(n_cells),
-            masked: masked_patches(grid, &frame.letterbox, &settings.masks),
+            padding: patches_where(grid, &frame.letterbox, |x, y| x >= 1.0 || y >= 1.0, Corner::TopLeft),
+            masked: patches_where(
+                grid,
+                &frame.letterbox,
+                |x, y| settings.masks.iter().any(|polygon| inside(polygon, x, y)),
+                Corner::Middle,
+            ),
             accepted_ns: vec![i64::MIN; grid.n_patches()],
             sad: vec![0; n_cells],
             reference_sums: sums.clone(),
@@ -254,26 +271,32 @@ impl State {
         for row in 0..grid.rows {
             for col in 0..grid.cols {
                 let patch = row * grid.cols + col;
-                if self.masked.get(patch) {
+                if self.padding.get(patch) {
                     d.reasons[patch] = Reason::Masked;
                     counts.masked += 1;
                     continue;
                 }
+                let masked = self.masked.get(patch);
                 let y = row * cells..((row + 1) * cells).min(cell_rows);
                 let x = col * cells..((col + 1) * cells).min(cell_cols);
-                let changed = y.clone().any(|y| {
-                    x.clone().any(|x| {
-                        let cell = y * cell_cols + x;
-                        let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
-                        level > settings.threshold && level > settings.threshold + self.noise.expected(cell)
-                    })
-                });
+                let changed = !masked
+                    && y.clone().any(|y| {
+                        x.clone().any(|x| {
+                            let cell = y * cell_cols + x;
+                            let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
+                            level > settings.threshold && level > settings.threshold + self.noise.expected(cell)
+                        })
+                    });
                 let reason = if changed {
                     counts.changed += 1;
                     Reason::Changed
                 } else if now.saturating_sub(self.accepted_ns[patch]) >= settings.max_age_ns as i64 {
                     counts.stale += 1;
                     Reason::Stale
+                } else if masked {
+                    d.reasons[patch] = Reason::Masked;
+                    counts.masked += 1;
+                    continue;
                 } else {
                     counts.kept += 1;
                     continue;
@@ -363,21 +386,34 @@ fn light_sums(differ: &mut Differ, frame: &Frame, sums: &mut [u32]) {
     }
 }
 
-/// Patches whose middle lies in a masked polygon, or outside the camera's picture.
-fn masked_patches(grid: PatchGrid, letterbox: &Letterbox, masks: &[Vec<[f32; 2]>]) -> PatchMask {
-    let mut masked = PatchMask::empty(grid);
+/// Which point of a patch decides.
+enum Corner {
+    TopLeft,
+    Middle,
+}
+
+/// Patches of which `is_in` holds, in shares of the camera picture's sides.
+fn patches_where(
+    grid: PatchGrid,
+    letterbox: &Letterbox,
+    is_in: impl Fn(f32, f32) -> bool,
+    corner: Corner,
+) -> PatchMask {
+    let mut patches = PatchMask::empty(grid);
     let (w, h) = (letterbox.content.width as f32, letterbox.content.height as f32);
     for row in 0..grid.rows {
         for col in 0..grid.cols {
             let r = grid.rect(col, row);
-            let (x, y) = ((r.x1 + r.x2) / 2.0 / w, (r.y1 + r.y2) / 2.0 / h);
-            let padding = r.x1 >= w || r.y1 >= h;
-            if padding || masks.iter().any(|polygon| inside(polygon, x, y)) {
-                masked.set(row * grid.cols + col);
+            let (x, y) = match corner {
+                Corner::TopLeft => (r.x1, r.y1),
+                Corner::Middle => ((r.x1 + r.x2) / 2.0, (r.y1 + r.y2) / 2.0),
+            };
+            if is_in(x / w, y / h) {
+                patches.set(row * grid.cols + col);
             }
         }
     }
-    masked
+    patches
 }
 
 /// Even-odd rule.
