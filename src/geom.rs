@@ -288,13 +288,6 @@ impl PatchMask {
         }
     }
 
-    pub fn intersect_with(&mut self, other: &Self) {
-        debug_assert_eq!(self.grid, other.grid);
-        for (a, b) in self.words.iter_mut().zip(&other.words) {
-            *a &= b;
-        }
-    }
-
     /// Adds every patch that `rect` touches.
     pub fn set_rect(&mut self, rect: &Rect<ModelInput>) {
         let (cols, rows) = self.grid.span(rect);

@@ -78,3 +78,42 @@ impl Stage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{FrameId, Pixels};
+    use crate::geom::{Letterbox, Rect};
+    use crate::infer::Coverage;
+
+    /// A tree sways beside a box that is not there any more: though the box's own patches never
+    /// change and are computed with the tree all the time, the box is gone after `max_age`.
+    #[test]
+    fn nothing_unseen_is_carried_for_longer_than_max_age() {
+        let size = Size::new(256, 128);
+        let skip = SkipSettings { max_age_ns: 2_000_000_000, ..SkipSettings::default() };
+        let merge = MergeSettings { max_age_ns: skip.max_age_ns, ..MergeSettings::default() };
+        let mut stage = Stage::new(SkipMode::Regions, size, &skip, merge);
+        let ghost = Detection { class: 0, score: 0.9, bbox: Rect::new(64.0, 16.0, 112.0, 96.0), landmarks: None };
+        let mut last_seen = 0;
+        for n in 0..60u64 {
+            let mut data = vec![90; size.area() * 3];
+            // The tree: a column of patches right of the box.
+            for y in 0..128 {
+                data[(y * 256 + 128) * 3..][..48].fill(if n % 2 == 0 { 10 } else { 200 });
+            }
+            let frame = Frame::new(FrameId(n), n * 100_000_000, Letterbox::fit(size, size), Pixels::owned(data));
+            let (asked, _) = stage.begin(&frame);
+            let mut fresh = Fresh::default();
+            if n == 0 {
+                fresh = Fresh { detections: vec![ghost], cut: vec![false], coverage: Coverage::Full, ..fresh };
+            } else if !asked.is_empty() {
+                fresh.coverage = Coverage::Regions(vec![Rect::new(32.0, 0.0, 192.0, 128.0)]);
+            }
+            if !stage.finish(&frame, &fresh).is_empty() {
+                last_seen = n;
+            }
+        }
+        assert!((1..=21).contains(&last_seen), "carried until frame {last_seen}");
+    }
+}

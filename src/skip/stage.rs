@@ -88,15 +88,13 @@ const SAME_LIGHT: f32 = 0.012;
 const NOISE_TURN: usize = 8;
 /// The row of pixels, of the eight of a cell, whose sum tells its light.
 const LIGHT_ROW: usize = 3;
-/// After a full refresh patches grow stale block by block: this many blocks each way.
+/// Patches grow stale block by block: this many blocks each way.
 const STALE_BLOCKS: usize = 2;
 
 /// The skip stage of one stream.
 pub struct SkipStage {
     settings: SkipSettings,
     decision: Decision,
-    /// Scratch of `accept`.
-    accepted: PatchMask,
     state: Option<State>,
     force: Option<GlobalChange>,
 }
@@ -113,8 +111,8 @@ struct State {
     /// Not part of the camera's picture.
     padding: PatchMask,
     masked: PatchMask,
-    /// When each patch's picture was accepted; moved back to stagger staleness.
-    accepted_ns: Vec<i64>,
+    /// When each patch was last computed because it was asked for; moved back to stagger staleness.
+    asked_ns: Vec<i64>,
     differ: Differ,
     /// One a cell: difference from the reference, then of one row of pixels
     /// the sums now and in the reference.
@@ -140,7 +138,7 @@ impl SkipStage {
             global: None,
             gain: 1.0,
         };
-        Self { settings, decision, accepted: PatchMask::empty(grid), state: None, force: None }
+        Self { settings, decision, state: None, force: None }
     }
 
     pub fn grid(&self) -> PatchGrid {
@@ -188,16 +186,10 @@ impl SkipStage {
     ///
     /// Call it with the frame of the last [`SkipStage::decide`]. What was asked
     /// for and is left out will be asked for again. What was computed for its
-    /// neighbours' sake only stays as it was: nobody looked at it, and it must
-    /// grow stale in time.
+    /// neighbours' sake only goes on growing stale: nobody asked what is there.
     pub fn accept(&mut self, frame: &Frame, computed: &PatchMask) {
-        let asked = &self.decision.patches;
-        self.accepted.copy_from(computed);
-        if computed.count() < computed.grid().n_patches() {
-            self.accepted.intersect_with(asked);
-        }
         if let Some(state) = &mut self.state {
-            state.accept(frame, &self.accepted, self.decision.gain, self.settings.max_age_ns);
+            state.accept(frame, computed, &self.decision, self.settings.max_age_ns);
         }
     }
 }
@@ -232,7 +224,7 @@ impl State {
                 |x, y| settings.masks.iter().any(|polygon| inside(polygon, x, y)),
                 Corner::Middle,
             ),
-            accepted_ns: vec![i64::MIN; grid.n_patches()],
+            asked_ns: vec![i64::MIN; grid.n_patches()],
             sad: vec![0; n_cells],
             reference_sums: sums.clone(),
             sums,
@@ -268,6 +260,7 @@ impl State {
         let mut counts = Counts::default();
         let cells = grid.patch as usize / CELL;
         let now = frame.pts_ns as i64;
+        let limits = self.stale_limits(grid, now, settings.max_age_ns);
         for row in 0..grid.rows {
             for col in 0..grid.cols {
                 let patch = row * grid.cols + col;
@@ -290,7 +283,7 @@ impl State {
                 let reason = if changed {
                     counts.changed += 1;
                     Reason::Changed
-                } else if now.saturating_sub(self.accepted_ns[patch]) >= settings.max_age_ns as i64 {
+                } else if now.saturating_sub(self.asked_ns[patch]) >= limits[block_of(grid, col, row)] {
                     counts.stale += 1;
                     Reason::Stale
                 } else if masked {
@@ -314,6 +307,20 @@ impl State {
         (!(1.0 / MAX_GAIN..=MAX_GAIN).contains(&d.gain)).then_some(GlobalChange::Light)
     }
 
+    /// The age from which a patch is stale, a block: the limit, or half of it
+    /// where one patch of the block is due, so that the others come along. One
+    /// by one they would cost a region each.
+    fn stale_limits(&self, grid: PatchGrid, now: i64, max_age_ns: u64) -> [i64; STALE_BLOCKS * STALE_BLOCKS] {
+        let limit = max_age_ns as i64;
+        let mut limits = [limit; STALE_BLOCKS * STALE_BLOCKS];
+        for (patch, asked) in self.asked_ns.iter().enumerate() {
+            if now.saturating_sub(*asked) >= limit && !self.padding.get(patch) {
+                limits[block_of(grid, patch % grid.cols, patch / grid.cols)] = limit / 2;
+            }
+        }
+        limits
+    }
+
     /// Compares some rows of cells with the frame before, others next time.
     fn learn_noise(&mut self, frame: &Frame) {
         let band = frame.size().width as usize * 3 * CELL;
@@ -333,7 +340,7 @@ impl State {
         }
     }
 
-    fn accept(&mut self, frame: &Frame, computed: &PatchMask, gain: f32, max_age_ns: u64) {
+    fn accept(&mut self, frame: &Frame, computed: &PatchMask, decision: &Decision, max_age_ns: u64) {
         let grid = computed.grid();
         let width = grid.size.width as usize;
         let (p, stride) = (grid.patch as usize, width * 3);
@@ -341,7 +348,7 @@ impl State {
         let whole = computed.count() == grid.n_patches();
         // The reference is of one light. Parts that come in under another are
         // brought back to it; a whole picture brings its own.
-        let back = if whole || (gain - 1.0).abs() < SAME_LIGHT { 1.0 } else { 1.0 / gain };
+        let back = if whole || (decision.gain - 1.0).abs() < SAME_LIGHT { 1.0 } else { 1.0 / decision.gain };
         for patch in computed.iter() {
             let (col, row) = (patch % grid.cols, patch / grid.cols);
             let x = col * p * 3..((col + 1) * p * 3).min(stride);
@@ -356,12 +363,14 @@ impl State {
             // Patches that were accepted together would grow stale together:
             // after a whole picture the blocks' ages are spread over half the limit.
             let lead = if whole {
-                let block = row * STALE_BLOCKS / grid.rows * STALE_BLOCKS + col * STALE_BLOCKS / grid.cols;
+                let block = block_of(grid, patch % grid.cols, patch / grid.cols);
                 max_age_ns as i64 / 2 * block as i64 / (STALE_BLOCKS * STALE_BLOCKS) as i64
             } else {
                 0
             };
-            self.accepted_ns[patch] = now - lead;
+            if whole || decision.patches.get(patch) {
+                self.asked_ns[patch] = now - lead;
+            }
         }
         let cell_cols = width.div_ceil(CELL);
         let cells = p / CELL;
@@ -375,6 +384,11 @@ impl State {
             }
         }
     }
+}
+
+/// Which of the blocks a patch belongs to.
+fn block_of(grid: PatchGrid, col: usize, row: usize) -> usize {
+    row * STALE_BLOCKS / grid.rows * STALE_BLOCKS + col * STALE_BLOCKS / grid.cols
 }
 
 /// For each cell the sum of one of its rows of pixels.
