@@ -1,23 +1,42 @@
 //! `passd` watches cameras and says what is in the picture, without computing
 //! again what has not changed.
+//!
+//! ```text
+//! capture ──> skip ──> infer ──> merge ──> output
+//! (frames)   (changed  (fresh    (whole    (JSON lines, HTTP, metrics)
+//!             patches)  boxes)    frame)
+//!    └────────── pipeline: threads and channels ──────────┘
+//!    config ──> daemon: run, reload, stop      eval: the same, measured
+//! ```
+//!
+//! Without default features only the pure core is built: geometry, skip stage,
+//! planner, heads, merge and the simulated street. See `ARCHITECTURE.md`.
+
+// In the order of the data flow; the leaves first.
+pub mod clock;
+pub mod frame;
+pub mod geom;
+
+pub mod sim;
+
 #[cfg(feature = "daemon")]
 pub mod capture;
+pub mod skip;
+
+pub mod infer;
+pub mod merge;
+
 #[cfg(feature = "daemon")]
-pub mod cli;
-pub mod clock;
+pub mod output;
+
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod pipeline;
+
+#[cfg(feature = "daemon")]
+pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod eval;
-pub mod frame;
-pub mod geom;
-pub mod infer;
-pub mod merge;
-#[cfg(feature = "daemon")]
-pub mod output;
-#[cfg(feature = "daemon")]
-pub mod pipeline;
-pub mod sim;
-pub mod skip;
