@@ -28,6 +28,10 @@ struct Service {
 impl Service {
     /// `{http}` and `{dir}` in the config are filled in.
     fn start(config: &str, watchdog: Option<Duration>) -> Self {
+        Self::start_with(config, watchdog, Stdio::null())
+    }
+
+    fn start_with(config: &str, watchdog: Option<Duration>, stdout: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let path = folder.path().join("passd.toml");
@@ -42,7 +46,7 @@ impl Service {
         if let Some(w) = watchdog {
             command.env("WATCHDOG_USEC", w.as_micros().to_string());
         }
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| kept.lock().unwrap().push(l)));
@@ -124,6 +128,28 @@ fn ready_watchdog_reload_stop() {
     let frames: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let street = frames.iter().filter(|f| f["camera"] == "street").count() as u64;
     assert!(street >= processed, "{street} lines, {processed} frames had been put out");
+}
+
+/// A stage that hangs, for real: a clip at full speed waits for its reader, and nobody reads.
+#[test]
+fn the_watchdog_starves_when_a_stage_hangs() {
+    let config = "[cameras.street]\nsource = \"sim://street?size=320x192&traffic=0&wind=0&noise=0\"\ncapture.pace = \"fast\"\ndetector.size = \"320x192\"\n\
+        [http]\nenabled = false\n[output.jsonl]\npath = \"-\"\n";
+    let mut service = Service::start_with(config, Some(Duration::from_secs(2)), Stdio::piped());
+    service.wait_told("READY=1");
+    service.wait_told("WATCHDOG=1");
+    let line = service.wait_log("nothing has been put out");
+    assert!(line.contains("street"), "{line}");
+    let fed = |service: &Service| service.told().iter().filter(|t| *t == "WATCHDOG=1").count();
+    let before = fed(&service);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(fed(&service), before, "not fed while it hangs");
+    // Somebody reads: it goes on, and is fed again.
+    let mut stdout = service.process.0.stdout.take().unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+    wait_for("food", LONG, || (fed(&service) > before).then_some(()));
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
 }
 
 #[test]
