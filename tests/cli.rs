@@ -74,6 +74,31 @@ fn a_library_that_does_not_fit_is_named_with_the_remedy() {
     }
 }
 
+/// A library that says it is ONNX Runtime 1.16: built here, as none that old can be loaded by itself.
+#[test]
+fn a_library_that_is_too_old_is_refused_with_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (folder.path().join("old.c"), folder.path().join("libonnxruntime.so"));
+    let code = "struct base { const void *(*api)(unsigned); const char *(*version)(void); };\n\
+        static const void *api(unsigned v) { (void)v; return 0; }\n\
+        static const char *version(void) { return \"1.16.3\"; }\n\
+        static const struct base it = { api, version };\n\
+        const struct base *OrtGetApiBase(void) { return &it; }\n";
+    std::fs::write(&source, code).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    assert!(built.unwrap().success());
+    let out = Command::new(env!("CARGO_BIN_EXE_passd"))
+        .args(["detect", "--model", "street-nano", "x.png"])
+        .env("ORT_DYLIB_PATH", &library)
+        .output()
+        .unwrap();
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1));
+    for part in ["1.16.3", "1.17", "libonnxruntime.so", "Remedy"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
 #[test]
 fn models_that_are_not_what_they_say_are_refused() {
     let folder = tempfile::tempdir().unwrap();

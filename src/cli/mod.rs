@@ -107,8 +107,8 @@ struct ModelArgs {
     /// Folder in which models are looked for first
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
-    /// The libonnxruntime.so to use
-    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
+    /// The libonnxruntime.so to use; else ORT_DYLIB_PATH, then the usual places
+    #[arg(long, value_name = "FILE")]
     library: Option<PathBuf>,
 }
 
