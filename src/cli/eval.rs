@@ -145,7 +145,7 @@ fn print_table(r: &Report) -> Result<(), Failure> {
             m.inference_ms.p50,
             m.inference_ms.p95,
             m.inference_ms.p99,
-            m.skip_ms.mean,
+            m.skip_ms,
             m.speedup_vs_off.map_or("-".into(), |v| format!("{v:.2}x")),
             100.0 * m.computed_share,
             share(m.agreement),

@@ -41,8 +41,8 @@ impl Spread {
 pub struct ModeReport {
     /// Decoded frame to merged detections.
     pub inference_ms: Spread,
-    /// The skip stage's part of it: deciding and taking over pictures.
-    pub skip_ms: Spread,
+    /// The skip stage's part of it, deciding, taking over pictures and merging: mean.
+    pub skip_ms: f64,
     /// Frames in which nothing had to be computed: how many, and their time.
     pub idle_frames: u64,
     pub idle_ms: f64,

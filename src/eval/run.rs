@@ -211,7 +211,7 @@ impl Lane {
         let against = |v: f64| dense_ms.map(|_| v);
         ModeReport {
             inference_ms: total,
-            skip_ms: Spread::of(&self.skip_ms),
+            skip_ms: Spread::of(&self.skip_ms).mean,
             idle_frames: self.idle_ms.len() as u64,
             idle_ms: Spread::of(&self.idle_ms).mean,
             speedup_vs_off: dense_ms.map(|d| d / total.mean),
