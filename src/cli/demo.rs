@@ -4,15 +4,15 @@ use super::{Failure, print_line};
 use crate::capture::redact;
 use crate::config;
 use crate::daemon::Daemon;
-use crate::eval::score::{Agreement, AveragePrecision, Wanted};
+use crate::eval::TruthOf;
+use crate::eval::score::{Agreement, AveragePrecision};
 use crate::geom::{Letterbox, PatchGrid, PatchMask};
 use crate::infer::detector::DenseDetector;
-use crate::infer::heads::Thresholds;
 use crate::infer::model::{Model, ModelFolders};
-use crate::infer::session::{Runtime, SessionSettings};
+use crate::infer::session::Runtime;
 use crate::infer::{Detection, Detector, Fresh, StreamId, Work};
 use crate::output::{FrameResult, Sink, draw};
-use crate::sim::{SimCamera, SimSettings, Truth};
+use crate::sim::{SimCamera, SimSettings};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -172,16 +172,13 @@ fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<D
     let runtime = Runtime::get(None).map_err(text)?;
     let model = Arc::new(Model::load(&camera.detector.model, &ModelFolders::usual(None)).map_err(text)?);
     let size = camera.detector.size.unwrap_or(model.size);
-    let thresholds = Thresholds { score: camera.detector.score, iou: camera.detector.nms_iou };
     let d = &camera.detector;
-    let session =
-        SessionSettings { providers: d.providers.clone(), threads: d.threads, fp16: d.fp16, cache: d.cache.clone() };
-    let mut detector = DenseDetector::open(runtime, model, size, thresholds, &session).map_err(text)?;
+    let mut detector = DenseDetector::open(runtime, model, size, d.thresholds(), &d.session()).map_err(text)?;
     let letterbox = Letterbox::fit(sim.size, size);
     let mut drawn = SimCamera::new(SimSettings { size: letterbox.content, ..sim.clone() });
     let mut bgr = vec![0; letterbox.content.area() * 3];
     let everything = PatchMask::full(PatchGrid::new(size, camera.skip.patch));
-    let (mut fresh, mut truth) = (Fresh::default(), Vec::<Truth>::new());
+    let (mut fresh, mut truth) = (Fresh::default(), TruthOf::new(sim, size));
     let mut check = Check {
         agreement: Agreement::default(),
         skipping: AveragePrecision::default(),
@@ -191,20 +188,15 @@ fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<D
     for (pts_ns, found) in frames {
         let n = (*pts_ns as f64 / 1e9 * f64::from(sim.fps)).round() as u64;
         drawn.render(n, &mut bgr);
-        drawn.truth(n, &mut truth);
         let frame = crate::frame::Frame::letterboxed(*pts_ns, letterbox, &bgr);
         let start = Instant::now();
         let work = Work { frame: &frame, patches: &everything, known: &[] };
         detector.detect(StreamId(0), &work, &mut fresh).map_err(text)?;
         check.dense_ms += start.elapsed().as_secs_f64() * 1e3 / frames.len() as f64;
-        let to_input = Letterbox { source: letterbox.content, ..letterbox };
-        let wanted: Vec<Wanted> = truth
-            .iter()
-            .map(|t| Wanted { class: t.kind as u16, bbox: to_input.to_input(&t.bbox), counts: t.counts() })
-            .collect();
+        let wanted = truth.of_frame(n);
         check.agreement.add(&fresh.detections, found);
-        check.skipping.add(&wanted, found);
-        check.dense.add(&wanted, &fresh.detections);
+        check.skipping.add(wanted, found);
+        check.dense.add(wanted, &fresh.detections);
     }
     Ok(check)
 }

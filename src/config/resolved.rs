@@ -4,7 +4,8 @@ pub use super::file::Policy;
 use super::file::{self, File, Pace};
 use crate::capture::{SourceSpec, SupervisorSettings, redact};
 use crate::geom::Size;
-use crate::infer::session::Provider;
+use crate::infer::heads::Thresholds;
+use crate::infer::session::{Provider, SessionSettings};
 use crate::skip::{SkipMode, SkipSettings};
 use std::fmt;
 use std::net::SocketAddr;
@@ -62,6 +63,21 @@ pub struct DetectorConfig {
     pub fp16: bool,
     pub batch: usize,
     pub cache: Option<PathBuf>,
+}
+
+impl DetectorConfig {
+    pub fn session(&self) -> SessionSettings {
+        SessionSettings {
+            providers: self.providers.clone(),
+            threads: self.threads,
+            fp16: self.fp16,
+            cache: self.cache.clone(),
+        }
+    }
+
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds { score: self.score, iou: self.nms_iou }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -136,13 +136,11 @@ impl Daemon {
     pub fn status(&self, since: &mut (u64, Instant)) -> String {
         let cameras = self.board.all();
         let live = cameras.iter().filter(|c| c.state().0 == crate::capture::CameraState::Live).count();
-        let sum = |f: fn(&crate::output::board::CameraBoard) -> &std::sync::atomic::AtomicU64| {
-            cameras.iter().map(|c| f(c).load(Ordering::Relaxed)).sum::<u64>()
-        };
-        let processed = sum(|c| &c.n_processed);
+        let processed = self.board.sum(|c| &c.n_processed);
         let rate = processed.saturating_sub(since.0) as f64 / since.1.elapsed().as_secs_f64().max(1e-3);
         *since = (processed, Instant::now());
-        let share = 100.0 * sum(|c| &c.n_patches_computed) as f64 / sum(|c| &c.n_patches).max(1) as f64;
+        let share =
+            100.0 * self.board.sum(|c| &c.n_patches_computed) as f64 / self.board.sum(|c| &c.n_patches).max(1) as f64;
         format!("{live}/{} cameras live, {rate:.1} frames/s, {share:.0}% of patches computed", cameras.len())
     }
 

@@ -5,12 +5,12 @@
 //! runs from the decoded frame to the merged detections: skip stage, filling
 //! the tensor, every run, decoding, suppression, merge.
 
-mod memory;
 mod run;
 pub mod score;
+mod truth;
 
-pub use memory::resident_mib;
 pub use run::{EvalSettings, Progress, evaluate};
+pub use truth::TruthOf;
 
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,20 +1,21 @@
 //! The evaluation loop.
 
-use super::memory::resident_mib;
-use super::score::{Agreement, AveragePrecision, Wanted};
+use super::score::{Agreement, AveragePrecision};
+use super::truth::TruthOf;
 use super::{ModeReport, PatchReport, Report, Spread};
 use crate::capture::{Clip, SourceSpec};
 use crate::frame::Frame;
-use crate::geom::{Letterbox, Size};
+use crate::geom::Size;
 use crate::infer::detector::{DenseDetector, RegionsDetector};
 use crate::infer::heads::Thresholds;
 use crate::infer::model::Model;
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Runtime, SessionSettings};
 use crate::infer::{Coverage, Detection, Detector, Fresh, StreamId, Work};
+use crate::memory::resident_mib;
 use crate::merge::MergeSettings;
 use crate::pipeline::Stage;
-use crate::sim::{Grain, SimCamera, SimSettings, Truth};
+use crate::sim::{Grain, SimSettings};
 use crate::skip::{SkipMode, SkipSettings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -238,35 +239,6 @@ fn noisy(frame: &Frame, grain: &Grain, n: u64) -> Frame {
     }
     Frame::new(frame.id, frame.pts_ns, frame.letterbox, crate::frame::Pixels::owned(data))
         .at(frame.captured_ns, frame.captured_unix_ns)
-}
-
-/// Ground truth of a simulated clip, in model-input pixels.
-struct TruthOf {
-    camera: SimCamera,
-    objects: Vec<Truth>,
-    wanted: Vec<Wanted>,
-    letterbox: Letterbox,
-}
-
-impl TruthOf {
-    fn new(settings: &SimSettings, input: Size) -> Self {
-        let letterbox = Letterbox::fit(settings.size, input);
-        // The same size at which the source draws.
-        let camera = SimCamera::new(SimSettings { size: letterbox.content, ..settings.clone() });
-        Self { camera, objects: Vec::new(), wanted: Vec::new(), letterbox }
-    }
-
-    fn of_frame(&mut self, n: u64) -> &[Wanted] {
-        self.camera.truth(n, &mut self.objects);
-        let drawn = Letterbox { source: self.letterbox.content, ..self.letterbox };
-        self.wanted.clear();
-        self.wanted.extend(self.objects.iter().map(|o| Wanted {
-            class: o.kind as u16,
-            bbox: drawn.to_input(&o.bbox),
-            counts: o.counts(),
-        }));
-        &self.wanted
-    }
 }
 
 fn machine() -> String {

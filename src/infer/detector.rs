@@ -123,11 +123,10 @@ impl RegionsDetector {
         self.dense.provider()
     }
 
-    fn run_regions(&mut self, frame: &Frame, crops: &[Crop], fresh: &mut Fresh) -> Result<(), InferError> {
+    fn run_regions(&mut self, frame: &Frame, mut crops: Vec<Crop>, fresh: &mut Fresh) -> Result<(), InferError> {
         let model = self.dense.model.clone();
         // Faint ones confirm what is known; the merge leaves out the rest.
         let thresholds = Thresholds { score: self.dense.thresholds.score * FAINT, ..self.dense.thresholds };
-        let mut crops = crops.to_vec();
         crops.sort_by_key(|c| (c.size.width, c.size.height));
         let mut rest = crops.as_slice();
         while let Some(first) = rest.first() {
@@ -195,7 +194,7 @@ impl Detector for RegionsDetector {
         match plan(work.patches, work.known, &self.settings) {
             Plan::Nothing => Ok(()),
             Plan::Full => self.dense.run(work.frame, fresh),
-            Plan::Regions(crops) => self.run_regions(work.frame, &crops, fresh),
+            Plan::Regions(crops) => self.run_regions(work.frame, crops, fresh),
         }
     }
 }

@@ -7,16 +7,20 @@ use super::Detection;
 /// Quadratic in what is kept; callers bound the number of candidates.
 pub fn suppress(detections: &mut Vec<Detection>, iou: f32) {
     detections.sort_by(|a, b| b.score.total_cmp(&a.score));
+    keep_first(detections, |a, b| a.class == b.class && a.bbox.iou(&b.bbox) >= iou);
+}
+
+/// Keeps the first of things that are the same; quadratic in what is kept.
+pub fn keep_first<T: Copy>(things: &mut Vec<T>, same: impl Fn(&T, &T) -> bool) {
     let mut n_kept = 0;
-    for i in 0..detections.len() {
-        let candidate = detections[i];
-        let repeats = |kept: &Detection| kept.class == candidate.class && kept.bbox.iou(&candidate.bbox) >= iou;
-        if !detections[..n_kept].iter().any(repeats) {
-            detections[n_kept] = candidate;
+    for i in 0..things.len() {
+        let candidate = things[i];
+        if !things[..n_kept].iter().any(|kept| same(kept, &candidate)) {
+            things[n_kept] = candidate;
             n_kept += 1;
         }
     }
-    detections.truncate(n_kept);
+    things.truncate(n_kept);
 }
 
 #[cfg(test)]

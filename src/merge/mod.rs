@@ -18,7 +18,7 @@
 
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
-use crate::infer::{Coverage, Detection, Fresh};
+use crate::infer::{Coverage, Detection, Fresh, nms};
 
 /// Where a detection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -42,6 +42,11 @@ pub struct Merged {
 }
 
 impl Merged {
+    /// Just seen, in `frame`.
+    fn computed(detection: Detection, frame: &Frame) -> Self {
+        Self { detection, provenance: Provenance::Computed, frame: frame.id, pts_ns: frame.pts_ns }
+    }
+
     /// How old the knowledge is at `frame`.
     pub fn age_ns(&self, frame: &Frame) -> u64 {
         frame.pts_ns.saturating_sub(self.pts_ns)
@@ -128,12 +133,6 @@ impl Merger {
         for known in &mut self.known {
             known.provenance = Provenance::Carried;
         }
-        let computed = |d: &Detection| Merged {
-            detection: *d,
-            provenance: Provenance::Computed,
-            frame: frame.id,
-            pts_ns: frame.pts_ns,
-        };
         // A model can predict a box whose corners are crossed; it is nowhere in the picture.
         let picture = frame.size().rect();
         let real = |d: &&Detection| !d.bbox.is_empty() && d.bbox.intersects(&picture);
@@ -141,7 +140,7 @@ impl Merger {
             Coverage::Nothing => {}
             Coverage::Full => {
                 self.known.clear();
-                self.known.extend(fresh.detections.iter().filter(real).map(computed));
+                self.known.extend(fresh.detections.iter().filter(real).map(|d| Merged::computed(*d, frame)));
             }
             Coverage::Regions(regions) => self.merge_regions(frame, fresh, regions, asked),
         }
@@ -163,26 +162,19 @@ impl Merger {
                 && touched_share(&d.bbox, asked) >= s.min_touched
                 && (!cut || d.score >= s.min_cut_score && !self.known[..n_known].iter().any(part_of));
             if new {
-                self.known.push(Merged {
-                    detection: *d,
-                    provenance: Provenance::Computed,
-                    frame: frame.id,
-                    pts_ns: frame.pts_ns,
-                });
+                self.known.push(Merged::computed(*d, frame));
             }
         }
-        let picture = frame.size();
+        let picture = frame.size().rect();
         let mut idx = 0;
         self.known.retain(|k| {
             let confirmed = self.confirmed.get(idx).copied().unwrap_or(true);
             idx += 1;
-            let visible = k.detection.bbox.intersection(&picture.rect());
-            let is_asked = |k: &Merged| {
-                let touched = touched_share(&k.detection.bbox, asked);
-                touched >= s.min_touched || touched > 0.0 && k.age_ns(frame) > s.max_age_ns
-            };
+            let visible = k.detection.bbox.intersection(&picture);
+            let touched = touched_share(&k.detection.bbox, asked);
+            let looked_for = touched >= s.min_touched || touched > 0.0 && k.age_ns(frame) > s.max_age_ns;
             let judged = || regions.iter().any(|r| r.grown(SLACK).contains(&visible));
-            confirmed || !is_asked(k) || !judged()
+            confirmed || !looked_for || !judged()
         });
         self.deduplicate();
     }
@@ -219,12 +211,7 @@ impl Merger {
             self.confirmed[j] = true;
             // Less context makes a region's score the lower one of two looks at one thing.
             let score = d.score.max(known.score.min(d.score / FAINT));
-            self.known[j] = Merged {
-                detection: Detection { score, ..*d },
-                provenance: Provenance::Computed,
-                frame: frame.id,
-                pts_ns: frame.pts_ns,
-            };
+            self.known[j] = Merged::computed(Detection { score, ..*d }, frame);
         }
     }
 
@@ -234,19 +221,11 @@ impl Merger {
             let fresh = |m: &Merged| m.provenance == Provenance::Computed;
             fresh(b).cmp(&fresh(a)).then(b.detection.score.total_cmp(&a.detection.score))
         });
-        let mut n_kept = 0;
-        for i in 0..self.known.len() {
-            let m = self.known[i];
-            let repeats = |kept: &Merged| {
-                kept.detection.class == m.detection.class
-                    && kept.detection.bbox.iou(&m.detection.bbox) >= self.settings.iou
-            };
-            if !self.known[..n_kept].iter().any(repeats) {
-                self.known[n_kept] = m;
-                n_kept += 1;
-            }
-        }
-        self.known.truncate(n_kept);
+        let iou = self.settings.iou;
+        nms::keep_first(&mut self.known, |a, b| {
+            let (a, b) = (&a.detection, &b.detection);
+            a.class == b.class && a.bbox.iou(&b.bbox) >= iou
+        });
     }
 }
 

@@ -58,6 +58,11 @@ impl Board {
         self.lock().get(id).cloned()
     }
 
+    /// A counter, all cameras together.
+    pub fn sum(&self, counter: impl Fn(&CameraBoard) -> &AtomicU64) -> u64 {
+        self.lock().values().map(|c| counter(c).load(Ordering::Relaxed)).sum()
+    }
+
     /// By name, in order.
     pub fn all(&self) -> Vec<Arc<CameraBoard>> {
         self.lock().values().cloned().collect()

@@ -167,7 +167,7 @@ impl Metrics {
 
     /// The text that Prometheus scrapes.
     pub fn render(&self) -> String {
-        self.resident_bytes.set(crate::eval::resident_mib() * 1024.0 * 1024.0);
+        self.resident_bytes.set(crate::memory::resident_mib() * 1024.0 * 1024.0);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -8,10 +8,9 @@ use crate::config::DetectorConfig;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
 use crate::infer::detector::{DenseDetector, RegionsDetector};
-use crate::infer::heads::Thresholds;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::plan::PlanSettings;
-use crate::infer::session::{Runtime, SessionSettings};
+use crate::infer::session::Runtime;
 use crate::infer::{Detection, Detector, Fresh, InferError, StreamId, Work};
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -126,13 +125,7 @@ impl DetectorFactory for OrtFactory {
         model.check_size(size)?;
         let lattice = model.sidecar.input.multiple_of;
         let mode = mode.unwrap_or(if lattice.is_some() { SkipMode::Regions } else { SkipMode::Off });
-        let thresholds = Thresholds { score: c.score, iou: c.nms_iou };
-        let session = SessionSettings {
-            providers: c.providers.clone(),
-            threads: c.threads,
-            fp16: c.fp16,
-            cache: c.cache.clone(),
-        };
+        let (thresholds, session) = (c.thresholds(), c.session());
         let (detector, provider): (Box<dyn Detector>, _) = match mode {
             SkipMode::Off => {
                 let d = DenseDetector::open(self.runtime, model.clone(), size, thresholds, &session)?;

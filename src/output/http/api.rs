@@ -70,20 +70,19 @@ pub async fn camera(State(s): State<Shared>, Path(id): Path<String>) -> Response
 
 pub async fn stats(State(s): State<Shared>) -> Response {
     let cameras = s.board.all();
-    let sum = |f: fn(&CameraBoard) -> &AtomicU64| cameras.iter().map(|c| f(c).load(Ordering::Relaxed)).sum::<u64>();
-    let (computed, patches) = (sum(|c| &c.n_patches_computed), sum(|c| &c.n_patches));
+    let (computed, patches) = (s.board.sum(|c| &c.n_patches_computed), s.board.sum(|c| &c.n_patches));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "cameras": cameras.len(),
         "live": cameras.iter().filter(|c| c.state().0 == CameraState::Live).count(),
-        "frames_processed": sum(|c| &c.n_processed),
-        "frames_dropped": sum(|c| &c.n_dropped),
-        "frames_failed": sum(|c| &c.n_failed),
-        "detections": sum(|c| &c.n_detections),
+        "frames_processed": s.board.sum(|c| &c.n_processed),
+        "frames_dropped": s.board.sum(|c| &c.n_dropped),
+        "frames_failed": s.board.sum(|c| &c.n_failed),
+        "detections": s.board.sum(|c| &c.n_detections),
         "patches_computed": computed,
         "patches": patches,
         "computed_patch_share": if patches > 0 { computed as f64 / patches as f64 } else { 0.0 },
-        "resident_mib": crate::eval::resident_mib(),
+        "resident_mib": crate::memory::resident_mib(),
     }))
     .into_response()
 }
