@@ -162,18 +162,18 @@ pub fn run(path: &Path) -> Result<(), DaemonError> {
     let signals = signals().map_err(|e| DaemonError::Other(format!("signals: {e}")))?;
     let notifier = Notifier::from_environment();
     notifier.status("loading models");
-    let started = while_busy(&signals, || notifier.extend_timeout(PATIENCE), || Daemon::start(config, Vec::new()));
-    let daemon = match started {
-        Busy::Done(daemon, None) => daemon?,
+    let (daemon, told) =
+        while_busy(&signals, || notifier.extend_timeout(PATIENCE), || Daemon::start(config, Vec::new()));
+    if told == Some(Signal::Stop) {
         // Nothing has been computed yet that could be lost.
-        Busy::Done(_, Some(Signal::Stop)) | Busy::Abandoned => return Ok(()),
-        Busy::Done(daemon, Some(Signal::Reload)) => daemon?,
-    };
+        return Ok(());
+    }
+    let daemon = daemon?;
     if let Some(http) = &daemon.http {
         tracing::info!("HTTP on http://{}", http.address);
     }
     notifier.ready();
-    serve(daemon, path, &signals, &notifier);
+    serve(daemon, path, &signals, &notifier, told);
     Ok(())
 }
 
@@ -182,32 +182,33 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long something is waited for that was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What became of long work.
-enum Busy<T> {
-    /// It ended; and the signal that came meanwhile.
-    Done(T, Option<Signal>),
-    /// It was told to stop, and did not end in time.
-    Abandoned,
-}
-
 /// Does long work (models are loaded, engines built) on a thread of its own, and
 /// goes on to listen to signals and to call `keep_alive` meanwhile.
-fn while_busy<T: Send>(signals: &Receiver<Signal>, keep_alive: impl Fn(), work: impl FnOnce() -> T + Send) -> Busy<T> {
-    let (sender, done) = crossbeam_channel::bounded(1);
+///
+/// Returns the signal that came meanwhile, too. Work that does not end soon
+/// after a stop cannot be broken off: the process ends with it.
+fn while_busy<T: Send>(
+    signals: &Receiver<Signal>,
+    keep_alive: impl Fn(),
+    work: impl FnOnce() -> T + Send,
+) -> (T, Option<Signal>) {
+    let (working, done) = crossbeam_channel::bounded::<()>(0);
     let ticks = tick(Duration::from_secs(1));
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let _ = sender.send(work());
+        let worker = scope.spawn(move || {
+            let _working = working;
+            work()
         });
         let mut told = None;
         let mut deadline = crossbeam_channel::never();
         keep_alive();
         loop {
             select! {
-                recv(done) -> result => return match result {
-                    Ok(value) => Busy::Done(value, told),
-                    Err(_) => Busy::Abandoned,
-                },
+                // Nothing is ever sent: the channel closes when the work ends.
+                recv(done) -> _ => {
+                    let value = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    return (value, told);
+                }
                 recv(signals) -> signal => match signal {
                     Ok(Signal::Reload) => told = told.or(Some(Signal::Reload)),
                     Ok(Signal::Stop) | Err(_) => {
@@ -215,7 +216,6 @@ fn while_busy<T: Send>(signals: &Receiver<Signal>, keep_alive: impl Fn(), work: 
                         deadline = crossbeam_channel::after(GRACE);
                     }
                 },
-                // Its thread cannot be waited for any longer: the process ends with it.
                 recv(deadline) -> _ => {
                     tracing::warn!("stopping while models are being loaded");
                     std::process::exit(0);
@@ -226,24 +226,28 @@ fn while_busy<T: Send>(signals: &Receiver<Signal>, keep_alive: impl Fn(), work: 
     })
 }
 
-/// The main loop.
-fn serve(mut daemon: Daemon, path: &Path, signals: &Receiver<Signal>, notifier: &Notifier) {
+/// The main loop. `pending` came while the daemon was being started.
+fn serve(
+    mut daemon: Daemon,
+    path: &Path,
+    signals: &Receiver<Signal>,
+    notifier: &Notifier,
+    mut pending: Option<Signal>,
+) {
     let limit = notifier.watchdog().map_or(STUCK, |w| w / 2);
     let ticks = tick(notifier.watchdog().map_or(Duration::from_secs(2), |w| (w / 4).min(Duration::from_secs(2))));
     let mut since = (0, Instant::now());
     let mut complained = false;
-    let mut pending = None;
     loop {
         if let Some(signal) = pending.take() {
             if signal == Signal::Stop {
                 break;
             }
             notifier.reloading();
-            let result = match config::load(path) {
-                Err(e) => Busy::Done(Err(e.into()), None),
+            let (result, told) = match config::load(path) {
+                Err(e) => (Err(e.into()), None),
                 Ok(config) => while_busy(signals, || notifier.feed(), || daemon.reload(config)),
             };
-            let Busy::Done(result, told) = result else { break };
             match result {
                 Ok(()) => tracing::info!("config is reloaded"),
                 Err(e) => tracing::error!("config is not reloaded, the old one stays:\n{e}"),
