@@ -24,6 +24,7 @@ pub mod sim;
 pub mod capture;
 pub mod skip;
 
+pub mod engine;
 pub mod infer;
 pub mod merge;
 

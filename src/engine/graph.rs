@@ -1,0 +1,278 @@
+//! The engine's typed graph: feature maps, and the operations between them.
+//!
+//! Every value is one feature map of a picture: `h` x `w` cells of `c` channels,
+//! batch 1. Nodes stand in the order in which they can run. Weights live in the
+//! nodes. What a model does to maps besides computing (reshaping, flattening)
+//! is in [`super::view`], not here.
+
+use super::view::View;
+
+/// Cells down, cells across, channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MapShape {
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+}
+
+impl MapShape {
+    pub const fn new(h: usize, w: usize, c: usize) -> Self {
+        Self { h, w, c }
+    }
+
+    pub fn n_cells(&self) -> usize {
+        self.h * self.w
+    }
+
+    pub fn n_values(&self) -> usize {
+        self.n_cells() * self.c
+    }
+}
+
+impl std::fmt::Display for MapShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}x{}", self.h, self.w, self.c)
+    }
+}
+
+/// Index of a [`Value`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub u32);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Value {
+    /// As in the file, or made from it.
+    pub name: String,
+    pub shape: MapShape,
+}
+
+/// What turns a computed number into the stored one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    Identity,
+    Relu,
+    /// Slope for negative numbers.
+    Leaky(f32),
+    /// One slope a channel.
+    PRelu(Vec<f32>),
+    Clip(f32, f32),
+    Sigmoid,
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `clip(alpha * x + beta, 0, 1)`.
+    HardSigmoid(f32, f32),
+    /// `x * clip(x / 6 + 1 / 2, 0, 1)`.
+    HardSwish,
+    Tanh,
+}
+
+/// A sliding window: `[top/left, bottom/right]` pairs are `[vertical, horizontal]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub dilation: [usize; 2],
+    /// Before the first row, before the first column.
+    pub pad: [usize; 2],
+    /// After the last row, after the last column.
+    pub pad_end: [usize; 2],
+}
+
+impl Window {
+    /// One cell in, the same cell out.
+    pub const POINT: Self = Self { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], pad: [0; 2], pad_end: [0; 2] };
+
+    /// Whether each output cell looks at the input cell of the same place only.
+    pub fn is_point(&self) -> bool {
+        self.kernel == [1; 2] && self.stride == [1; 2] && self.pad == [0; 2] && self.pad_end == [0; 2]
+    }
+}
+
+/// A convolution. Weights are `[out][tap][in of the group]`, taps row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conv {
+    pub window: Window,
+    pub groups: usize,
+    pub weights: Vec<f32>,
+    /// One an output channel.
+    pub bias: Vec<f32>,
+    pub act: Act,
+    /// The node's second input is added after `act`, then `post` is applied.
+    pub post: Act,
+    /// Transposed: the window slides over the output ("deconvolution").
+    pub transposed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolKind {
+    Max,
+    /// Mean over the window.
+    Average {
+        count_pad: bool,
+    },
+}
+
+/// From output coordinates to input coordinates (ONNX `coordinate_transformation_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coordinates {
+    Asymmetric,
+    HalfPixel,
+    AlignCorners,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    Floor,
+    Ceil,
+    PreferFloor,
+    PreferCeil,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Resize {
+    Nearest(Coordinates, Rounding),
+    Bilinear(Coordinates),
+}
+
+/// Where one channel of a [`Op::Rearrange`] comes from: cell
+/// `(y * stride + dy, x * stride + dx)`, channel `c` of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    pub dy: usize,
+    pub dx: usize,
+    pub c: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Inputs: the map, and the residual if there is one.
+    Conv(Box<Conv>),
+    Act(Act),
+    /// `x * scale + shift`, one of each a channel.
+    Affine { scale: Vec<f32>, shift: Vec<f32> },
+    /// Two maps of one shape; the second may be a single cell (squeeze-and-excitation).
+    Binary(Binary),
+    Pool(PoolKind, Window),
+    /// Mean over all cells.
+    GlobalAverage,
+    Resize(Resize),
+    /// Channels one after another.
+    Concat,
+    /// Channel shuffle, slices, space-to-depth.
+    Rearrange { stride: [usize; 2], sources: Vec<Source> },
+    /// A border of one number around the map: rows before, columns before.
+    Pad { before: [usize; 2], value: f32 },
+    /// Over each run of this many channels.
+    Softmax { group: usize },
+}
+
+impl Op {
+    /// The name for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Conv(c) if c.transposed => "conv-transpose",
+            Self::Conv(c) if c.groups > 1 && c.groups == c.bias.len() => "depthwise",
+            Self::Conv(_) => "conv",
+            Self::Act(_) => "activation",
+            Self::Affine { .. } => "affine",
+            Self::Binary(_) => "binary",
+            Self::Pool(..) => "pool",
+            Self::GlobalAverage => "global-average",
+            Self::Resize(_) => "resize",
+            Self::Concat => "concat",
+            Self::Rearrange { .. } => "rearrange",
+            Self::Pad { .. } => "pad",
+            Self::Softmax { .. } => "softmax",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<ValueId>,
+    pub output: ValueId,
+}
+
+/// One output of the model: views of maps, one after another along `axis`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    pub name: String,
+    /// As ONNX Runtime would return it.
+    pub dims: Vec<usize>,
+    pub axis: usize,
+    pub parts: Vec<View>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    pub values: Vec<Value>,
+    pub nodes: Vec<Node>,
+    /// The picture.
+    pub input: ValueId,
+    pub outputs: Vec<Output>,
+}
+
+impl Graph {
+    pub fn shape(&self, value: ValueId) -> MapShape {
+        self.values[value.0 as usize].shape
+    }
+
+    pub fn name(&self, value: ValueId) -> &str {
+        &self.values[value.0 as usize].name
+    }
+
+    pub fn add_value(&mut self, name: impl Into<String>, shape: MapShape) -> ValueId {
+        self.values.push(Value { name: name.into(), shape });
+        ValueId(self.values.len() as u32 - 1)
+    }
+
+    /// How often each value is read, by nodes and outputs.
+    pub fn n_uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.values.len()];
+        for node in &self.nodes {
+            for input in &node.inputs {
+                uses[input.0 as usize] += 1;
+            }
+        }
+        for part in self.outputs.iter().flat_map(|o| &o.parts) {
+            uses[part.base.0 as usize] += 1;
+        }
+        uses
+    }
+
+    /// The node that makes each value; `None` for the input and for values without use.
+    pub fn makers(&self) -> Vec<Option<usize>> {
+        let mut makers = vec![None; self.values.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            makers[node.output.0 as usize] = Some(i);
+        }
+        makers
+    }
+
+    /// Multiply-accumulates of one output cell of a node.
+    pub fn macs_per_cell(&self, node: &Node) -> u64 {
+        match &node.op {
+            Op::Conv(conv) => {
+                let taps = conv.window.kernel[0] * conv.window.kernel[1];
+                let c_in = self.shape(node.inputs[0]).c / conv.groups;
+                let all = (taps * c_in * conv.bias.len()) as u64;
+                if conv.transposed { all / (conv.window.stride[0] * conv.window.stride[1]) as u64 } else { all }
+            }
+            _ => 0,
+        }
+    }
+
+    /// Multiply-accumulates of one whole picture.
+    pub fn macs(&self) -> u64 {
+        self.nodes.iter().map(|n| self.macs_per_cell(n) * self.shape(n.output).n_cells() as u64).sum()
+    }
+}

@@ -1,0 +1,192 @@
+//! Constants of a model: weights, shapes, and the small sums that exporters leave for a runtime to fold.
+
+use super::Fail;
+use crate::engine::onnx::{self, data_type};
+
+/// A constant tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Const {
+    pub dims: Vec<usize>,
+    pub data: Data,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    Floats(Vec<f32>),
+    Ints(Vec<i64>),
+}
+
+/// More values than this in one tensor are refused.
+const MAX_VALUES: usize = 1 << 28;
+/// Sums are folded for shapes, not for weights.
+const MAX_FOLDED: usize = 1 << 16;
+
+impl Const {
+    pub fn ints(data: Vec<i64>) -> Self {
+        Self { dims: vec![data.len()], data: Data::Ints(data) }
+    }
+
+    fn len(&self) -> usize {
+        match &self.data {
+            Data::Floats(v) => v.len(),
+            Data::Ints(v) => v.len(),
+        }
+    }
+
+    /// Reads a tensor of the file.
+    pub fn read(t: &onnx::Tensor) -> Result<Self, Fail> {
+        let bad = |why: String| Fail::Invalid(format!("tensor '{}': {why}", t.name));
+        if t.data_location != 0 {
+            return Err(bad("its data are in another file; put them into this one".into()));
+        }
+        let mut dims = Vec::with_capacity(t.dims.len().min(16));
+        let mut n = 1usize;
+        for &d in &t.dims {
+            let d = usize::try_from(d).map_err(|_| bad(format!("dimension {d}")))?;
+            n = n.checked_mul(d).filter(|n| *n <= MAX_VALUES).ok_or_else(|| bad(format!("shape {:?}", t.dims)))?;
+            dims.push(d);
+        }
+        let raw = &t.raw_data;
+        let data = match t.data_type {
+            data_type::FLOAT if raw.is_empty() => Data::Floats(t.float_data.clone()),
+            data_type::FLOAT => Data::Floats(raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+            data_type::INT64 if raw.is_empty() => Data::Ints(t.int64_data.clone()),
+            data_type::INT64 => Data::Ints(raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
+            data_type::INT32 if raw.is_empty() => Data::Ints(t.int32_data.iter().map(|v| i64::from(*v)).collect()),
+            data_type::INT32 => {
+                Data::Ints(raw.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect())
+            }
+            other => return Err(bad(format!("element type {other} is not read (float, int32 and int64 are)"))),
+        };
+        let found = Self { dims, data };
+        if found.len() != n {
+            return Err(bad(format!("{} values for shape {:?}", found.len(), t.dims)));
+        }
+        if let Data::Floats(v) = &found.data
+            && !v.iter().all(|x| x.is_finite())
+        {
+            return Err(bad("holds values that are no finite numbers".into()));
+        }
+        Ok(found)
+    }
+
+    pub fn as_ints(&self) -> Option<&[i64]> {
+        match &self.data {
+            Data::Ints(v) => Some(v),
+            Data::Floats(_) => None,
+        }
+    }
+
+    pub fn as_floats(&self) -> Option<&[f32]> {
+        match &self.data {
+            Data::Floats(v) => Some(v),
+            Data::Ints(_) => None,
+        }
+    }
+
+    /// The only value, as a number.
+    pub fn scalar(&self) -> Option<f32> {
+        match &self.data {
+            Data::Floats(v) if v.len() == 1 => Some(v[0]),
+            Data::Ints(v) if v.len() == 1 => Some(v[0] as f32),
+            _ => None,
+        }
+    }
+}
+
+/// Computes an operation all of whose inputs are constants. `None`: not one that is folded.
+pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
+    let first = *inputs.first()?.as_ref()?;
+    if inputs.iter().flatten().any(|c| c.len() > MAX_FOLDED) && node.op_type != "Identity" {
+        return None;
+    }
+    let second = inputs.get(1).copied().flatten();
+    match node.op_type.as_str() {
+        "Identity" => Some(first.clone()),
+        "Cast" => match (node.int("to", 0) as i32, &first.data) {
+            (data_type::FLOAT, Data::Ints(v)) => {
+                Some(Const { dims: first.dims.clone(), data: Data::Floats(v.iter().map(|x| *x as f32).collect()) })
+            }
+            (data_type::INT32 | data_type::INT64, Data::Floats(v)) => {
+                Some(Const { dims: first.dims.clone(), data: Data::Ints(v.iter().map(|x| *x as i64).collect()) })
+            }
+            (data_type::FLOAT | data_type::INT32 | data_type::INT64, _) => Some(first.clone()),
+            _ => None,
+        },
+        "Floor" => {
+            let v = first.as_floats()?;
+            Some(Const { dims: first.dims.clone(), data: Data::Floats(v.iter().map(|x| x.floor()).collect()) })
+        }
+        "Squeeze" | "Unsqueeze" => {
+            // Lists of numbers: their shape is all that changes, and nobody looks at it.
+            Some(first.clone())
+        }
+        "Gather" => {
+            let from = first.as_ints()?;
+            let index = second?.as_ints()?;
+            let picked: Option<Vec<i64>> = index
+                .iter()
+                .map(|&i| usize::try_from(if i < 0 { i + from.len() as i64 } else { i }).ok())
+                .map(|i| from.get(i?).copied())
+                .collect();
+            Some(Const::ints(picked?))
+        }
+        "Slice" => {
+            let v = first.as_ints()?;
+            let at = |i: usize| inputs.get(i).copied().flatten().and_then(Const::as_ints).and_then(|v| v.first());
+            if at(4).is_some_and(|step| *step != 1) {
+                return None;
+            }
+            let n = v.len() as i64;
+            let clamp = |i: i64| (if i < 0 { i.saturating_add(n) } else { i }).clamp(0, n) as usize;
+            let (from, to) = (clamp(*at(1)?), clamp(*at(2)?));
+            Some(Const::ints(v.get(from..to.max(from))?.to_vec()))
+        }
+        "Concat" => {
+            let mut all = Vec::new();
+            for c in inputs {
+                all.extend_from_slice((*c)?.as_ints()?);
+            }
+            Some(Const::ints(all))
+        }
+        op @ ("Add" | "Sub" | "Mul" | "Div") => zip(op, first, second?),
+        _ => None,
+    }
+}
+
+fn zip(op: &str, a: &Const, b: &Const) -> Option<Const> {
+    let n = a.len().max(b.len());
+    if (a.len() != n && a.len() != 1) || (b.len() != n && b.len() != 1) {
+        return None;
+    }
+    let data = match (&a.data, &b.data) {
+        (Data::Ints(x), Data::Ints(y)) => Data::Ints(
+            (0..n)
+                .map(|i| {
+                    let (x, y) = (x[i % x.len()], y[i % y.len()]);
+                    match op {
+                        "Add" => x.checked_add(y),
+                        "Sub" => x.checked_sub(y),
+                        "Mul" => x.checked_mul(y),
+                        _ => x.checked_div(y),
+                    }
+                })
+                .collect::<Option<_>>()?,
+        ),
+        (Data::Floats(x), Data::Floats(y)) => Data::Floats(
+            (0..n)
+                .map(|i| {
+                    let (x, y) = (x[i % x.len()], y[i % y.len()]);
+                    match op {
+                        "Add" => x + y,
+                        "Sub" => x - y,
+                        "Mul" => x * y,
+                        _ => x / y,
+                    }
+                })
+                .collect(),
+        ),
+        _ => return None,
+    };
+    Some(Const { dims: if a.len() == n { a.dims.clone() } else { b.dims.clone() }, data })
+}

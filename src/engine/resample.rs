@@ -1,0 +1,72 @@
+//! Where a resized map's rows and columns come from.
+
+use super::graph::{Coordinates, MapShape, Resize, Rounding};
+
+/// Two neighbours and the share of the second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tap {
+    pub first: usize,
+    pub second: usize,
+    pub share: f32,
+}
+
+/// The sources of every row and every column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taps {
+    pub rows: Vec<Tap>,
+    pub cols: Vec<Tap>,
+}
+
+impl Taps {
+    pub fn new(how: Resize, from: MapShape, to: MapShape) -> Self {
+        Self { rows: line(how, from.h, to.h), cols: line(how, from.w, to.w) }
+    }
+
+    /// The value at an output cell; `at` reads the input.
+    pub fn sample(&self, y: usize, x: usize, at: impl Fn(usize, usize) -> f32) -> f32 {
+        let (r, c) = (self.rows[y], self.cols[x]);
+        let along = |row: usize| mix(at(row, c.first), at(row, c.second), c.share);
+        mix(along(r.first), along(r.second), r.share)
+    }
+}
+
+/// Between two numbers; the first one, bit by bit, at share 0.
+pub fn mix(a: f32, b: f32, share: f32) -> f32 {
+    share.mul_add(b - a, a)
+}
+
+fn line(how: Resize, from: usize, to: usize) -> Vec<Tap> {
+    let (coordinates, rounding) = match how {
+        Resize::Nearest(c, r) => (c, Some(r)),
+        Resize::Bilinear(c) => (c, None),
+    };
+    let scale = to as f32 / from as f32;
+    (0..to)
+        .map(|i| {
+            let at = match coordinates {
+                Coordinates::Asymmetric => i as f32 / scale,
+                Coordinates::HalfPixel => (i as f32 + 0.5) / scale - 0.5,
+                Coordinates::AlignCorners if to == 1 => 0.0,
+                Coordinates::AlignCorners => i as f32 * (from - 1) as f32 / (to - 1) as f32,
+            };
+            let last = (from - 1) as f32;
+            match rounding {
+                Some(rounding) => {
+                    let near = match rounding {
+                        Rounding::Floor => at.floor(),
+                        Rounding::Ceil => at.ceil(),
+                        Rounding::PreferFloor => (at - 0.5).ceil(),
+                        Rounding::PreferCeil => (at + 0.5).floor(),
+                    };
+                    let near = near.clamp(0.0, last) as usize;
+                    Tap { first: near, second: near, share: 0.0 }
+                }
+                None => {
+                    let at = at.clamp(0.0, last);
+                    let first = at.floor() as usize;
+                    Tap { first, second: (first + 1).min(from - 1), share: at - first as f32 }
+                }
+            }
+        })
+        .collect()
+}
