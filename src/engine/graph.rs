@@ -157,7 +157,10 @@ pub enum Op {
     Conv(Box<Conv>),
     Act(Act),
     /// `x * scale + shift`, one of each a channel.
-    Affine { scale: Vec<f32>, shift: Vec<f32> },
+    Affine {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
     /// Two maps of one shape; the second may be a single cell (squeeze-and-excitation).
     Binary(Binary),
     Pool(PoolKind, Window),
@@ -167,11 +170,19 @@ pub enum Op {
     /// Channels one after another.
     Concat,
     /// Channel shuffle, slices, space-to-depth.
-    Rearrange { stride: [usize; 2], sources: Vec<Source> },
+    Rearrange {
+        stride: [usize; 2],
+        sources: Vec<Source>,
+    },
     /// A border of one number around the map: rows before, columns before.
-    Pad { before: [usize; 2], value: f32 },
+    Pad {
+        before: [usize; 2],
+        value: f32,
+    },
     /// Over each run of this many channels.
-    Softmax { group: usize },
+    Softmax {
+        group: usize,
+    },
 }
 
 impl Op {

@@ -136,10 +136,12 @@ fn node_output(op: &Op, inputs: &[(&[f32], MapShape)], s: MapShape) -> Vec<f32> 
             let from = sources[c];
             at(y * stride[0] + from.dy, col * stride[1] + from.dx, from.c)
         }),
-        Op::Pad { before, value } => each(&mut |y, col, c| match (y.checked_sub(before[0]), col.checked_sub(before[1])) {
-            (Some(iy), Some(ix)) if iy < sx.h && ix < sx.w => at(iy, ix, c),
-            _ => *value,
-        }),
+        Op::Pad { before, value } => {
+            each(&mut |y, col, c| match (y.checked_sub(before[0]), col.checked_sub(before[1])) {
+                (Some(iy), Some(ix)) if iy < sx.h && ix < sx.w => at(iy, ix, c),
+                _ => *value,
+            })
+        }
         Op::Softmax { group } => {
             for (from, to) in x.chunks_exact(*group).zip(out.chunks_exact_mut(*group)) {
                 math::softmax(from, to);

@@ -61,7 +61,7 @@ impl Default for SessionSettings {
 /// The loaded library. One a process.
 #[derive(Clone)]
 pub struct Runtime {
-    environment: ort::environment::Environment,
+    pub environment: ort::environment::Environment,
     pub library: PathBuf,
 }
 

@@ -2,9 +2,7 @@
 
 use super::consts::{Const, Data};
 use super::{Fail, Importer, Known, Pieces, invalid, unsupported};
-use crate::engine::graph::{
-    Act, Binary, Conv, Coordinates, MapShape, Op, PoolKind, Resize, Rounding, ValueId, Window,
-};
+use crate::engine::graph::{Act, Binary, Conv, Coordinates, MapShape, Op, PoolKind, Resize, Rounding, ValueId, Window};
 use crate::engine::onnx::Node;
 use crate::engine::view::View;
 
@@ -31,9 +29,7 @@ impl Importer {
             "Sigmoid" => self.act(node, Act::Sigmoid),
             "Tanh" => self.act(node, Act::Tanh),
             "HardSwish" => self.act(node, Act::HardSwish),
-            "HardSigmoid" => {
-                self.act(node, Act::HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5)))
-            }
+            "HardSigmoid" => self.act(node, Act::HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5))),
             "Clip" => self.clip(node),
             "PRelu" => self.prelu(node),
             "Add" => self.binary(node, Binary::Add),
@@ -41,9 +37,7 @@ impl Importer {
             "Mul" => self.binary(node, Binary::Mul),
             "Div" => self.binary(node, Binary::Div),
             "MaxPool" => self.pool(node, PoolKind::Max),
-            "AveragePool" => {
-                self.pool(node, PoolKind::Average { count_pad: node.int("count_include_pad", 0) != 0 })
-            }
+            "AveragePool" => self.pool(node, PoolKind::Average { count_pad: node.int("count_include_pad", 0) != 0 }),
             "GlobalAveragePool" => self.global_average(node),
             "ReduceMean" => self.reduce_mean(node),
             "Resize" | "Upsample" => self.resize(node),
@@ -79,7 +73,9 @@ impl Importer {
         }
         let taps = kh * kw;
         let mut packed = vec![0.0; data.len()];
-        for (from, to) in data.chunks_exact((per_group * taps).max(1)).zip(packed.chunks_exact_mut((per_group * taps).max(1))) {
+        for (from, to) in
+            data.chunks_exact((per_group * taps).max(1)).zip(packed.chunks_exact_mut((per_group * taps).max(1)))
+        {
             for c in 0..per_group {
                 for t in 0..taps {
                     to[t * per_group + c] = from[c * taps + t];
@@ -89,15 +85,8 @@ impl Importer {
         let bias = self.bias(node, n_out)?;
         let window = window(node, [kh, kw], s)?;
         let shape = slid(s, &window, n_out)?;
-        let conv = Conv {
-            window,
-            groups,
-            weights: packed,
-            bias,
-            act: Act::Identity,
-            post: Act::Identity,
-            transposed: false,
-        };
+        let conv =
+            Conv { window, groups, weights: packed, bias, act: Act::Identity, post: Act::Identity, transposed: false };
         self.emit(&node.output[0], Op::Conv(Box::new(conv)), vec![x], shape)
     }
 
@@ -194,7 +183,11 @@ impl Importer {
         let name = &node.output[0];
         let shape = MapShape::new(1, 1, n_out);
         let out = self.add_value(name, shape)?;
-        self.graph.nodes.push(crate::engine::graph::Node { op: Op::Conv(Box::new(conv)), inputs: vec![x], output: out });
+        self.graph.nodes.push(crate::engine::graph::Node {
+            op: Op::Conv(Box::new(conv)),
+            inputs: vec![x],
+            output: out,
+        });
         let flat = View::whole(out, shape).reshape(&[1, n_out]);
         flat.map(|v| vec![Known::Map(Pieces::one(v))]).ok_or(Fail::Unsupported("this layout".into()))
     }
@@ -395,13 +388,14 @@ impl Importer {
         {
             return unsupported(format!("scales {scales:?} that do not give whole sizes"));
         }
-        let coordinates = match node.text("coordinate_transformation_mode", if old { "asymmetric" } else { "half_pixel" }).as_str() {
-            "asymmetric" => Coordinates::Asymmetric,
-            "half_pixel" => Coordinates::HalfPixel,
-            "pytorch_half_pixel" if sides.iter().all(|v| *v > 1) => Coordinates::HalfPixel,
-            "align_corners" => Coordinates::AlignCorners,
-            other => return unsupported(format!("coordinates {other}")),
-        };
+        let coordinates =
+            match node.text("coordinate_transformation_mode", if old { "asymmetric" } else { "half_pixel" }).as_str() {
+                "asymmetric" => Coordinates::Asymmetric,
+                "half_pixel" => Coordinates::HalfPixel,
+                "pytorch_half_pixel" if sides.iter().all(|v| *v > 1) => Coordinates::HalfPixel,
+                "align_corners" => Coordinates::AlignCorners,
+                other => return unsupported(format!("coordinates {other}")),
+            };
         let rounding = match node.text("nearest_mode", if old { "floor" } else { "round_prefer_floor" }).as_str() {
             "floor" => Rounding::Floor,
             "ceil" => Rounding::Ceil,
@@ -563,7 +557,9 @@ impl Importer {
             None => (0..rank).rev().collect(),
         };
         for view in &mut pieces.parts {
-            let Some(turned) = view.transpose(&order) else { return invalid(format!("order {order:?} of {rank} axes")) };
+            let Some(turned) = view.transpose(&order) else {
+                return invalid(format!("order {order:?} of {rank} axes"));
+            };
             *view = turned;
         }
         pieces.axis = order.iter().position(|i| *i == pieces.axis).unwrap_or(0);
