@@ -1,1 +1,159 @@
+//! The inner loops, over a handful of cells at a time.
+//!
+//! Each algorithm is written once over [`simd::Simd`]; each instruction set is
+//! one file that says what its vectors can do. They are picked once, at run
+//! time. All follow the same order of operations with the same roundings
+//! (fused multiply-add, round to even, true division), so that AVX-512,
+//! AVX2+FMA, NEON and the portable one agree bit by bit: the portable one is the
+//! oracle of the others.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod depthwise;
+mod gemm;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+mod rows;
+mod simd;
+
+use super::graph::Act;
+
+/// Most cells in one call.
+pub const TILE: usize = 12;
+/// Channels of weights, biases and scratch rows come in blocks of this many.
+pub const BLOCK: usize = 16;
+/// Weights of two blocks lie side by side where there are two.
+pub const PAIR: usize = 2 * BLOCK;
+
+/// `rows[p][o] = bias[o] + sum over taps t, channels c of input[t][p][c] * weights[t][c][o]`.
+#[derive(Debug, Clone, Copy)]
+pub struct GemmArgs {
+    /// Cells, 1..=[`TILE`].
+    pub n: usize,
+    pub n_taps: usize,
+    /// Input channels of a tap.
+    pub depth: usize,
+    /// `[tap][TILE]`, first input channel of each.
+    pub inputs: *const *const f32,
+    /// [`super::pack`]: `[pair][tap][c][PAIR]`, a last single block `[tap][c][BLOCK]`.
+    pub weights: *const f32,
+    /// `n_blocks * BLOCK` of them.
+    pub bias: *const f32,
+    pub n_blocks: usize,
+    pub rows: *mut f32,
+    /// From row to row.
+    pub stride: usize,
+}
+
+/// `rows[p][c] = bias[c] + sum over taps t of input[t][p][c] * weights[t][c]`.
+#[derive(Debug, Clone, Copy)]
+pub struct DepthwiseArgs {
+    pub n: usize,
+    pub n_taps: usize,
+    /// `[tap][TILE]`.
+    pub inputs: *const *const f32,
+    /// `[tap][n_blocks * BLOCK]`.
+    pub weights: *const f32,
+    pub bias: *const f32,
+    pub n_blocks: usize,
+    pub rows: *mut f32,
+    pub stride: usize,
+}
+
+/// The functions of one instruction set.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    pub name: &'static str,
+    gemm: unsafe fn(&GemmArgs),
+    depthwise: unsafe fn(&DepthwiseArgs),
+    act: unsafe fn(&Act, *mut f32, usize),
+    add: unsafe fn(*mut f32, *const f32, usize),
+    max: unsafe fn(*mut f32, *const f32, usize),
+    distance: unsafe fn(*const f32, *const f32, *const f32, usize) -> f32,
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Kernels {
+    /// The fastest that this machine can run.
+    pub fn best() -> Self {
+        *Self::all().first().expect("the portable ones run everywhere")
+    }
+
+    /// All that this machine can run, fastest first; the last is the portable one.
+    pub fn all() -> &'static [Self] {
+        static ALL: std::sync::OnceLock<Vec<Kernels>> = std::sync::OnceLock::new();
+        ALL.get_or_init(|| {
+            let mut all = Vec::new();
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                    all.push(avx512::KERNELS);
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    all.push(avx2::KERNELS);
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            all.push(neon::KERNELS);
+            all.push(portable::KERNELS);
+            all
+        })
+    }
+
+    /// Whether there is more than the portable one: without fused multiply-add in
+    /// hardware the engine is right but slow.
+    pub fn is_fast(&self) -> bool {
+        self.name != portable::KERNELS.name
+    }
+
+    /// A convolution of some cells, before its activation.
+    ///
+    /// # Safety
+    /// Pointers and counts are as [`GemmArgs`] says; `rows` has room for whole blocks.
+    pub unsafe fn gemm(&self, args: &GemmArgs) {
+        unsafe { (self.gemm)(args) }
+    }
+
+    /// A depthwise convolution of some cells, before its activation.
+    ///
+    /// # Safety
+    /// As [`DepthwiseArgs`] says; inputs, too, can be read in whole blocks.
+    pub unsafe fn depthwise(&self, args: &DepthwiseArgs) {
+        unsafe { (self.depthwise)(args) }
+    }
+
+    /// Applies an activation to `n` numbers.
+    pub fn act(&self, act: &Act, row: &mut [f32]) {
+        if let Act::PRelu(slopes) = act {
+            assert!(slopes.len() >= row.len(), "one slope a channel");
+        }
+        unsafe { (self.act)(act, row.as_mut_ptr(), row.len()) }
+    }
+
+    /// `row[i] += other[i]`.
+    pub fn add(&self, row: &mut [f32], other: &[f32]) {
+        assert_eq!(row.len(), other.len(), "rows of one width");
+        unsafe { (self.add)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
+    }
+
+    /// `row[i] = max(row[i], other[i])`.
+    pub fn max(&self, row: &mut [f32], other: &[f32]) {
+        assert_eq!(row.len(), other.len(), "rows of one width");
+        unsafe { (self.max)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
+    }
+
+    /// Sum over channels of `((new - old) * weight)^2`.
+    pub fn distance(&self, new: &[f32], old: &[f32], weight: &[f32]) -> f32 {
+        assert!(new.len() == old.len() && weight.len() >= new.len(), "rows of one width");
+        unsafe { (self.distance)(new.as_ptr(), old.as_ptr(), weight.as_ptr(), new.len()) }
+    }
+}

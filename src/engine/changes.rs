@@ -1,0 +1,325 @@
+//! Sets of cells of a map, a bit each, and how changes spread through an operation.
+
+use super::graph::{MapShape, Window};
+use super::resample::Taps;
+
+/// A cell: row and column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cell {
+    pub y: u32,
+    pub x: u32,
+}
+
+/// Cells of a map of `h` x `w`; rows are whole words, bits beyond `w` are 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSet {
+    h: usize,
+    w: usize,
+    words: usize,
+    bits: Vec<u64>,
+}
+
+impl ChangeSet {
+    pub fn new(h: usize, w: usize) -> Self {
+        let words = w.div_ceil(64);
+        Self { h, w, words, bits: vec![0; h * words] }
+    }
+
+    pub fn of(s: MapShape) -> Self {
+        Self::new(s.h, s.w)
+    }
+
+    pub fn clear(&mut self) {
+        self.bits.fill(0);
+    }
+
+    pub fn fill(&mut self) {
+        self.bits.fill(u64::MAX);
+        self.trim();
+    }
+
+    /// Clears the bits beyond the last column.
+    fn trim(&mut self) {
+        let rest = self.w % 64;
+        if rest > 0 {
+            for row in self.bits.chunks_exact_mut(self.words) {
+                row[self.words - 1] &= (1 << rest) - 1;
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bits.iter().all(|w| *w == 0)
+    }
+
+    pub fn count(&self) -> usize {
+        self.bits.iter().map(|w| w.count_ones() as usize).sum()
+    }
+
+    pub fn get(&self, y: usize, x: usize) -> bool {
+        self.bits[y * self.words + x / 64] >> (x % 64) & 1 == 1
+    }
+
+    pub fn set(&mut self, y: usize, x: usize) {
+        debug_assert!(x < self.w);
+        self.bits[y * self.words + x / 64] |= 1 << (x % 64);
+    }
+
+    /// Sets the cells `x0..x1` of a row.
+    pub fn set_run(&mut self, y: usize, x0: usize, x1: usize) {
+        for x in x0..x1.min(self.w) {
+            self.set(y, x);
+        }
+    }
+
+    /// Sets whole rows.
+    pub fn set_rows(&mut self, rows: std::ops::Range<usize>) {
+        self.bits[rows.start * self.words..rows.end * self.words].fill(u64::MAX);
+        self.trim();
+    }
+
+    pub fn join(&mut self, other: &Self) {
+        debug_assert_eq!((self.h, self.w), (other.h, other.w));
+        for (a, b) in self.bits.iter_mut().zip(&other.bits) {
+            *a |= b;
+        }
+    }
+
+    fn row(&self, y: usize) -> &[u64] {
+        &self.bits[y * self.words..][..self.words]
+    }
+
+    /// Calls `f` for every cell, row by row.
+    pub fn for_each(&self, mut f: impl FnMut(Cell)) {
+        for (y, row) in self.bits.chunks_exact(self.words.max(1)).enumerate() {
+            for (i, word) in row.iter().enumerate() {
+                let mut word = *word;
+                while word != 0 {
+                    f(Cell { y: y as u32, x: (i * 64) as u32 + word.trailing_zeros() });
+                    word &= word - 1;
+                }
+            }
+        }
+    }
+
+    /// The cells, row by row, into `out`.
+    pub fn list(&self, out: &mut Vec<Cell>) {
+        out.clear();
+        self.for_each(|cell| out.push(cell));
+    }
+}
+
+/// How a change of an input reaches the output of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spread {
+    /// Cell by cell.
+    Same,
+    /// An output cell sees a window.
+    Window(Window),
+    /// An input cell reaches a window.
+    Scatter(Window),
+    /// Output cells see up to two rows and two columns.
+    Resample(Taps),
+    /// Any change reaches everything.
+    All,
+}
+
+impl Spread {
+    /// Adds to `out` the output cells that a change of `from` reaches. `scratch` is reused space.
+    pub fn apply(&self, from: &ChangeSet, out: &mut ChangeSet, scratch: &mut Vec<u64>) {
+        match self {
+            Self::Same => out.join(from),
+            Self::Window(w) if w.is_point() && (from.h, from.w) == (out.h, out.w) => out.join(from),
+            Self::Window(w) => window(w, from, out, scratch),
+            Self::Scatter(w) => from.for_each(|cell| {
+                let range = |i: usize, at: u32, k: usize, end: usize| {
+                    (at as usize * w.stride[i] + k * w.dilation[i]).checked_sub(w.pad[i]).filter(|v| *v < end)
+                };
+                for ky in 0..w.kernel[0] {
+                    let Some(y) = range(0, cell.y, ky, out.h) else { continue };
+                    for kx in 0..w.kernel[1] {
+                        if let Some(x) = range(1, cell.x, kx, out.w) {
+                            out.set(y, x);
+                        }
+                    }
+                }
+            }),
+            Self::Resample(taps) => {
+                for (y, tap) in taps.rows.iter().enumerate() {
+                    scratch.clear();
+                    scratch.extend(from.row(tap.first).iter().zip(from.row(tap.second)).map(|(a, b)| a | b));
+                    if scratch.iter().all(|w| *w == 0) {
+                        continue;
+                    }
+                    let hit = |x: usize| scratch[x / 64] >> (x % 64) & 1 == 1;
+                    for (x, tap) in taps.cols.iter().enumerate() {
+                        if hit(tap.first) || hit(tap.second) {
+                            out.set(y, x);
+                        }
+                    }
+                }
+            }
+            Self::All => {
+                if !from.is_empty() {
+                    out.fill();
+                }
+            }
+        }
+    }
+}
+
+/// Output row by row: the input rows of the window or-ed, then the columns, then every `stride`th bit.
+fn window(w: &Window, from: &ChangeSet, out: &mut ChangeSet, scratch: &mut Vec<u64>) {
+    let words = from.words;
+    scratch.clear();
+    scratch.resize(words * 2, 0);
+    let (rows, wide) = scratch.split_at_mut(words);
+    for y in 0..out.h {
+        rows.fill(0);
+        let mut any = 0;
+        for k in 0..w.kernel[0] {
+            let at = (y * w.stride[0] + k * w.dilation[0]).checked_sub(w.pad[0]);
+            if let Some(at) = at.filter(|at| *at < from.h) {
+                for (a, b) in rows.iter_mut().zip(from.row(at)) {
+                    *a |= b;
+                    any |= *b;
+                }
+            }
+        }
+        if any == 0 {
+            continue;
+        }
+        let end = out.words;
+        let target = &mut out.bits[y * end..][..end];
+        // Bit i of `wide`: some tap of a window that begins at column i - pad hits.
+        if w.stride[1] == 1 && out.w <= words * 64 {
+            wide.fill(0);
+            for k in 0..w.kernel[1] {
+                shift_or(rows, (k * w.dilation[1]) as isize - w.pad[1] as isize, wide);
+            }
+            for (a, b) in target.iter_mut().zip(wide.iter()) {
+                *a |= b;
+            }
+        } else if w.stride[1] == 2 {
+            wide.fill(0);
+            for k in 0..w.kernel[1] {
+                shift_or(rows, (k * w.dilation[1]) as isize - w.pad[1] as isize, wide);
+            }
+            for (i, word) in wide.iter().enumerate() {
+                if let Some(a) = target.get_mut(i / 2) {
+                    *a |= u64::from(even_bits(*word)) << (i % 2 * 32);
+                }
+            }
+            // A window may begin in the padding beyond the last whole word.
+            for x in words * 32..out.w {
+                set_if_hit(w, rows, from.w, x, target);
+            }
+        } else {
+            for x in 0..out.w {
+                set_if_hit(w, rows, from.w, x, target);
+            }
+        }
+    }
+    out.trim();
+}
+
+fn set_if_hit(w: &Window, rows: &[u64], width: usize, x: usize, target: &mut [u64]) {
+    for k in 0..w.kernel[1] {
+        let at = (x * w.stride[1] + k * w.dilation[1]).checked_sub(w.pad[1]);
+        if at.is_some_and(|at| at < width && rows[at / 64] >> (at % 64) & 1 == 1) {
+            target[x / 64] |= 1 << (x % 64);
+            return;
+        }
+    }
+}
+
+/// `out[i] |= bits[i + by]`, bit by bit; zeros from outside.
+fn shift_or(bits: &[u64], by: isize, out: &mut [u64]) {
+    let (words, rest) = (by.div_euclid(64), by.rem_euclid(64));
+    let at = |i: isize| usize::try_from(i).ok().and_then(|i| bits.get(i)).copied().unwrap_or(0);
+    for (i, out) in out.iter_mut().enumerate() {
+        let i = i as isize + words;
+        *out |= if rest == 0 { at(i) } else { at(i) >> rest | at(i + 1) << (64 - rest) };
+    }
+}
+
+/// Bits 0, 2, 4 ... side by side.
+fn even_bits(word: u64) -> u32 {
+    let mut v = word & 0x5555_5555_5555_5555;
+    v = (v | v >> 1) & 0x3333_3333_3333_3333;
+    v = (v | v >> 2) & 0x0f0f_0f0f_0f0f_0f0f;
+    v = (v | v >> 4) & 0x00ff_00ff_00ff_00ff;
+    v = (v | v >> 8) & 0x0000_ffff_0000_ffff;
+    (v | v >> 16) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition, cell by cell.
+    fn slow(w: &Window, from: &ChangeSet, h: usize, width: usize) -> ChangeSet {
+        let mut out = ChangeSet::new(h, width);
+        for y in 0..h {
+            for x in 0..width {
+                let hit = (0..w.kernel[0]).any(|ky| {
+                    (0..w.kernel[1]).any(|kx| {
+                        let at = |i: usize, o: usize, k: usize| {
+                            (o * w.stride[i] + k * w.dilation[i]).checked_sub(w.pad[i])
+                        };
+                        match (at(0, y, ky), at(1, x, kx)) {
+                            (Some(iy), Some(ix)) => iy < from.h && ix < from.w && from.get(iy, ix),
+                            _ => false,
+                        }
+                    })
+                });
+                if hit {
+                    out.set(y, x);
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn windows_spread_as_defined() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..3000 {
+            let (h, w) = (random.usize(1..9), random.usize(1..200));
+            let k = [random.usize(1..6), random.usize(1..6)];
+            let window = Window {
+                kernel: k,
+                stride: [random.usize(1..4), random.usize(1..4)],
+                dilation: [random.usize(1..3), random.usize(1..3)],
+                pad: [random.usize(0..k[0]), random.usize(0..k[1])],
+                pad_end: [random.usize(0..k[0]), random.usize(0..k[1])],
+            };
+            let side = |i: usize, n: usize| {
+                let reach = window.dilation[i] * (window.kernel[i] - 1) + 1;
+                Some((n + window.pad[i] + window.pad_end[i]).checked_sub(reach)? / window.stride[i] + 1)
+            };
+            let (Some(oh), Some(ow)) = (side(0, h), side(1, w)) else { continue };
+            let mut from = ChangeSet::new(h, w);
+            for _ in 0..random.usize(0..6) {
+                from.set(random.usize(0..h), random.usize(0..w));
+            }
+            let mut out = ChangeSet::new(oh, ow);
+            Spread::Window(window).apply(&from, &mut out, &mut Vec::new());
+            assert_eq!(out, slow(&window, &from, oh, ow), "{window:?} on {h}x{w}");
+        }
+    }
+
+    #[test]
+    fn runs_rows_and_lists() {
+        let mut set = ChangeSet::new(3, 70);
+        set.set_run(1, 60, 99);
+        assert_eq!(set.count(), 10);
+        set.set_rows(2..3);
+        assert_eq!((set.count(), set.get(2, 69), set.get(0, 0)), (80, true, false));
+        let mut cells = Vec::new();
+        set.list(&mut cells);
+        assert_eq!(cells[0], Cell { y: 1, x: 60 });
+        set.fill();
+        assert_eq!(set.count(), 210);
+    }
+}

@@ -1,0 +1,107 @@
+//! AVX2 with FMA: 8 numbers a vector, 16 registers.
+
+use super::simd::Simd;
+use super::{DepthwiseArgs, GemmArgs, Kernels, depthwise, gemm, rows};
+use crate::engine::graph::Act;
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+struct Avx2;
+
+impl Simd for Avx2 {
+    type V = __m256;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(v) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: __m256) {
+        unsafe { _mm256_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn round(a: __m256) -> __m256 {
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(a: __m256) -> __m256 {
+        unsafe {
+            let n = _mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum16(v: &[__m256]) -> f32 {
+        unsafe { tree8(_mm256_add_ps(v[0], v[1])) }
+    }
+}
+
+/// Adds 8 numbers, halves onto halves.
+#[inline(always)]
+pub unsafe fn tree8(s: __m256) -> f32 {
+    unsafe {
+        let s = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps::<1>(s));
+        let s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+        _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps::<1>(s, s)))
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_gemm(args: &GemmArgs) {
+    unsafe { gemm::sixes::<Avx2, 2>(args) }
+}
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_depthwise(args: &DepthwiseArgs) {
+    unsafe { depthwise::run::<Avx2>(args) }
+}
+#[target_feature(enable = "avx2,fma")]
+unsafe fn act(act: &Act, row: *mut f32, n: usize) {
+    unsafe { rows::act::<Avx2>(act, row, n) }
+}
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
+    unsafe { rows::add::<Avx2>(row, other, n) }
+}
+#[target_feature(enable = "avx2,fma")]
+unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
+    unsafe { rows::max::<Avx2>(row, other, n) }
+}
+#[target_feature(enable = "avx2,fma")]
+unsafe fn distance(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
+    unsafe { rows::distance::<Avx2, 2>(new, old, weight, n) }
+}
+
+pub const KERNELS: Kernels = Kernels { name: "avx2", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };

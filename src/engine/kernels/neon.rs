@@ -1,0 +1,102 @@
+//! NEON: 4 numbers a vector, 32 registers. Part of every 64-bit Arm.
+
+use super::simd::Simd;
+use super::{DepthwiseArgs, GemmArgs, Kernels, depthwise, gemm, rows};
+use crate::engine::graph::Act;
+use std::arch::aarch64::*;
+
+#[derive(Clone, Copy)]
+struct Neon;
+
+impl Simd for Neon {
+    type V = float32x4_t;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> float32x4_t {
+        unsafe { vdupq_n_f32(v) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> float32x4_t {
+        unsafe { vld1q_f32(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: float32x4_t) {
+        unsafe { vst1q_f32(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vaddq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vsubq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmulq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vdivq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+    // By comparison, so that signed zeros and numbers that are none come out as elsewhere.
+    #[inline(always)]
+    unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
+    }
+    #[inline(always)]
+    unsafe fn round(a: float32x4_t) -> float32x4_t {
+        unsafe { vrndnq_f32(a) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(a: float32x4_t) -> float32x4_t {
+        unsafe {
+            let n = vaddq_s32(vcvtq_s32_f32(a), vdupq_n_s32(127));
+            vreinterpretq_f32_s32(vshlq_n_s32::<23>(n))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum16(v: &[float32x4_t]) -> f32 {
+        unsafe {
+            let s = vaddq_f32(vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]));
+            let s = vadd_f32(vget_low_f32(s), vget_high_f32(s));
+            vget_lane_f32::<0>(s) + vget_lane_f32::<1>(s)
+        }
+    }
+}
+
+#[target_feature(enable = "neon")]
+unsafe fn run_gemm(args: &GemmArgs) {
+    unsafe { gemm::sixes::<Neon, 4>(args) }
+}
+#[target_feature(enable = "neon")]
+unsafe fn run_depthwise(args: &DepthwiseArgs) {
+    unsafe { depthwise::run::<Neon>(args) }
+}
+#[target_feature(enable = "neon")]
+unsafe fn act(act: &Act, row: *mut f32, n: usize) {
+    unsafe { rows::act::<Neon>(act, row, n) }
+}
+#[target_feature(enable = "neon")]
+unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
+    unsafe { rows::add::<Neon>(row, other, n) }
+}
+#[target_feature(enable = "neon")]
+unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
+    unsafe { rows::max::<Neon>(row, other, n) }
+}
+#[target_feature(enable = "neon")]
+unsafe fn distance(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
+    unsafe { rows::distance::<Neon, 4>(new, old, weight, n) }
+}
+
+pub const KERNELS: Kernels = Kernels { name: "neon", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };

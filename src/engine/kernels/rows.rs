@@ -1,0 +1,148 @@
+//! Number by number along a row: activations, sums, and the gate's measure.
+
+use super::math::{EXP_POLY, EXP_RANGE, LN_2, LOG2_E};
+use super::simd::Simd;
+use crate::engine::graph::Act;
+
+/// Replaces every vector `x` of a row, which begins at number `i`; the rest of the row goes
+/// through a padded copy. A macro, because a closure would not be compiled for the
+/// instruction set of the function around it.
+macro_rules! each {
+    ($S:ty, $row:expr, $n:expr, |$x:ident, $i:ident| $value:expr) => {{
+        let (row, n) = ($row, $n);
+        let whole = n / <$S>::LANES * <$S>::LANES;
+        let mut $i = 0;
+        while $i < whole {
+            let $x = <$S>::load(row.add($i));
+            <$S>::store(row.add($i), $value);
+            $i += <$S>::LANES;
+        }
+        if $i < n {
+            let mut rest = [0.0; 16];
+            std::ptr::copy_nonoverlapping(row.add($i), rest.as_mut_ptr(), n - $i);
+            let $x = <$S>::load(rest.as_ptr());
+            <$S>::store(rest.as_mut_ptr(), $value);
+            std::ptr::copy_nonoverlapping(rest.as_ptr(), row.add($i), n - $i);
+        }
+    }};
+}
+
+/// A vector of a row that may end inside it.
+#[inline(always)]
+unsafe fn load_part<S: Simd>(row: *const f32, i: usize, n: usize) -> S::V {
+    unsafe {
+        if i + S::LANES <= n {
+            return S::load(row.add(i));
+        }
+        let mut rest = [0.0; 16];
+        std::ptr::copy_nonoverlapping(row.add(i), rest.as_mut_ptr(), n - i);
+        S::load(rest.as_ptr())
+    }
+}
+
+#[inline(always)]
+pub unsafe fn add<S: Simd>(row: *mut f32, other: *const f32, n: usize) {
+    unsafe { each!(S, row, n, |v, i| S::add(v, load_part::<S>(other, i, n))) }
+}
+
+#[inline(always)]
+pub unsafe fn max<S: Simd>(row: *mut f32, other: *const f32, n: usize) {
+    unsafe { each!(S, row, n, |v, i| S::max(v, load_part::<S>(other, i, n))) }
+}
+
+/// As [`super::math::exp`], step by step.
+#[inline(always)]
+unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let x = S::min(S::max(x, S::splat(EXP_RANGE.0)), S::splat(EXP_RANGE.1));
+        let n = S::round(S::mul(x, S::splat(LOG2_E)));
+        let r = S::fma(n, S::splat(-LN_2.0), x);
+        let r = S::fma(n, S::splat(-LN_2.1), r);
+        let mut p = S::splat(EXP_POLY[0]);
+        p = S::fma(p, r, S::splat(EXP_POLY[1]));
+        p = S::fma(p, r, S::splat(EXP_POLY[2]));
+        p = S::fma(p, r, S::splat(EXP_POLY[3]));
+        p = S::fma(p, r, S::splat(EXP_POLY[4]));
+        p = S::fma(p, r, S::splat(EXP_POLY[5]));
+        let p = S::add(S::fma(p, S::mul(r, r), r), S::splat(1.0));
+        S::mul(p, S::power_of_two(n))
+    }
+}
+
+/// `1 + exp(-x)`.
+#[inline(always)]
+unsafe fn logistic<S: Simd>(x: S::V) -> S::V {
+    unsafe { S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(-0.0), x))) }
+}
+
+#[inline(always)]
+unsafe fn leaky<S: Simd>(x: S::V, slope: S::V) -> S::V {
+    unsafe {
+        let zero = S::splat(0.0);
+        S::add(S::max(x, zero), S::mul(slope, S::min(x, zero)))
+    }
+}
+
+/// As [`super::math::act`], step by step.
+#[inline(always)]
+pub unsafe fn act<S: Simd>(act: &Act, row: *mut f32, n: usize) {
+    unsafe {
+        let one = S::splat(1.0);
+        let zero = S::splat(0.0);
+        match act {
+            Act::Identity => {}
+            Act::Relu => each!(S, row, n, |x, i| S::max(x, zero)),
+            Act::Leaky(slope) => {
+                let slope = S::splat(*slope);
+                each!(S, row, n, |x, i| leaky::<S>(x, slope));
+            }
+            Act::PRelu(slopes) => {
+                let slopes = slopes.as_ptr();
+                each!(S, row, n, |x, i| leaky::<S>(x, load_part::<S>(slopes, i, n)));
+            }
+            Act::Clip(low, high) => {
+                let (low, high) = (S::splat(*low), S::splat(*high));
+                each!(S, row, n, |x, i| S::min(S::max(x, low), high));
+            }
+            Act::Sigmoid => each!(S, row, n, |x, i| S::div(one, logistic::<S>(x))),
+            Act::Silu => each!(S, row, n, |x, i| S::div(x, logistic::<S>(x))),
+            Act::HardSigmoid(alpha, beta) => {
+                let (alpha, beta) = (S::splat(*alpha), S::splat(*beta));
+                each!(S, row, n, |x, i| S::min(S::max(S::fma(x, alpha, beta), zero), one));
+            }
+            Act::HardSwish => {
+                let (sixth, half) = (S::splat(1.0 / 6.0), S::splat(0.5));
+                each!(S, row, n, |x, i| S::mul(x, S::min(S::max(S::fma(x, sixth, half), zero), one)));
+            }
+            Act::Tanh => {
+                let two = S::splat(2.0);
+                each!(S, row, n, |x, i| S::fma(two, S::div(one, logistic::<S>(S::mul(two, x))), S::splat(-1.0)));
+            }
+        }
+    }
+}
+
+/// `VECS` vectors are 16 numbers.
+#[inline(always)]
+pub unsafe fn distance<S: Simd, const VECS: usize>(
+    new: *const f32,
+    old: *const f32,
+    weight: *const f32,
+    n: usize,
+) -> f32 {
+    unsafe {
+        let mut sums = [S::splat(0.0); VECS];
+        let mut i = 0;
+        while i < n {
+            for sum in &mut sums {
+                if i < n {
+                    let delta = S::sub(load_part::<S>(new, i, n), load_part::<S>(old, i, n));
+                    let scaled = S::mul(delta, load_part::<S>(weight, i, n));
+                    *sum = S::fma(scaled, scaled, *sum);
+                }
+                i += S::LANES;
+            }
+        }
+        S::sum16(&sums)
+    }
+}

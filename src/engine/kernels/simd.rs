@@ -1,0 +1,41 @@
+//! What the algorithms need of a vector of `f32`.
+
+/// Vectors of one instruction set.
+///
+/// # Safety
+/// Methods may be called only where the instruction set is there, which is what
+/// [`super::Kernels::all`] looks for; pointers must be good for [`Simd::LANES`] numbers.
+pub trait Simd: Copy {
+    type V: Copy;
+    const LANES: usize;
+
+    unsafe fn splat(v: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a` where it is larger, else `b`.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// `a` where it is smaller, else `b`.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// To the nearest whole number, ties to even.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// 2^a of whole numbers in -126..=127.
+    unsafe fn power_of_two(a: Self::V) -> Self::V;
+    /// The 16 sums of every 16th number, given as `16 / LANES` vectors, added as a fixed tree.
+    unsafe fn sum16(v: &[Self::V]) -> f32;
+}
+
+/// Adds 16 partial sums, halves onto halves.
+pub fn tree(mut s: [f32; 16]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            s[i] += s[i + half];
+        }
+    }
+    s[0]
+}

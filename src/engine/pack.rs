@@ -1,0 +1,59 @@
+//! Weights in the order in which the kernels read them.
+
+use super::graph::Conv;
+use super::kernels::{BLOCK, PAIR};
+
+/// Rounds up to whole blocks.
+pub fn blocks(n: usize) -> usize {
+    n.div_ceil(BLOCK)
+}
+
+fn padded(values: &[f32]) -> Vec<f32> {
+    let mut out = values.to_vec();
+    out.resize(blocks(values.len()) * BLOCK, 0.0);
+    out
+}
+
+/// One group of a convolution for the indirect GEMM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packed {
+    /// `[pair][tap][c][PAIR]`, a last single block `[tap][c][BLOCK]`; zeros beyond the channels.
+    pub weights: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub n_blocks: usize,
+}
+
+/// Packs the given taps of one group.
+pub fn pack(conv: &Conv, group: usize, depth: usize, taps: &[usize]) -> Packed {
+    let n_taps = conv.window.kernel[0] * conv.window.kernel[1];
+    let n_out = conv.bias.len() / conv.groups;
+    let n_blocks = blocks(n_out);
+    let k = taps.len() * depth;
+    let mut weights = vec![0.0; n_blocks * BLOCK * k];
+    for o in 0..n_out {
+        let pair = o / PAIR;
+        let row = if (pair + 1) * PAIR <= n_blocks * BLOCK { PAIR } else { BLOCK };
+        let base = pair * PAIR * k + o % PAIR;
+        for (t, tap) in taps.iter().enumerate() {
+            for c in 0..depth {
+                let from = ((group * n_out + o) * n_taps + tap) * depth + c;
+                weights[base + (t * depth + c) * row] = conv.weights[from];
+            }
+        }
+    }
+    Packed { weights, bias: padded(&conv.bias[group * n_out..][..n_out]), n_blocks }
+}
+
+/// A depthwise convolution: `[tap][channels in whole blocks]`.
+pub fn pack_depthwise(conv: &Conv) -> Packed {
+    let n_taps = conv.window.kernel[0] * conv.window.kernel[1];
+    let c = conv.bias.len();
+    let width = blocks(c) * BLOCK;
+    let mut weights = vec![0.0; n_taps * width];
+    for channel in 0..c {
+        for t in 0..n_taps {
+            weights[t * width + channel] = conv.weights[channel * n_taps + t];
+        }
+    }
+    Packed { weights, bias: padded(&conv.bias), n_blocks: blocks(c) }
+}

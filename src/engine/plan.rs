@@ -1,0 +1,389 @@
+//! The graph laid out for running: maps in buffers, weights packed, steps in order.
+//!
+//! A map lives in a buffer of its own, or as some channels of a wider one: the
+//! parts of a concatenation are written where the whole is read, and a run of
+//! channels is read where it stands. A plan is shared by all streams; what a
+//! stream remembers is in [`super::state`].
+
+use super::changes::Spread;
+use super::graph::{Binary, Conv, Graph, MapShape, Op, Output, PoolKind, Source, ValueId, Window};
+use super::kernels::BLOCK;
+use super::pack::{Packed, pack, pack_depthwise};
+use super::passes;
+use super::resample::Taps;
+use super::verify::Broken;
+use std::ops::Range;
+
+/// Where a map lives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Map {
+    pub name: String,
+    pub shape: MapShape,
+    pub buffer: usize,
+    /// First channel inside the buffer's cells.
+    pub offset: usize,
+    /// Channels of the buffer: from cell to cell.
+    pub stride: usize,
+    /// Whose change set is this map's: its own, or that of the map it is a part of.
+    pub changes: usize,
+}
+
+/// The taps of a convolution from an output cell, as cells of the input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
+    /// One a group.
+    pub packed: Vec<Packed>,
+    /// Input channels of a group.
+    pub depth: usize,
+    pub window: Window,
+}
+
+/// The output cells of a transposed convolution with one remainder of row and
+/// column, which all see the same taps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    pub packed: Packed,
+    /// Kernel row and column of each tap.
+    pub taps: Vec<[usize; 2]>,
+}
+
+/// What a step computes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    Conv { conv: Conv, how: ConvKind },
+    Elementwise(Op),
+    Pool(PoolKind, Window),
+    GlobalAverage,
+    Resize(Taps),
+    Rearrange { stride: [usize; 2], sources: Vec<Source>, runs: Vec<Run> },
+    Pad { before: [usize; 2], value: f32 },
+    Softmax { group: usize },
+    /// The parts are in place: only their change sets are joined.
+    Join,
+}
+
+/// Channels that a rearrangement copies at once: `n` from `from` of the cell at `(dy, dx)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    pub dy: usize,
+    pub dx: usize,
+    pub from: usize,
+    pub n: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ConvKind {
+    Gemm(Dense),
+    Depthwise(Packed),
+    /// `[row remainder][column remainder]`.
+    Transposed { phases: Vec<Phase>, window: Window, depth: usize },
+}
+
+/// One operation with its maps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub kind: Kind,
+    pub inputs: Vec<usize>,
+    pub output: usize,
+    /// One an input.
+    pub spread: Vec<Spread>,
+    pub macs_per_cell: u64,
+    /// Whether a threshold may hold back small changes of the output; else only equal bits do.
+    pub is_gated: bool,
+}
+
+impl Step {
+    pub fn name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Conv { how: ConvKind::Gemm(_), .. } => "conv",
+            Kind::Conv { how: ConvKind::Depthwise(_), .. } => "depthwise",
+            Kind::Conv { .. } => "conv-transpose",
+            Kind::Elementwise(op) => op.name(),
+            Kind::Pool(..) => "pool",
+            Kind::GlobalAverage => "global-average",
+            Kind::Resize(_) => "resize",
+            Kind::Rearrange { .. } => "rearrange",
+            Kind::Pad { .. } => "pad",
+            Kind::Softmax { .. } => "softmax",
+            Kind::Join => "concat",
+        }
+    }
+}
+
+/// A model, ready to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub maps: Vec<Map>,
+    pub steps: Vec<Step>,
+    /// Numbers in each buffer.
+    pub buffers: Vec<usize>,
+    pub input: usize,
+    /// Bases are indices of `maps`.
+    pub outputs: Vec<Output>,
+    /// Widest cell of any map.
+    pub max_channels: usize,
+    pub done: Vec<passes::Done>,
+}
+
+/// Numbers after the last cell of a buffer, so that whole blocks can be read everywhere.
+const SLACK: usize = BLOCK;
+
+impl Plan {
+    /// Optimises and lays out a graph.
+    ///
+    /// # Errors
+    /// The verifier's: a mistake of a pass.
+    pub fn new(mut graph: Graph) -> Result<Self, Broken> {
+        let done = passes::optimise(&mut graph)?;
+        copy_where_places_clash(&mut graph);
+        super::verify::verify(&graph)?;
+        let maps = place(&graph);
+        let mut buffers = Vec::new();
+        for map in &maps {
+            let n = map.shape.n_cells() * map.stride + SLACK;
+            if buffers.len() <= map.buffer {
+                buffers.resize(map.buffer + 1, 0);
+            }
+            buffers[map.buffer] = buffers[map.buffer].max(n);
+        }
+        let is_alias = aliases(&graph);
+        let steps = (0..graph.nodes.len()).filter(|i| !is_alias[*i]).map(|i| step(&graph, i)).collect();
+        Ok(Self {
+            max_channels: maps.iter().map(|m| m.shape.c).max().unwrap_or(0),
+            maps,
+            steps,
+            buffers,
+            input: graph.input.0 as usize,
+            outputs: graph.outputs,
+            done,
+        })
+    }
+
+    /// Bytes that one stream needs for its maps and change sets.
+    pub fn state_bytes(&self) -> usize {
+        let sets: usize = self.maps.iter().map(|m| m.shape.h * m.shape.w.div_ceil(64) * 8).sum();
+        self.buffers.iter().sum::<usize>() * 4 + sets
+    }
+
+    /// Multiply-accumulates of one whole picture.
+    pub fn macs(&self) -> u64 {
+        self.steps.iter().map(|s| s.macs_per_cell * self.maps[s.output].shape.n_cells() as u64).sum()
+    }
+}
+
+/// The run of channels that a rearrangement takes without moving any cell.
+fn channel_run(graph: &Graph, node: usize) -> Option<Range<usize>> {
+    let node = &graph.nodes[node];
+    let Op::Rearrange { stride: [1, 1], sources } = &node.op else { return None };
+    let (from, to) = (graph.shape(node.inputs[0]), graph.shape(node.output));
+    let first = sources.first()?;
+    let straight = sources.iter().enumerate().all(|(i, s)| *s == Source { dy: 0, dx: 0, c: first.c + i });
+    (straight && (from.h, from.w) == (to.h, to.w)).then(|| first.c..first.c + sources.len())
+}
+
+/// Nodes whose output is read inside their input's buffer.
+fn aliases(graph: &Graph) -> Vec<bool> {
+    (0..graph.nodes.len()).map(|i| channel_run(graph, i).is_some()).collect()
+}
+
+/// Each concatenation wants its parts in its own buffer. Where a part is wanted
+/// twice, is the picture, or lives inside another map, a copy is put between.
+fn copy_where_places_clash(graph: &mut Graph) {
+    let makers = graph.makers();
+    let is_alias = aliases(graph);
+    let mut taken = vec![false; graph.values.len()];
+    taken[graph.input.0 as usize] = true;
+    for (value, maker) in makers.iter().enumerate() {
+        taken[value] |= maker.is_none_or(|m| is_alias[m]);
+    }
+    let mut i = 0;
+    while i < graph.nodes.len() {
+        if graph.nodes[i].op == Op::Concat {
+            for k in 0..graph.nodes[i].inputs.len() {
+                let part = graph.nodes[i].inputs[k];
+                if std::mem::replace(&mut taken[part.0 as usize], true) {
+                    let shape = graph.shape(part);
+                    let name = format!("{}/copy", graph.name(part));
+                    let copy = graph.add_value(name, shape);
+                    taken.push(true);
+                    // Not a rearrangement of channels in a row: that would be read in place again.
+                    let node = super::graph::Node { op: Op::Act(super::graph::Act::Identity), inputs: vec![part], output: copy };
+                    graph.nodes.insert(i, node);
+                    i += 1;
+                    graph.nodes[i].inputs[k] = copy;
+                }
+            }
+        }
+        i += 1;
+    }
+}
+
+fn place(graph: &Graph) -> Vec<Map> {
+    let mut maps: Vec<Map> = graph
+        .values
+        .iter()
+        .enumerate()
+        .map(|(i, v)| Map {
+            name: v.name.clone(),
+            shape: v.shape,
+            buffer: usize::MAX,
+            offset: 0,
+            stride: v.shape.c,
+            changes: i,
+        })
+        .collect();
+    // Outer concatenations first: they come later in the graph.
+    for node in graph.nodes.iter().rev().filter(|n| n.op == Op::Concat) {
+        let whole = node.output.0 as usize;
+        let mut from = 0;
+        for part in &node.inputs {
+            let part = part.0 as usize;
+            // The buffer is named by its owner until all are known.
+            let owner = if maps[whole].buffer == usize::MAX { whole } else { maps[whole].buffer };
+            (maps[part].buffer, maps[part].offset) = (owner, maps[whole].offset + from);
+            maps[part].stride = maps[whole].stride;
+            from += maps[part].shape.c;
+        }
+    }
+    let owners: Vec<usize> =
+        (0..maps.len()).map(|i| if maps[i].buffer == usize::MAX { i } else { maps[i].buffer }).collect();
+    let mut number = vec![usize::MAX; maps.len()];
+    let mut n = 0;
+    let mut aliased = vec![false; maps.len()];
+    for (i, node) in graph.nodes.iter().enumerate() {
+        aliased[node.output.0 as usize] = channel_run(graph, i).is_some();
+    }
+    for (i, &owner) in owners.iter().enumerate() {
+        if aliased[i] {
+            continue;
+        }
+        if number[owner] == usize::MAX {
+            number[owner] = n;
+            n += 1;
+        }
+        maps[i].buffer = number[owner];
+    }
+    // Aliases follow what they are a part of, in order.
+    for (i, node) in graph.nodes.iter().enumerate() {
+        if let Some(run) = channel_run(graph, i) {
+            let base = maps[node.inputs[0].0 as usize].clone();
+            let map = &mut maps[node.output.0 as usize];
+            (map.buffer, map.stride, map.changes) = (base.buffer, base.stride, base.changes);
+            map.offset = base.offset + run.start;
+        }
+    }
+    maps
+}
+
+fn step(graph: &Graph, i: usize) -> Step {
+    let node = &graph.nodes[i];
+    let out = graph.shape(node.output);
+    let first = graph.shape(node.inputs[0]);
+    let n_inputs = node.inputs.len();
+    let mut spread = vec![Spread::Same; n_inputs];
+    let mut is_gated = false;
+    let kind = match &node.op {
+        Op::Conv(conv) => {
+            is_gated = conv.act != super::graph::Act::Identity || n_inputs == 2;
+            spread[0] = if conv.transposed { Spread::Scatter(conv.window) } else { Spread::Window(conv.window) };
+            let how = conv_kind(conv, first);
+            // The packed weights are what is read: the others need no memory.
+            let conv = Conv { weights: Vec::new(), bias: Vec::new(), ..(**conv).clone() };
+            Kind::Conv { conv, how }
+        }
+        Op::Act(_) | Op::Affine { .. } => Kind::Elementwise(node.op.clone()),
+        Op::Binary(_) => {
+            if graph.shape(node.inputs[1]) != out {
+                spread[1] = Spread::All;
+            }
+            Kind::Elementwise(node.op.clone())
+        }
+        Op::Pool(kind, window) => {
+            spread[0] = Spread::Window(*window);
+            Kind::Pool(*kind, *window)
+        }
+        Op::GlobalAverage => {
+            spread[0] = Spread::All;
+            Kind::GlobalAverage
+        }
+        Op::Resize(how) => {
+            let taps = Taps::new(*how, first, out);
+            spread[0] = Spread::Resample(taps.clone());
+            Kind::Resize(taps)
+        }
+        Op::Concat => Kind::Join,
+        Op::Rearrange { stride, sources } => {
+            let reach = |f: fn(&Source) -> usize| sources.iter().map(f).max().unwrap_or(0) + 1;
+            let kernel = [reach(|s| s.dy), reach(|s| s.dx)];
+            spread[0] = Spread::Window(Window { kernel, stride: *stride, ..Window::POINT });
+            Kind::Rearrange { stride: *stride, sources: sources.clone(), runs: runs(sources) }
+        }
+        Op::Pad { before, value } => {
+            spread[0] = Spread::Window(Window { pad: *before, ..Window::POINT });
+            Kind::Pad { before: *before, value: *value }
+        }
+        Op::Softmax { group } => Kind::Softmax { group: *group },
+    };
+    let index = |v: &ValueId| v.0 as usize;
+    Step {
+        kind,
+        inputs: node.inputs.iter().map(index).collect(),
+        output: index(&node.output),
+        spread,
+        macs_per_cell: graph.macs_per_cell(node),
+        is_gated,
+    }
+}
+
+fn conv_kind(conv: &Conv, input: MapShape) -> ConvKind {
+    let [kh, kw] = conv.window.kernel;
+    let depth = input.c / conv.groups;
+    if conv.transposed {
+        let w = &conv.window;
+        let mut phases = Vec::new();
+        for py in 0..w.stride[0] {
+            for px in 0..w.stride[1] {
+                let hits = |i: usize, p: usize, k: usize| {
+                    // (at + pad - k * dilation) is a multiple of the stride for every `at` of this remainder.
+                    let s = w.stride[i] as i64;
+                    (p as i64 + w.pad[i] as i64 - (k * w.dilation[i]) as i64).rem_euclid(s) == 0
+                };
+                let taps: Vec<[usize; 2]> = (0..kh)
+                    .flat_map(|ky| (0..kw).map(move |kx| [ky, kx]))
+                    .filter(|[ky, kx]| hits(0, py, *ky) && hits(1, px, *kx))
+                    .collect();
+                let flat: Vec<usize> = taps.iter().map(|[ky, kx]| ky * kw + kx).collect();
+                phases.push(Phase { packed: pack(conv, 0, depth, &flat), taps });
+            }
+        }
+        return ConvKind::Transposed { phases, window: *w, depth };
+    }
+    if conv.groups == input.c && conv.bias.len() == input.c {
+        return ConvKind::Depthwise(pack_depthwise(conv));
+    }
+    let taps: Vec<usize> = (0..kh * kw).collect();
+    let packed = (0..conv.groups).map(|g| pack(conv, g, depth, &taps)).collect();
+    ConvKind::Gemm(Dense { packed, depth, window: conv.window })
+}
+
+/// Neighbouring sources as runs.
+fn runs(sources: &[Source]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for s in sources {
+        match runs.last_mut() {
+            Some(run) if (run.dy, run.dx) == (s.dy, s.dx) && run.from + run.n == s.c => run.n += 1,
+            _ => runs.push(Run { dy: s.dy, dx: s.dx, from: s.c, n: 1 }),
+        }
+    }
+    runs
+}
+
+/// Whether the operation is cheap to say in words: for people.
+pub fn binary_name(op: Binary) -> &'static str {
+    match op {
+        Binary::Add => "add",
+        Binary::Sub => "sub",
+        Binary::Mul => "mul",
+        Binary::Div => "div",
+    }
+}

@@ -1,0 +1,77 @@
+//! Rolling refresh: everything is computed again within a bound, a little each frame.
+//!
+//! A sweep goes through the steps in order, some rows a frame. A row is computed
+//! from maps that this sweep has refreshed already, so that whatever was held
+//! back before the sweep began is gone when it ends. What a refreshed cell
+//! differs by is stored even where the gate would hold it back; its readers
+//! are refreshed later in the same sweep.
+
+use super::plan::Plan;
+use std::ops::Range;
+
+/// How far the sweep has come.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sweep {
+    step: usize,
+    row: usize,
+    /// Work that is due and not done yet, in [`cost`] units.
+    due: f64,
+    /// This frame's part: rows of each step, few of them not empty.
+    part: Vec<(usize, Range<usize>)>,
+    pub n_sweeps: u64,
+}
+
+/// What a row of a step costs: its multiply-accumulates, and something for every number.
+fn row_cost(plan: &Plan, step: usize) -> f64 {
+    let s = &plan.steps[step];
+    let shape = plan.maps[s.output].shape;
+    shape.w as f64 * (s.macs_per_cell as f64 + 8.0 * shape.c as f64)
+}
+
+impl Sweep {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts anew: everything was computed just now.
+    pub fn restart(&mut self) {
+        (self.step, self.row, self.due) = (0, 0, 0.0);
+        self.part.clear();
+    }
+
+    /// Takes on a share (0..=1) of a whole sweep for this frame.
+    pub fn advance(&mut self, plan: &Plan, share: f64) {
+        self.part.clear();
+        if share <= 0.0 {
+            return;
+        }
+        let total: f64 =
+            (0..plan.steps.len()).map(|i| row_cost(plan, i) * plan.maps[plan.steps[i].output].shape.h as f64).sum();
+        self.due += total * share.min(1.0);
+        while self.due > 0.0 {
+            let h = plan.maps[plan.steps[self.step].output].shape.h;
+            let cost = row_cost(plan, self.step).max(1.0);
+            let n = ((self.due / cost).ceil() as usize).clamp(1, h - self.row);
+            // Steps without work of their own pass at once.
+            if !matches!(plan.steps[self.step].kind, super::plan::Kind::Join) {
+                self.part.push((self.step, self.row..self.row + n));
+                self.due -= cost * n as f64;
+            }
+            self.row += n;
+            if self.row == h {
+                self.row = 0;
+                self.step += 1;
+                if self.step == plan.steps.len() {
+                    self.step = 0;
+                    self.n_sweeps += 1;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Rows of a step that are refreshed in this frame.
+    pub fn rows(&self, step: usize) -> Option<Range<usize>> {
+        self.part.iter().find(|(s, _)| *s == step).map(|(_, rows)| rows.clone())
+    }
+}

@@ -1,0 +1,539 @@
+//! Running a plan on a stream: step by step, only where something changed.
+//!
+//! For every step: the cells that its inputs' changes reach are listed, computed
+//! a tile at a time into scratch rows, and compared with what is stored; cells
+//! that pass the gate are stored and are the changes that the next steps see.
+//! The first frame, and any that is asked for, is computed as a whole.
+
+use super::changes::{Cell, ChangeSet};
+use super::gate::Gate;
+use super::graph::{Act, Binary, Op, PoolKind};
+use super::kernels::{BLOCK, DepthwiseArgs, GemmArgs, Kernels, TILE, math};
+use super::pack::{Packed, blocks};
+use super::plan::{ConvKind, Kind, Map, Plan, Step};
+use super::state::{Buffer, Stream};
+use std::time::{Duration, Instant};
+
+/// What a frame cost. Counted apart, because the differences show where savings are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Of the whole picture.
+    pub dense_macs: u64,
+    /// Of cells whose inputs changed.
+    pub requested_macs: u64,
+    /// Of cells that were computed, refreshed ones included.
+    pub executed_macs: u64,
+    /// Cells computed, of all maps.
+    pub cells: u64,
+    /// Cells that passed their gate.
+    pub passed: u64,
+    /// Cells computed for their age only.
+    pub refreshed: u64,
+    /// Finding out what to compute.
+    pub bookkeeping: Duration,
+    /// Computing, comparing and storing it.
+    pub kernels: Duration,
+}
+
+impl Counters {
+    pub fn add(&mut self, other: &Self) {
+        self.dense_macs += other.dense_macs;
+        self.requested_macs += other.requested_macs;
+        self.executed_macs += other.executed_macs;
+        self.cells += other.cells;
+        self.passed += other.passed;
+        self.refreshed += other.refreshed;
+        self.bookkeeping += other.bookkeeping;
+        self.kernels += other.kernels;
+    }
+}
+
+/// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
+pub struct Runner {
+    kernels: Kernels,
+    /// Rows of a tile, each of whole blocks and one more.
+    rows: Buffer,
+    stride: usize,
+    /// `[tap][TILE]`.
+    inputs: Vec<*const f32>,
+    zeros: Buffer,
+    cells: Vec<Cell>,
+    words: Vec<u64>,
+}
+
+// Safety: the pointers are scratch of one call of `run`, and are not kept between calls.
+unsafe impl Send for Runner {}
+
+impl Runner {
+    pub fn new(plan: &Plan, kernels: Kernels) -> Self {
+        let stride = (blocks(plan.max_channels) + 1) * BLOCK;
+        let taps = |s: &Step| match &s.kind {
+            Kind::Conv { conv, .. } => conv.window.kernel[0] * conv.window.kernel[1],
+            Kind::Pool(_, w) => w.kernel[0] * w.kernel[1],
+            _ => 1,
+        };
+        let n_taps = plan.steps.iter().map(taps).max().unwrap_or(1);
+        let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
+        Self {
+            kernels,
+            rows: Buffer::zeros(TILE * stride),
+            stride,
+            inputs: vec![std::ptr::null(); n_taps * TILE],
+            zeros: Buffer::zeros(stride),
+            cells: Vec::with_capacity(n_cells),
+            words: Vec::new(),
+        }
+    }
+
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
+    /// Computes what the changes of the picture ask for, and a share (0..=1) of a refresh sweep.
+    /// A stream that has no picture yet is computed as a whole.
+    pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
+        let plan = stream.plan.clone();
+        let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
+        if !stream.is_filled {
+            self.run_whole(stream, &plan, &mut counters);
+            return counters;
+        }
+        let mut clock = Instant::now();
+        stream.sweep.advance(&plan, refresh_share);
+        for (i, step) in plan.steps.iter().enumerate() {
+            let mut set = std::mem::replace(&mut stream.changes[step.output], ChangeSet::new(0, 0));
+            set.clear();
+            for (input, spread) in step.inputs.iter().zip(&step.spread) {
+                let changes = &stream.changes[plan.maps[*input].changes];
+                if !changes.is_empty() {
+                    spread.apply(changes, &mut set, &mut self.words);
+                }
+            }
+            let requested = if set.is_empty() { 0 } else { set.count() };
+            let refresh = stream.sweep.rows(i);
+            if let (Kind::Join, _) | (_, (0, None)) = (&step.kind, (requested, &refresh)) {
+                stream.changes[step.output] = set;
+                continue;
+            }
+            if let Some(rows) = &refresh {
+                set.set_rows(rows.clone());
+            }
+            set.list(&mut self.cells);
+            set.clear();
+            let cells = std::mem::take(&mut self.cells);
+            let now = Instant::now();
+            counters.bookkeeping += now - clock;
+            let passed = self.sparse(stream, &plan, i, &cells, &refresh, &mut set);
+            clock = Instant::now();
+            counters.kernels += clock - now;
+            counters.requested_macs += requested as u64 * step.macs_per_cell;
+            counters.executed_macs += cells.len() as u64 * step.macs_per_cell;
+            counters.cells += cells.len() as u64;
+            counters.refreshed += (cells.len() - requested) as u64;
+            counters.passed += passed;
+            self.cells = cells;
+            stream.changes[step.output] = set;
+        }
+        counters.bookkeeping += clock.elapsed();
+        counters
+    }
+
+    fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
+        let start = Instant::now();
+        for step in &plan.steps {
+            if !matches!(step.kind, Kind::Join) {
+                let s = plan.maps[step.output].shape;
+                self.cells.clear();
+                self.cells.extend((0..s.h as u32).flat_map(|y| (0..s.w as u32).map(move |x| Cell { y, x })));
+                let cells = std::mem::take(&mut self.cells);
+                self.dense(&mut stream.buffers, plan, step, &cells);
+                counters.cells += cells.len() as u64;
+                self.cells = cells;
+            }
+        }
+        for set in &mut stream.changes {
+            set.fill();
+        }
+        stream.sweep.restart();
+        stream.is_filled = true;
+        counters.requested_macs = counters.dense_macs;
+        counters.executed_macs = counters.dense_macs;
+        counters.passed = counters.cells;
+        counters.kernels = start.elapsed();
+        if stream.gates.needs_scales() {
+            let buffers = &stream.buffers;
+            stream.gates.learn_scales(plan, |map, y, x| {
+                let m = &plan.maps[map];
+                cell_ptr(buffers, m, y, x)
+            });
+        }
+    }
+
+    /// Seconds of each step of a whole frame, added to `seconds`: for benches.
+    pub fn profile(&mut self, stream: &mut Stream, seconds: &mut [f64]) {
+        let plan = stream.plan.clone();
+        for (step, seconds) in plan.steps.iter().zip(seconds) {
+            let s = plan.maps[step.output].shape;
+            let cells: Vec<Cell> = (0..s.h as u32).flat_map(|y| (0..s.w as u32).map(move |x| Cell { y, x })).collect();
+            let start = Instant::now();
+            self.dense(&mut stream.buffers, &plan, step, &cells);
+            *seconds += start.elapsed().as_secs_f64();
+        }
+    }
+
+    /// All cells, in order: stored without being compared.
+    fn dense(&mut self, buffers: &mut [Buffer], plan: &Plan, step: &Step, cells: &[Cell]) {
+        let out = &plan.maps[step.output];
+        let c = out.shape.c;
+        // Whole blocks may be written in place where no other cell is behind them.
+        let in_place = c.is_multiple_of(BLOCK) && step.fits_in_place();
+        for (i, tile) in cells.chunks(TILE).enumerate() {
+            let at = i * TILE * out.stride + out.offset;
+            // Safety: `at` is the first cell of the tile; the buffer holds the rest of them.
+            let target = unsafe { buffers[out.buffer].as_mut_ptr().add(at) };
+            if in_place {
+                self.tile(buffers, plan, step, tile, target, out.stride);
+            } else {
+                let rows = self.rows.as_mut_ptr();
+                self.tile(buffers, plan, step, tile, rows, self.stride);
+                for p in 0..tile.len() {
+                    // Safety: rows and cells hold `c` numbers, and scratch is apart from the maps.
+                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * self.stride), target.add(p * out.stride), c) };
+                }
+            }
+        }
+    }
+
+    /// The listed cells: stored where they pass the gate. How many did.
+    fn sparse(
+        &mut self,
+        stream: &mut Stream,
+        plan: &Plan,
+        i: usize,
+        cells: &[Cell],
+        refresh: &Option<std::ops::Range<usize>>,
+        passed: &mut ChangeSet,
+    ) -> u64 {
+        let step = &plan.steps[i];
+        let out = &plan.maps[step.output];
+        let gate = stream.gates.get(i);
+        let mut n = 0;
+        for tile in cells.chunks(TILE) {
+            let rows = self.rows.as_mut_ptr();
+            self.tile(&stream.buffers, plan, step, tile, rows, self.stride);
+            for (p, cell) in tile.iter().enumerate() {
+                let (y, x) = (cell.y as usize, cell.x as usize);
+                let at = (y * out.shape.w + x) * out.stride + out.offset;
+                let new = &self.rows.as_slice()[p * self.stride..][..out.shape.c];
+                let old = &mut stream.buffers[out.buffer].as_mut_slice()[at..][..out.shape.c];
+                if passes(&self.kernels, gate, new, old) {
+                    old.copy_from_slice(new);
+                    passed.set(y, x);
+                    n += 1;
+                } else if refresh.as_ref().is_some_and(|rows| rows.contains(&y)) {
+                    old.copy_from_slice(new);
+                }
+            }
+        }
+        n
+    }
+
+    /// Computes up to [`TILE`] cells of a step into rows of `stride` numbers.
+    fn tile(&mut self, buffers: &[Buffer], plan: &Plan, step: &Step, cells: &[Cell], rows: *mut f32, stride: usize) {
+        let input = &plan.maps[step.inputs[0]];
+        let c = plan.maps[step.output].shape.c;
+        // Safety, here and below: a row has room for `c` numbers in whole blocks, and is
+        // not part of a map that this step reads.
+        let row = |p: usize| unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
+        let read = |map: &Map, cell: Cell| unsafe {
+            std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), map.shape.c)
+        };
+        match &step.kind {
+            Kind::Conv { conv, how } => {
+                match how {
+                    ConvKind::Gemm(dense) => {
+                        self.window_inputs(buffers, input, &dense.window, cells);
+                        let n_out = c / dense.packed.len();
+                        for (g, packed) in dense.packed.iter().enumerate() {
+                            if g > 0 {
+                                self.shift_inputs(dense.window.kernel, cells.len(), dense.depth);
+                            }
+                            self.gemm(packed, dense.window.kernel[0] * dense.window.kernel[1], dense.depth, cells.len(), unsafe { rows.add(g * n_out) }, stride);
+                        }
+                    }
+                    ConvKind::Depthwise(packed) => {
+                        self.window_inputs(buffers, input, &conv.window, cells);
+                        let args = DepthwiseArgs {
+                            n: cells.len(),
+                            n_taps: conv.window.kernel[0] * conv.window.kernel[1],
+                            inputs: self.inputs.as_ptr(),
+                            weights: packed.weights.as_ptr(),
+                            bias: packed.bias.as_ptr(),
+                            n_blocks: packed.n_blocks,
+                            rows,
+                            stride,
+                        };
+                        // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
+                        unsafe { self.kernels.depthwise(&args) };
+                    }
+                    ConvKind::Transposed { phases, window, depth } => {
+                        for (p, cell) in cells.iter().enumerate() {
+                            let at = [cell.y as usize, cell.x as usize];
+                            let s = window.stride;
+                            let phase = &phases[at[0] % s[0] * s[1] + at[1] % s[1]];
+                            for (t, tap) in phase.taps.iter().enumerate() {
+                                let from = |i: usize| {
+                                    let at = (at[i] + window.pad[i]).checked_sub(tap[i] * window.dilation[i])?;
+                                    Some(at / window.stride[i])
+                                };
+                                self.inputs[t * TILE] = match (from(0), from(1)) {
+                                    (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => {
+                                        cell_ptr(buffers, input, y, x)
+                                    }
+                                    _ => self.zeros.as_ptr(),
+                                };
+                            }
+                            self.gemm(&phase.packed, phase.taps.len(), *depth, 1, unsafe { rows.add(p * stride) }, stride);
+                        }
+                    }
+                }
+                self.finish(buffers, plan, step, &conv.act, &conv.post, cells, rows, stride);
+            }
+            Kind::Elementwise(op) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    row(p).copy_from_slice(read(input, *cell));
+                    match op {
+                        Op::Act(act) => self.kernels.act(act, row(p)),
+                        Op::Affine { scale, shift } => {
+                            for (v, (a, b)) in row(p).iter_mut().zip(scale.iter().zip(shift)) {
+                                *v = v.mul_add(*a, *b);
+                            }
+                        }
+                        Op::Binary(op) => {
+                            let second = &plan.maps[step.inputs[1]];
+                            let is_one = second.shape.n_cells() == 1 && input.shape.n_cells() != 1;
+                            let at = if is_one { Cell { y: 0, x: 0 } } else { *cell };
+                            let other = read(second, at);
+                            match op {
+                                Binary::Add => self.kernels.add(row(p), other),
+                                _ => {
+                                    for (v, o) in row(p).iter_mut().zip(other) {
+                                        *v = super::oracle::binary(*op, *v, *o);
+                                    }
+                                }
+                            }
+                        }
+                        _ => unreachable!("the plan makes no other element-wise steps"),
+                    }
+                }
+            }
+            Kind::Pool(kind, window) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let mut seen = 0;
+                    for ky in 0..window.kernel[0] {
+                        let y = cell.y as usize * window.stride[0] + ky * window.dilation[0];
+                        let Some(y) = y.checked_sub(window.pad[0]).filter(|y| *y < input.shape.h) else { continue };
+                        for kx in 0..window.kernel[1] {
+                            let x = cell.x as usize * window.stride[1] + kx * window.dilation[1];
+                            let Some(x) = x.checked_sub(window.pad[1]).filter(|x| *x < input.shape.w) else { continue };
+                            let from = read(input, Cell { y: y as u32, x: x as u32 });
+                            match (seen, kind) {
+                                (0, PoolKind::Max) => row(p).copy_from_slice(from),
+                                // From zero, as a sum is defined: -0.0 alone gives 0.0.
+                                (0, PoolKind::Average { .. }) => row(p).iter_mut().zip(from).for_each(|(r, f)| *r = 0.0 + f),
+                                (_, PoolKind::Max) => self.kernels.max(row(p), from),
+                                (_, PoolKind::Average { .. }) => self.kernels.add(row(p), from),
+                            }
+                            seen += 1;
+                        }
+                    }
+                    if let PoolKind::Average { count_pad } = kind {
+                        let n = if *count_pad { window.kernel[0] * window.kernel[1] } else { seen };
+                        row(p).iter_mut().for_each(|v| *v /= n as f32);
+                    }
+                }
+            }
+            Kind::GlobalAverage => {
+                row(0).fill(0.0);
+                for y in 0..input.shape.h as u32 {
+                    for x in 0..input.shape.w as u32 {
+                        self.kernels.add(row(0), read(input, Cell { y, x }));
+                    }
+                }
+                let n = input.shape.n_cells() as f32;
+                row(0).iter_mut().for_each(|v| *v /= n);
+            }
+            Kind::Resize(taps) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let (r, k) = (taps.rows[cell.y as usize], taps.cols[cell.x as usize]);
+                    let at = |y: usize, x: usize| read(input, Cell { y: y as u32, x: x as u32 });
+                    if r.share == 0.0 && k.share == 0.0 {
+                        row(p).copy_from_slice(at(r.first, k.first));
+                        continue;
+                    }
+                    let (a, b) = (at(r.first, k.first), at(r.first, k.second));
+                    let (d, e) = (at(r.second, k.first), at(r.second, k.second));
+                    for (i, v) in row(p).iter_mut().enumerate() {
+                        let along = |a: f32, b: f32| super::resample::mix(a, b, k.share);
+                        *v = super::resample::mix(along(a[i], b[i]), along(d[i], e[i]), r.share);
+                    }
+                }
+            }
+            Kind::Rearrange { stride: by, runs, .. } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let (y, x) = (cell.y as usize * by[0], cell.x as usize * by[1]);
+                    let mut to = 0;
+                    for run in runs {
+                        let from = read(input, Cell { y: (y + run.dy) as u32, x: (x + run.dx) as u32 });
+                        row(p)[to..to + run.n].copy_from_slice(&from[run.from..run.from + run.n]);
+                        to += run.n;
+                    }
+                }
+            }
+            Kind::Pad { before, value } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let at = (cell.y as usize).checked_sub(before[0]).zip((cell.x as usize).checked_sub(before[1]));
+                    match at.filter(|(y, x)| *y < input.shape.h && *x < input.shape.w) {
+                        Some((y, x)) => row(p).copy_from_slice(read(input, Cell { y: y as u32, x: x as u32 })),
+                        None => row(p).fill(*value),
+                    }
+                }
+            }
+            Kind::Softmax { group } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    for (from, to) in read(input, *cell).chunks_exact(*group).zip(row(p).chunks_exact_mut(*group)) {
+                        math::softmax(from, to);
+                    }
+                }
+            }
+            Kind::Join => {}
+        }
+    }
+
+    fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
+        let args = GemmArgs {
+            n,
+            n_taps,
+            depth,
+            inputs: self.inputs.as_ptr(),
+            weights: packed.weights.as_ptr(),
+            bias: packed.bias.as_ptr(),
+            n_blocks: packed.n_blocks,
+            rows,
+            stride,
+        };
+        // Safety: packed for these taps and this depth; rows have room for whole blocks.
+        unsafe { self.kernels.gemm(&args) }
+    }
+
+    /// Where each tap of each cell begins; zeros outside of the map.
+    fn window_inputs(&mut self, buffers: &[Buffer], map: &Map, w: &super::graph::Window, cells: &[Cell]) {
+        let base = buffers[map.buffer].as_ptr();
+        let s = map.shape;
+        let [kh, kw] = w.kernel;
+        let reach = [(kh - 1) * w.dilation[0], (kw - 1) * w.dilation[1]];
+        for (p, cell) in cells.iter().enumerate() {
+            let y = (cell.y as usize * w.stride[0]) as isize - w.pad[0] as isize;
+            let x = (cell.x as usize * w.stride[1]) as isize - w.pad[1] as isize;
+            let inside = y >= 0
+                && x >= 0
+                && y as usize + reach[0] < s.h
+                && x as usize + reach[1] < s.w;
+            if inside {
+                // Safety: the window lies inside the map.
+                let first = unsafe { base.add((y as usize * s.w + x as usize) * map.stride + map.offset) };
+                for ky in 0..kh {
+                    for kx in 0..kw {
+                        let off = (ky * w.dilation[0] * s.w + kx * w.dilation[1]) * map.stride;
+                        self.inputs[(ky * kw + kx) * TILE + p] = unsafe { first.add(off) };
+                    }
+                }
+                continue;
+            }
+            for ky in 0..kh {
+                let y = y + (ky * w.dilation[0]) as isize;
+                for kx in 0..kw {
+                    let x = x + (kx * w.dilation[1]) as isize;
+                    let hit = (0..s.h as isize).contains(&y) && (0..s.w as isize).contains(&x);
+                    self.inputs[(ky * kw + kx) * TILE + p] = if hit {
+                        cell_ptr(buffers, map, y as usize, x as usize)
+                    } else {
+                        self.zeros.as_ptr()
+                    };
+                }
+            }
+        }
+    }
+
+    /// Moves all inputs on to the next group's channels; zeros stay where they are.
+    fn shift_inputs(&mut self, kernel: [usize; 2], n: usize, depth: usize) {
+        let zeros = self.zeros.as_ptr();
+        for tap in 0..kernel[0] * kernel[1] {
+            for input in &mut self.inputs[tap * TILE..][..n] {
+                if *input != zeros {
+                    // Safety: the next group's channels follow in the same cell.
+                    *input = unsafe { input.add(depth) };
+                }
+            }
+        }
+    }
+
+    /// Activation, residual, second activation.
+    #[allow(clippy::too_many_arguments)]
+    fn finish(
+        &self,
+        buffers: &[Buffer],
+        plan: &Plan,
+        step: &Step,
+        act: &Act,
+        post: &Act,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) {
+        let c = plan.maps[step.output].shape.c;
+        let residual = step.inputs.get(1).map(|r| &plan.maps[*r]);
+        if residual.is_none() && stride == c && !matches!(act, Act::PRelu(_)) {
+            // Safety: the rows follow each other without gaps.
+            self.kernels.act(act, unsafe { std::slice::from_raw_parts_mut(rows, cells.len() * c) });
+            return;
+        }
+        for (p, cell) in cells.iter().enumerate() {
+            // Safety: as in `tile`.
+            let row = unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
+            self.kernels.act(act, row);
+            if let Some(map) = residual {
+                let other =
+                    unsafe { std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), c) };
+                self.kernels.add(row, other);
+                self.kernels.act(post, row);
+            }
+        }
+    }
+}
+
+impl Step {
+    /// Whether the kernels may write whole blocks straight into the map.
+    fn fits_in_place(&self) -> bool {
+        match &self.kind {
+            Kind::Conv { how: ConvKind::Gemm(dense), .. } => dense.packed.len() == 1,
+            _ => true,
+        }
+    }
+}
+
+fn cell_ptr(buffers: &[Buffer], map: &Map, y: usize, x: usize) -> *const f32 {
+    let at = (y * map.shape.w + x) * map.stride + map.offset;
+    debug_assert!(y < map.shape.h && x < map.shape.w && at < buffers[map.buffer].len());
+    // Safety: the cell lies in the map, and the map in its buffer.
+    unsafe { buffers[map.buffer].as_ptr().add(at) }
+}
+
+/// Whether a change is passed on. Numbers that are none always are.
+fn passes(kernels: &Kernels, gate: &Gate, new: &[f32], old: &[f32]) -> bool {
+    if gate.is_exact() {
+        return new.iter().zip(old).any(|(a, b)| a.to_bits() != b.to_bits());
+    }
+    let distance = kernels.distance(new, old, gate.weights());
+    !(distance <= gate.limit())
+}

@@ -1,0 +1,129 @@
+//! What one stream remembers: its feature maps, what changed in them, its gates.
+
+use super::changes::ChangeSet;
+use super::gate::Gates;
+use super::plan::Plan;
+use super::refresh::Sweep;
+use std::sync::Arc;
+
+/// A cache line, so that buffers begin at one.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Numbers that begin at a cache line.
+#[derive(Debug, Clone)]
+pub struct Buffer(Vec<Line>);
+
+impl Buffer {
+    fn new(n: usize, value: f32) -> Self {
+        Self(vec![Line([value; 16]); n.div_ceil(16)])
+    }
+
+    pub fn zeros(n: usize) -> Self {
+        Self::new(n, 0.0)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len() * 16
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn as_ptr(&self) -> *const f32 {
+        self.0.as_ptr().cast()
+    }
+
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        // Safety: lines are arrays of 16 numbers without gaps.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.0.len() * 16) }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        // Safety: as above, and `self` is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.0.len() * 16) }
+    }
+}
+
+/// The memory of one stream. Its size is [`Plan::state_bytes`], for ever.
+pub struct Stream {
+    pub(super) plan: Arc<Plan>,
+    pub(super) buffers: Vec<Buffer>,
+    /// One a map; those of maps that are parts of others stay empty.
+    pub(super) changes: Vec<ChangeSet>,
+    pub(super) gates: Gates,
+    pub(super) sweep: Sweep,
+    pub(super) is_filled: bool,
+}
+
+impl Stream {
+    /// `unfilled` stands in all maps until the first frame; tests use NaN to see leaks.
+    pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
+        let buffers = plan.buffers.iter().map(|n| Buffer::new(*n, unfilled)).collect();
+        let changes = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
+        Self { sweep: Sweep::new(), buffers, changes, gates, is_filled: false, plan }
+    }
+
+    /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write.
+    pub fn input(&mut self) -> (&mut [f32], &mut ChangeSet) {
+        let map = &self.plan.maps[self.plan.input];
+        let n = map.shape.n_values();
+        (&mut self.buffers[map.buffer].as_mut_slice()[..n], &mut self.changes[self.plan.input])
+    }
+
+    /// One cell of a map.
+    pub fn cell(&self, map: usize, y: usize, x: usize) -> &[f32] {
+        let m = &self.plan.maps[map];
+        let at = (y * m.shape.w + x) * m.stride + m.offset;
+        &self.buffers[m.buffer].as_slice()[at..at + m.shape.c]
+    }
+
+    /// What changed of a map in the last frame.
+    pub fn changes(&self, map: usize) -> &ChangeSet {
+        &self.changes[self.plan.maps[map].changes]
+    }
+
+    /// A whole map, `[rows][columns][channels]`.
+    pub fn map(&self, map: usize) -> Vec<f32> {
+        let s = self.plan.maps[map].shape;
+        let cells = (0..s.h).flat_map(|y| (0..s.w).map(move |x| (y, x)));
+        cells.flat_map(|(y, x)| self.cell(map, y, x)).copied().collect()
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    pub fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    pub fn set_gates(&mut self, gates: Gates) {
+        self.gates = gates;
+    }
+
+    /// The next frame is computed as a whole.
+    pub fn forget(&mut self) {
+        self.is_filled = false;
+    }
+
+    /// Refresh sweeps that are complete.
+    pub fn n_sweeps(&self) -> u64 {
+        self.sweep.n_sweeps
+    }
+
+    pub fn is_filled(&self) -> bool {
+        self.is_filled
+    }
+
+    /// Bytes of maps and change sets.
+    pub fn bytes(&self) -> usize {
+        self.plan.state_bytes()
+    }
+}
