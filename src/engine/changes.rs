@@ -264,9 +264,8 @@ mod tests {
             for x in 0..width {
                 let hit = (0..w.kernel[0]).any(|ky| {
                     (0..w.kernel[1]).any(|kx| {
-                        let at = |i: usize, o: usize, k: usize| {
-                            (o * w.stride[i] + k * w.dilation[i]).checked_sub(w.pad[i])
-                        };
+                        let at =
+                            |i: usize, o: usize, k: usize| (o * w.stride[i] + k * w.dilation[i]).checked_sub(w.pad[i]);
                         match (at(0, y, ky), at(1, x, kx)) {
                             (Some(iy), Some(ix)) => iy < from.h && ix < from.w && from.get(iy, ix),
                             _ => false,

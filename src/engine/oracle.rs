@@ -108,7 +108,7 @@ fn node_output(op: &Op, inputs: &[(&[f32], MapShape)], s: MapShape) -> Vec<f32> 
                 PoolKind::Max => seen.iter().copied().fold(f32::NEG_INFINITY, math::max),
                 PoolKind::Average { count_pad } => {
                     let n = if *count_pad { w.kernel[0] * w.kernel[1] } else { seen.len() };
-                    seen.iter().sum::<f32>() / n as f32
+                    seen.iter().fold(0.0, |a, b| a + b) / n as f32
                 }
             }
         }),

@@ -50,14 +50,26 @@ pub struct Phase {
 /// What a step computes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    Conv { conv: Conv, how: ConvKind },
+    Conv {
+        conv: Conv,
+        how: ConvKind,
+    },
     Elementwise(Op),
     Pool(PoolKind, Window),
     GlobalAverage,
     Resize(Taps),
-    Rearrange { stride: [usize; 2], sources: Vec<Source>, runs: Vec<Run> },
-    Pad { before: [usize; 2], value: f32 },
-    Softmax { group: usize },
+    Rearrange {
+        stride: [usize; 2],
+        sources: Vec<Source>,
+        runs: Vec<Run>,
+    },
+    Pad {
+        before: [usize; 2],
+        value: f32,
+    },
+    Softmax {
+        group: usize,
+    },
     /// The parts are in place: only their change sets are joined.
     Join,
 }
@@ -76,7 +88,11 @@ pub enum ConvKind {
     Gemm(Dense),
     Depthwise(Packed),
     /// `[row remainder][column remainder]`.
-    Transposed { phases: Vec<Phase>, window: Window, depth: usize },
+    Transposed {
+        phases: Vec<Phase>,
+        window: Window,
+        depth: usize,
+    },
 }
 
 /// One operation with its maps.
@@ -207,7 +223,11 @@ fn copy_where_places_clash(graph: &mut Graph) {
                     let copy = graph.add_value(name, shape);
                     taken.push(true);
                     // Not a rearrangement of channels in a row: that would be read in place again.
-                    let node = super::graph::Node { op: Op::Act(super::graph::Act::Identity), inputs: vec![part], output: copy };
+                    let node = super::graph::Node {
+                        op: Op::Act(super::graph::Act::Identity),
+                        inputs: vec![part],
+                        output: copy,
+                    };
                     graph.nodes.insert(i, node);
                     i += 1;
                     graph.nodes[i].inputs[k] = copy;

@@ -32,7 +32,7 @@ impl Taps {
 
 /// Between two numbers; the first one, bit by bit, at share 0.
 pub fn mix(a: f32, b: f32, share: f32) -> f32 {
-    share.mul_add(b - a, a)
+    if share == 0.0 { a } else { share.mul_add(b - a, a) }
 }
 
 fn line(how: Resize, from: usize, to: usize) -> Vec<Tap> {

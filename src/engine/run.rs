@@ -258,7 +258,14 @@ impl Runner {
                             if g > 0 {
                                 self.shift_inputs(dense.window.kernel, cells.len(), dense.depth);
                             }
-                            self.gemm(packed, dense.window.kernel[0] * dense.window.kernel[1], dense.depth, cells.len(), unsafe { rows.add(g * n_out) }, stride);
+                            self.gemm(
+                                packed,
+                                dense.window.kernel[0] * dense.window.kernel[1],
+                                dense.depth,
+                                cells.len(),
+                                unsafe { rows.add(g * n_out) },
+                                stride,
+                            );
                         }
                     }
                     ConvKind::Depthwise(packed) => {
@@ -293,7 +300,14 @@ impl Runner {
                                     _ => self.zeros.as_ptr(),
                                 };
                             }
-                            self.gemm(&phase.packed, phase.taps.len(), *depth, 1, unsafe { rows.add(p * stride) }, stride);
+                            self.gemm(
+                                &phase.packed,
+                                phase.taps.len(),
+                                *depth,
+                                1,
+                                unsafe { rows.add(p * stride) },
+                                stride,
+                            );
                         }
                     }
                 }
@@ -330,6 +344,7 @@ impl Runner {
             Kind::Pool(kind, window) => {
                 for (p, cell) in cells.iter().enumerate() {
                     let mut seen = 0;
+                    row(p).fill(if *kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 });
                     for ky in 0..window.kernel[0] {
                         let y = cell.y as usize * window.stride[0] + ky * window.dilation[0];
                         let Some(y) = y.checked_sub(window.pad[0]).filter(|y| *y < input.shape.h) else { continue };
@@ -337,12 +352,9 @@ impl Runner {
                             let x = cell.x as usize * window.stride[1] + kx * window.dilation[1];
                             let Some(x) = x.checked_sub(window.pad[1]).filter(|x| *x < input.shape.w) else { continue };
                             let from = read(input, Cell { y: y as u32, x: x as u32 });
-                            match (seen, kind) {
-                                (0, PoolKind::Max) => row(p).copy_from_slice(from),
-                                // From zero, as a sum is defined: -0.0 alone gives 0.0.
-                                (0, PoolKind::Average { .. }) => row(p).iter_mut().zip(from).for_each(|(r, f)| *r = 0.0 + f),
-                                (_, PoolKind::Max) => self.kernels.max(row(p), from),
-                                (_, PoolKind::Average { .. }) => self.kernels.add(row(p), from),
+                            match kind {
+                                PoolKind::Max => self.kernels.max(row(p), from),
+                                PoolKind::Average { .. } => self.kernels.add(row(p), from),
                             }
                             seen += 1;
                         }
@@ -435,10 +447,7 @@ impl Runner {
         for (p, cell) in cells.iter().enumerate() {
             let y = (cell.y as usize * w.stride[0]) as isize - w.pad[0] as isize;
             let x = (cell.x as usize * w.stride[1]) as isize - w.pad[1] as isize;
-            let inside = y >= 0
-                && x >= 0
-                && y as usize + reach[0] < s.h
-                && x as usize + reach[1] < s.w;
+            let inside = y >= 0 && x >= 0 && y as usize + reach[0] < s.h && x as usize + reach[1] < s.w;
             if inside {
                 // Safety: the window lies inside the map.
                 let first = unsafe { base.add((y as usize * s.w + x as usize) * map.stride + map.offset) };
@@ -455,11 +464,8 @@ impl Runner {
                 for kx in 0..kw {
                     let x = x + (kx * w.dilation[1]) as isize;
                     let hit = (0..s.h as isize).contains(&y) && (0..s.w as isize).contains(&x);
-                    self.inputs[(ky * kw + kx) * TILE + p] = if hit {
-                        cell_ptr(buffers, map, y as usize, x as usize)
-                    } else {
-                        self.zeros.as_ptr()
-                    };
+                    self.inputs[(ky * kw + kx) * TILE + p] =
+                        if hit { cell_ptr(buffers, map, y as usize, x as usize) } else { self.zeros.as_ptr() };
                 }
             }
         }

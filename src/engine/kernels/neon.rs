@@ -99,4 +99,5 @@ unsafe fn distance(new: *const f32, old: *const f32, weight: *const f32, n: usiz
     unsafe { rows::distance::<Neon, 4>(new, old, weight, n) }
 }
 
-pub const KERNELS: Kernels = Kernels { name: "neon", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };
+pub const KERNELS: Kernels =
+    Kernels { name: "neon", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };

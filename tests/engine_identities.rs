@@ -1,0 +1,193 @@
+//! What must hold of the layer engine on any graph, bit by bit (engine.md, section 4):
+//! random graphs, shapes and change sets, borders included, unfilled memory NaN.
+
+#[path = "common/graphs.rs"]
+mod graphs;
+
+use fastrand::Rng;
+use passd::engine::gate::Gates;
+use passd::engine::graph::{Graph, MapShape};
+use passd::engine::kernels::Kernels;
+use passd::engine::oracle;
+use passd::engine::passes;
+use passd::engine::plan::Plan;
+use passd::engine::run::{Counters, Runner};
+use passd::engine::state::Stream;
+use passd::engine::verify::verify;
+use std::sync::Arc;
+
+/// Seeds of the random graphs.
+const CASES: std::ops::Range<u64> = 0..300;
+
+fn planned(seed: u64) -> (Rng, Graph, Arc<Plan>) {
+    let mut random = Rng::with_seed(seed);
+    let n = 4 + seed as usize % 20;
+    let mut graph = graphs::graph(&mut random, n);
+    verify(&graph).unwrap();
+    let plan = Arc::new(Plan::new(graph.clone()).unwrap_or_else(|e| panic!("seed {seed}: {e}")));
+    passes::optimise(&mut graph).unwrap();
+    (random, graph, plan)
+}
+
+/// All outputs, in bits.
+fn outputs(stream: &Stream) -> Vec<Vec<u32>> {
+    let plan = stream.plan();
+    plan.outputs.iter().map(|o| stream.map(o.parts[0].base.0 as usize).iter().map(|v| v.to_bits()).collect()).collect()
+}
+
+fn whole(plan: &Arc<Plan>, kernels: Kernels, picture: &[f32]) -> Stream {
+    let mut stream = Stream::new(plan.clone(), Gates::exact(plan), f32::NAN);
+    stream.input().0.copy_from_slice(picture);
+    Runner::new(plan, kernels).run(&mut stream, 0.0);
+    stream
+}
+
+/// Changes some cells of the picture: none, a few, a rectangle, or all.
+fn change(random: &mut Rng, s: MapShape, stream: &mut Stream, size: f32) {
+    let (data, set) = stream.input();
+    set.clear();
+    let (y0, x0) = (random.usize(0..s.h), random.usize(0..s.w));
+    let (y1, x1) = match random.u8(0..8) {
+        0 => return,
+        1 => (s.h, s.w),
+        2..=4 => (y0 + 1, x0 + 1),
+        _ => (random.usize(y0 + 1..=s.h), random.usize(x0 + 1..=s.w)),
+    };
+    let (y0, x0) = if (y1, x1) == (s.h, s.w) && random.bool() { (0, 0) } else { (y0, x0) };
+    for y in y0..y1 {
+        set.set_run(y, x0, x1);
+        for v in &mut data[(y * s.w + x0) * s.c..(y * s.w + x1) * s.c] {
+            *v += (random.f32() - 0.5) * size;
+        }
+    }
+}
+
+#[test]
+fn a_whole_run_equals_the_oracle_on_every_instruction_set() {
+    for seed in CASES {
+        let (mut random, graph, plan) = planned(seed);
+        let picture = graphs::picture(&mut random, graph.shape(graph.input));
+        let maps = oracle::run(&graph, &picture);
+        for kernels in Kernels::all() {
+            let stream = whole(&plan, *kernels, &picture);
+            for (output, planned) in graph.outputs.iter().zip(&plan.outputs) {
+                let wanted = maps.output(&graph, output);
+                let found = oracle::read_output(planned, |v| {
+                    let i = v.0 as usize;
+                    (Box::leak(stream.map(i).into_boxed_slice()), plan.maps[i].shape)
+                });
+                let same =
+                    wanted.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()));
+                assert!(same, "seed {seed}, {}, output {}", kernels.name, output.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_changes_with_open_gates_equal_a_whole_run_of_the_last_frame() {
+    for seed in CASES {
+        let (mut random, graph, plan) = planned(seed);
+        let s = graph.shape(graph.input);
+        let kernels = Kernels::all()[seed as usize % Kernels::all().len()];
+        let mut stream = whole(&plan, kernels, &graphs::picture(&mut random, s));
+        let mut runner = Runner::new(&plan, kernels);
+        for frame in 0..6 {
+            change(&mut random, s, &mut stream, 1.0);
+            let share = [0.0, 0.0, 0.1][random.usize(0..3)];
+            let counters = runner.run(&mut stream, share);
+            assert!(counters.executed_macs <= counters.dense_macs);
+            let picture = stream.input().0.to_vec();
+            let wanted = whole(&plan, Kernels::best(), &picture);
+            assert!(outputs(&stream) == outputs(&wanted), "seed {seed}, frame {frame}, {}", kernels.name);
+        }
+    }
+}
+
+#[test]
+fn a_still_picture_costs_nothing() {
+    for seed in CASES {
+        let (mut random, graph, plan) = planned(seed);
+        let s = graph.shape(graph.input);
+        let mut stream = whole(&plan, Kernels::best(), &graphs::picture(&mut random, s));
+        let mut runner = Runner::new(&plan, Kernels::best());
+        for _ in 0..3 {
+            stream.input().1.clear();
+            let c = runner.run(&mut stream, 0.0);
+            let nothing = Counters {
+                dense_macs: c.dense_macs,
+                bookkeeping: c.bookkeeping,
+                kernels: c.kernels,
+                ..Counters::default()
+            };
+            assert_eq!(c, nothing, "seed {seed}");
+        }
+    }
+}
+
+/// What gates hold back is gone when one sweep is over, to the last bit.
+#[test]
+fn errors_die_within_one_sweep() {
+    let mut n_held = 0;
+    for seed in CASES {
+        let (mut random, graph, plan) = planned(seed);
+        let s = graph.shape(graph.input);
+        let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.2, 0.5)), f32::NAN);
+        stream.input().0.copy_from_slice(&graphs::picture(&mut random, s));
+        let mut runner = Runner::new(&plan, Kernels::best());
+        runner.run(&mut stream, 0.0);
+        for _ in 0..5 {
+            change(&mut random, s, &mut stream, 0.2);
+            runner.run(&mut stream, 0.03);
+        }
+        let picture = stream.input().0.to_vec();
+        let wanted = outputs(&whole(&plan, Kernels::best(), &picture));
+        n_held += u32::from(outputs(&stream) != wanted);
+        stream.input().1.clear();
+        // To the end of the sweep under way, and one more.
+        for _ in 0..2 {
+            let before = stream.n_sweeps();
+            while stream.n_sweeps() == before {
+                runner.run(&mut stream, 0.07);
+            }
+        }
+        assert!(outputs(&stream) == wanted, "seed {seed}");
+    }
+    assert!(n_held > 50, "gates held something back in {n_held} graphs");
+}
+
+#[test]
+fn with_real_gates_the_error_does_not_grow_over_10000_frames() {
+    let (mut random, graph, plan) = (1000..)
+        .map(planned)
+        .find(|(_, g, _)| {
+            let convs = g.nodes.iter().filter(|n| n.op.name() == "conv").count();
+            convs >= 4 && g.shape(g.input).n_cells() > 200
+        })
+        .unwrap();
+    let s = graph.shape(graph.input);
+    let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.06, 0.2)), f32::NAN);
+    stream.input().0.copy_from_slice(&graphs::picture(&mut random, s));
+    let mut runner = Runner::new(&plan, Kernels::best());
+    let mut errors = Vec::new();
+    for frame in 0..10_000 {
+        change(&mut random, s, &mut stream, 0.3);
+        // Back towards the middle, or the picture would wander off.
+        stream.input().0.iter_mut().for_each(|v| *v = v.clamp(-2.0, 2.0));
+        runner.run(&mut stream, 0.01);
+        if frame % 250 == 249 {
+            let picture = stream.input().0.to_vec();
+            let wanted = whole(&plan, Kernels::best(), &picture);
+            let error = |o: usize| {
+                let (a, b) = (stream.map(o), wanted.map(o));
+                let n = a.len() as f64;
+                a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>() / n
+            };
+            errors.push(plan.outputs.iter().map(|o| error(o.parts[0].base.0 as usize)).sum::<f64>());
+        }
+    }
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (early, late) = (mean(&errors[..10]), mean(&errors[30..]));
+    assert!(early > 0.0, "the gates hold something back");
+    assert!(late < 1.5 * early, "error {early} at first, {late} at last");
+}
