@@ -5,6 +5,7 @@
 //! own input (a region's, if a region was run), unclipped.
 
 mod fastestdet;
+pub mod levels;
 mod street;
 mod ultraface;
 mod yolov8;
@@ -78,25 +79,80 @@ impl Head {
         out: &mut Vec<Detection>,
     ) -> Result<(), HeadError> {
         out.clear();
+        let p = Place { x: 0, y: 0, cols: 0, rows: 0, stride: 1, input, n_classes, min_score: t.score };
+        match (self, self.levels(input, n_classes)) {
+            (Self::Yolov8 {}, _) => yolov8::decode(tensors, n_classes, t.score, out)?,
+            (_, Some(levels)) => {
+                for (level, planes) in levels.iter().zip(levels::bind(&levels, tensors)?) {
+                    let p = Place { cols: level.cols, rows: level.rows, stride: level.stride, ..p };
+                    for y in 0..level.rows {
+                        for x in 0..level.cols {
+                            let i = y * level.cols + x;
+                            let found = self.cell(|k, c| planes[k].at(i, c), &Place { x, y, ..p });
+                            out.extend(found.map_err(|_| HeadError::NotFinite(planes[0].name.into()))?);
+                        }
+                    }
+                }
+            }
+            (_, None) => {
+                let (scores, boxes) = (named(tensors, "scores")?, named(tensors, "boxes")?);
+                let n = scores.shape.get(1).copied().unwrap_or(0).max(0) as usize;
+                let name = scores.name;
+                let (scores, boxes) = (scores.expect(&[n, 2])?, boxes.expect(&[n, 4])?);
+                for i in 0..n {
+                    let found = self.cell(|k, c| if k == 0 { scores[2 * i + c] } else { boxes[4 * i + c] }, &p);
+                    out.extend(found.map_err(|_| HeadError::NotFinite(name.into()))?);
+                }
+            }
+        }
+        select(out, t)
+    }
+
+    /// Decodes one cell; `at(k, c)` is number `c` of its plane `k`.
+    pub(super) fn cell(&self, at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
         match self {
-            Self::Yolox { strides } => yolox::decode(tensors, input, n_classes, strides, t.score, out)?,
-            Self::Yolov8 {} => yolov8::decode(tensors, n_classes, t.score, out)?,
-            Self::Yunet { strides } => yunet::decode(tensors, input, strides, t.score, out)?,
-            Self::Ultraface {} => ultraface::decode(tensors, input, t.score, out)?,
-            Self::Fastestdet {} => fastestdet::decode(tensors, input, n_classes, t.score, out)?,
-            Self::Street { strides } => street::decode(tensors, input, n_classes, strides, t.score, out)?,
+            Self::Yolox { .. } => yolox::cell(|c| at(0, c), p),
+            Self::Yunet { .. } => yunet::cell(at, p),
+            Self::Ultraface {} => ultraface::cell(at, p),
+            Self::Fastestdet {} => fastestdet::cell(|c| at(0, c), p),
+            Self::Street { .. } => street::cell(|c| at(0, c), p),
+            Self::Yolov8 {} => Ok(None),
         }
-        if let Some(bad) = out.iter().find(|d| !d.bbox.is_finite()) {
-            return Err(HeadError::NotFinite(format!("box of class {}", bad.class)));
-        }
-        if out.len() > MAX_CANDIDATES {
-            out.select_nth_unstable_by(MAX_CANDIDATES, |a, b| b.score.total_cmp(&a.score));
-            out.truncate(MAX_CANDIDATES);
-        }
-        nms::suppress(out, t.iou);
-        Ok(())
     }
 }
+
+/// Candidates to detections: the best of them, suppression included, best first.
+pub(super) fn select(out: &mut Vec<Detection>, t: Thresholds) -> Result<(), HeadError> {
+    if let Some(bad) = out.iter().find(|d| !d.bbox.is_finite()) {
+        return Err(HeadError::NotFinite(format!("box of class {}", bad.class)));
+    }
+    if out.len() > MAX_CANDIDATES {
+        out.select_nth_unstable_by(MAX_CANDIDATES, |a, b| b.score.total_cmp(&a.score));
+        out.truncate(MAX_CANDIDATES);
+    }
+    nms::suppress(out, t.iou);
+    Ok(())
+}
+
+/// Which cell is decoded, of what grid, for what picture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub x: usize,
+    pub y: usize,
+    pub cols: usize,
+    pub rows: usize,
+    pub stride: u32,
+    pub input: Size,
+    pub n_classes: usize,
+    pub min_score: f32,
+}
+
+/// A number that is none.
+#[derive(Debug)]
+pub(super) struct NoNumber;
+
+/// What a cell shows, if anything.
+pub(super) type Cell = Result<Option<Detection>, NoNumber>;
 
 impl<'a> Tensor<'a> {
     /// Checks that the shape is `[1, dims…]`.
@@ -128,23 +184,20 @@ fn named<'t, 'a>(tensors: &'t [Tensor<'a>], name: &str) -> Result<&'t Tensor<'a>
     tensors.iter().find(|t| t.name == name).ok_or_else(|| HeadError::Missing(name.into()))
 }
 
-/// Index and value of the largest; the first of equals. NaN is never the largest.
-fn best(scores: impl Iterator<Item = f32>) -> (u16, f32) {
-    let mut top = (0, f32::NEG_INFINITY);
+/// Index and value of the largest; the first of equals.
+fn best(scores: impl Iterator<Item = f32>) -> Result<(u16, f32), NoNumber> {
+    let (mut top, mut sum) = ((0, f32::NEG_INFINITY), 0.0);
     for (i, s) in scores.enumerate() {
+        sum += s;
         if s > top.1 {
             top = (i as u16, s);
         }
     }
-    top
+    finite(sum).map(|_| top)
 }
 
-fn grid(input: Size, stride: u32) -> (usize, usize) {
-    ((input.width / stride) as usize, (input.height / stride) as usize)
-}
-
-fn finite(name: &str, sum: f32) -> Result<(), HeadError> {
-    if sum.is_finite() { Ok(()) } else { Err(HeadError::NotFinite(name.into())) }
+fn finite(v: f32) -> Result<f32, NoNumber> {
+    if v.is_finite() { Ok(v) } else { Err(NoNumber) }
 }
 
 fn sigmoid(x: f32) -> f32 {
@@ -224,12 +277,12 @@ mod tests {
             1,
         );
         check(&found.unwrap()[0], 0, 0.8, [16.0, 8.0, 32.0, 24.0]);
-        let mut data = [0.0; 7 * 2]; // 2x1 cells, 2 classes
+        let mut data = [0.0; 7 * 8]; // 4x2 cells, 2 classes
         for (channel, v) in [0.5, 0.0, 0.0, 0.0, 0.0, 0.25, 0.75].into_iter().enumerate() {
-            data[channel * 2 + 1] = v;
+            data[channel * 8 + 2] = v;
         }
         let found =
-            decode(&Head::Fastestdet {}, &[Tensor { name: "o", shape: &[1, 7, 1, 2], data: &data }], 2).unwrap();
+            decode(&Head::Fastestdet {}, &[Tensor { name: "o", shape: &[1, 7, 2, 4], data: &data }], 2).unwrap();
         check(&found[0], 1, 0.5f32.powf(0.6) * 0.75f32.powf(0.4), [16.0, -8.0, 48.0, 8.0]);
     }
 

@@ -1,6 +1,6 @@
 //! YOLOv8 and YOLO11 "detect" exports: one column a cell, boxes decoded in the graph.
 
-use super::{Detection, HeadError, Tensor, finite, only};
+use super::{Detection, HeadError, Tensor, only};
 use crate::geom::Rect;
 
 pub fn decode(
@@ -16,7 +16,9 @@ pub fn decode(
     // Class rows lie far apart: go along each of them, not across.
     for class in 0..n_classes {
         let scores = row(4 + class);
-        finite(tensor.name, scores.iter().sum())?;
+        if !scores.iter().sum::<f32>().is_finite() {
+            return Err(HeadError::NotFinite(tensor.name.into()));
+        }
         for (i, &score) in scores.iter().enumerate().filter(|(_, s)| **s >= min_score) {
             let (cx, cy, w, h) = (row(0)[i], row(1)[i], row(2)[i] / 2.0, row(3)[i] / 2.0);
             let bbox = Rect::new(cx - w, cy - h, cx + w, cy + h);

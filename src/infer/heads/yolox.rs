@@ -1,49 +1,23 @@
 //! YOLOX (Ge et al., arXiv:2107.08430) with raw heads: boxes in strides
 //! relative to the cell, sigmoid already applied to objectness and classes.
 
-use super::{Detection, HeadError, Tensor, best, finite, grid, only};
-use crate::geom::{Rect, Size};
+use super::{Cell, Detection, Place, best, finite};
+use crate::geom::Rect;
 
-pub fn decode(
-    tensors: &[Tensor<'_>],
-    input: Size,
-    n_classes: usize,
-    strides: &[u32],
-    min_score: f32,
-    out: &mut Vec<Detection>,
-) -> Result<(), HeadError> {
-    let tensor = only(tensors)?;
-    let n_cells = strides.iter().map(|&s| grid(input, s)).map(|(w, h)| w * h).sum();
-    let width = 5 + n_classes;
-    let data = tensor.expect(&[n_cells, width])?;
-    let mut rows = data.chunks_exact(width);
-    let mut sum = 0.0;
-    for &stride in strides {
-        let (cols, n_rows) = grid(input, stride);
-        let s = stride as f32;
-        for y in 0..n_rows {
-            for (x, row) in rows.by_ref().take(cols).enumerate() {
-                let objectness = row[4];
-                sum += objectness;
-                // A class score is at most 1: it cannot lift a cell over the bar.
-                if objectness < min_score {
-                    continue;
-                }
-                let (class, top) = best(row[5..].iter().copied());
-                finite(tensor.name, top)?;
-                let score = objectness * top;
-                if score >= min_score {
-                    let (cx, cy) = ((row[0] + x as f32) * s, (row[1] + y as f32) * s);
-                    let (w, h) = (row[2].exp() * s / 2.0, row[3].exp() * s / 2.0);
-                    out.push(Detection {
-                        class,
-                        score,
-                        bbox: Rect::new(cx - w, cy - h, cx + w, cy + h),
-                        landmarks: None,
-                    });
-                }
-            }
-        }
+/// One cell of `[centre x, centre y, log width, log height, objectness, classes…]`.
+pub fn cell(at: impl Fn(usize) -> f32, p: &Place) -> Cell {
+    let objectness = finite(at(4))?;
+    // A class score is at most 1: it cannot lift a cell over the bar.
+    if objectness < p.min_score {
+        return Ok(None);
     }
-    finite(tensor.name, sum)
+    let (class, top) = best((0..p.n_classes).map(|c| at(5 + c)))?;
+    let score = objectness * top;
+    if score < p.min_score {
+        return Ok(None);
+    }
+    let s = p.stride as f32;
+    let (cx, cy) = ((at(0) + p.x as f32) * s, (at(1) + p.y as f32) * s);
+    let (w, h) = (at(2).exp() * s / 2.0, at(3).exp() * s / 2.0);
+    Ok(Some(Detection { class, score, bbox: Rect::new(cx - w, cy - h, cx + w, cy + h), landmarks: None }))
 }

@@ -1,41 +1,21 @@
 //! YuNet faces (Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023), with five landmarks.
 
-use super::{Detection, HeadError, Tensor, finite, grid, named};
-use crate::geom::{Rect, Size};
+use super::{Cell, Detection, Place, finite};
+use crate::geom::Rect;
 
-pub fn decode(
-    tensors: &[Tensor<'_>],
-    input: Size,
-    strides: &[u32],
-    min_score: f32,
-    out: &mut Vec<Detection>,
-) -> Result<(), HeadError> {
-    for &stride in strides {
-        let (cols, rows) = grid(input, stride);
-        let n = cols * rows;
-        let part = |kind: &str, width: usize| {
-            let name = format!("{kind}_{stride}");
-            named(tensors, &name)?.expect(&[n, width])
-        };
-        let (cls, obj, bbox, kps) = (part("cls", 1)?, part("obj", 1)?, part("bbox", 4)?, part("kps", 10)?);
-        let s = stride as f32;
-        let mut sum = 0.0;
-        for i in 0..n {
-            let score = (cls[i].clamp(0.0, 1.0) * obj[i].clamp(0.0, 1.0)).sqrt();
-            sum += score;
-            if score < min_score {
-                continue;
-            }
-            let (x, y) = ((i % cols) as f32, (i / cols) as f32);
-            let b = &bbox[i * 4..][..4];
-            let (cx, cy) = ((x + b[0]) * s, (y + b[1]) * s);
-            let (w, h) = (b[2].exp() * s / 2.0, b[3].exp() * s / 2.0);
-            let k = &kps[i * 10..][..10];
-            let landmarks = std::array::from_fn(|p| [(x + k[2 * p]) * s, (y + k[2 * p + 1]) * s]);
-            let bbox = Rect::new(cx - w, cy - h, cx + w, cy + h);
-            out.push(Detection { class: 0, score, bbox, landmarks: Some(landmarks) });
-        }
-        finite(&format!("cls_{stride}/obj_{stride}"), sum)?;
+/// The kinds of output, each followed by its stride, and their widths.
+pub const PLANES: [(&str, usize); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)];
+
+/// One cell; `at(k, c)` reads channel `c` of plane `k` of [`PLANES`].
+pub fn cell(at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
+    let score = finite(at(0, 0).clamp(0.0, 1.0) * at(1, 0).clamp(0.0, 1.0))?.sqrt();
+    if score < p.min_score {
+        return Ok(None);
     }
-    Ok(())
+    let (s, x, y) = (p.stride as f32, p.x as f32, p.y as f32);
+    let (cx, cy) = ((x + at(2, 0)) * s, (y + at(2, 1)) * s);
+    let (w, h) = (at(2, 2).exp() * s / 2.0, at(2, 3).exp() * s / 2.0);
+    let landmarks = std::array::from_fn(|i| [(x + at(3, 2 * i)) * s, (y + at(3, 2 * i + 1)) * s]);
+    let bbox = Rect::new(cx - w, cy - h, cx + w, cy + h);
+    Ok(Some(Detection { class: 0, score, bbox, landmarks: Some(landmarks) }))
 }
