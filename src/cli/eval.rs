@@ -67,7 +67,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map(|m| match m.as_str() {
             "off" => Ok(SkipMode::Off),
             "regions" => Ok(SkipMode::Regions),
-            other => Err(Failure::Usage(format!("--modes: '{other}' is none of off, regions"))),
+            "layers" => Ok(SkipMode::Layers),
+            other => Err(Failure::Usage(format!("--modes: '{other}' is none of off, regions, layers"))),
         })
         .collect::<Result<Vec<_>, _>>()?;
     if !(0.0..=50.0).contains(&args.noise) {

@@ -29,6 +29,14 @@ impl ChangeSet {
         Self::new(s.h, s.w)
     }
 
+    pub fn height(&self) -> usize {
+        self.h
+    }
+
+    pub fn width(&self) -> usize {
+        self.w
+    }
+
     pub fn clear(&mut self) {
         self.bits.fill(0);
     }
@@ -67,8 +75,12 @@ impl ChangeSet {
 
     /// Sets the cells `x0..x1` of a row.
     pub fn set_run(&mut self, y: usize, x0: usize, x1: usize) {
-        for x in x0..x1.min(self.w) {
-            self.set(y, x);
+        let (mut x, x1) = (x0, x1.min(self.w));
+        while x < x1 {
+            let (word, bit) = (x / 64, x % 64);
+            let n = (x1 - x).min(64 - bit);
+            self.bits[y * self.words + word] |= (u64::MAX >> (64 - n)) << bit;
+            x += n;
         }
     }
 
@@ -76,6 +88,11 @@ impl ChangeSet {
     pub fn set_rows(&mut self, rows: std::ops::Range<usize>) {
         self.bits[rows.start * self.words..rows.end * self.words].fill(u64::MAX);
         self.trim();
+    }
+
+    pub fn copy_from(&mut self, other: &Self) {
+        debug_assert_eq!((self.h, self.w), (other.h, other.w));
+        self.bits.copy_from_slice(&other.bits);
     }
 
     pub fn join(&mut self, other: &Self) {

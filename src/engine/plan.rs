@@ -136,6 +136,8 @@ pub struct Plan {
     pub input: usize,
     /// Bases are indices of `maps`.
     pub outputs: Vec<Output>,
+    /// Maps of which is kept what was computed in a frame, changed or not: those of the outputs.
+    pub watched: Vec<bool>,
     /// Widest cell of any map.
     pub max_channels: usize,
     pub done: Vec<passes::Done>,
@@ -163,9 +165,19 @@ impl Plan {
             buffers[map.buffer] = buffers[map.buffer].max(n);
         }
         let is_alias = aliases(&graph);
+        let mut watched = vec![false; maps.len()];
+        for part in graph.outputs.iter().flat_map(|o| &o.parts) {
+            watched[maps[part.base.0 as usize].changes] = true;
+        }
+        for node in graph.nodes.iter().rev().filter(|n| n.op == Op::Concat) {
+            if watched[node.output.0 as usize] {
+                node.inputs.iter().for_each(|v| watched[maps[v.0 as usize].changes] = true);
+            }
+        }
         let steps = (0..graph.nodes.len()).filter(|i| !is_alias[*i]).map(|i| step(&graph, i)).collect();
         Ok(Self {
             max_channels: maps.iter().map(|m| m.shape.c).max().unwrap_or(0),
+            watched,
             maps,
             steps,
             buffers,

@@ -111,12 +111,24 @@ impl Runner {
             }
             let requested = if set.is_empty() { 0 } else { set.count() };
             let refresh = stream.sweep.rows(i);
+            let watched = plan.watched[step.output];
             if let (Kind::Join, _) | (_, (0, None)) = (&step.kind, (requested, &refresh)) {
+                if watched {
+                    let mut seen = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
+                    seen.clear();
+                    if matches!(step.kind, Kind::Join) {
+                        step.inputs.iter().for_each(|v| seen.join(&stream.computed[plan.maps[*v].changes]));
+                    }
+                    stream.computed[step.output] = seen;
+                }
                 stream.changes[step.output] = set;
                 continue;
             }
             if let Some(rows) = &refresh {
                 set.set_rows(rows.clone());
+            }
+            if watched {
+                stream.computed[step.output].copy_from(&set);
             }
             set.list(&mut self.cells);
             set.clear();
@@ -151,7 +163,7 @@ impl Runner {
                 self.cells = cells;
             }
         }
-        for set in &mut stream.changes {
+        for set in stream.changes.iter_mut().chain(&mut stream.computed) {
             set.fill();
         }
         stream.sweep.restart();

@@ -57,6 +57,8 @@ pub struct Stream {
     pub(super) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
     pub(super) changes: Vec<ChangeSet>,
+    /// Of watched maps, the cells that were computed in the last frame; others stay empty.
+    pub(super) computed: Vec<ChangeSet>,
     pub(super) gates: Gates,
     pub(super) sweep: Sweep,
     pub(super) is_filled: bool,
@@ -67,7 +69,10 @@ impl Stream {
     pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
         let buffers = plan.buffers.iter().map(|n| Buffer::new(*n, unfilled)).collect();
         let changes = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
-        Self { sweep: Sweep::new(), buffers, changes, gates, is_filled: false, plan }
+        let watched =
+            |(m, w): (&super::plan::Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
+        let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
+        Self { sweep: Sweep::new(), buffers, changes, computed, gates, is_filled: false, plan }
     }
 
     /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write.
@@ -87,6 +92,11 @@ impl Stream {
     /// What changed of a map in the last frame.
     pub fn changes(&self, map: usize) -> &ChangeSet {
         &self.changes[self.plan.maps[map].changes]
+    }
+
+    /// What was computed of an output's map in the last frame, changed or not.
+    pub fn computed(&self, map: usize) -> &ChangeSet {
+        &self.computed[self.plan.maps[map].changes]
     }
 
     /// A whole map, `[rows][columns][channels]`.

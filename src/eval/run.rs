@@ -8,6 +8,7 @@ use crate::frame::Frame;
 use crate::geom::Size;
 use crate::infer::detector::{DenseDetector, RegionsDetector};
 use crate::infer::heads::Thresholds;
+use crate::infer::layers::{LayersDetector, LayersSettings};
 use crate::infer::model::Model;
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Runtime, SessionSettings};
@@ -101,6 +102,10 @@ pub fn evaluate(
                         .map_err(|e| e.to_string())?;
                 provider.get_or_insert(d.provider());
                 Box::new(d)
+            }
+            SkipMode::Layers => {
+                let layers = LayersSettings { max_age_ns: s.skip.max_age_ns };
+                Box::new(LayersDetector::open(model.clone(), s.size, thresholds, layers).map_err(|e| e.to_string())?)
             }
         };
         lanes.push(Lane {

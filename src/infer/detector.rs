@@ -205,6 +205,8 @@ pub fn computed_patches(coverage: &Coverage, out: &mut crate::geom::PatchMask) {
     match coverage {
         Coverage::Nothing => {}
         Coverage::Full => out.fill(),
+        // What was asked for, which the caller knows.
+        Coverage::Layers => {}
         Coverage::Regions(regions) => {
             let grid = out.grid();
             for r in regions {

@@ -9,9 +9,12 @@
 //!
 //! Owns no thread and no clock. Only `session.rs` names ONNX Runtime.
 
+pub mod cells;
 #[cfg(feature = "daemon")]
 pub mod detector;
 pub mod heads;
+#[cfg(feature = "daemon")]
+pub mod layers;
 #[cfg(feature = "daemon")]
 pub mod model;
 pub mod nms;
@@ -22,7 +25,8 @@ pub mod preprocess;
 #[cfg(feature = "daemon")]
 pub mod session;
 
-use crate::frame::Frame;
+use crate::engine::run::Counters;
+use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
 
 /// Five facial points (eyes, nose, corners of the mouth), model-input pixels.
@@ -49,6 +53,13 @@ pub struct Work<'a> {
     pub known: &'a [Detection],
 }
 
+/// A frame of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub frame: FrameId,
+    pub pts_ns: u64,
+}
+
 /// Which part of the picture the fresh detections speak for.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Coverage {
@@ -57,6 +68,8 @@ pub enum Coverage {
     Nothing,
     /// All of it.
     Full,
+    /// All of it, by the layer engine: each detection says when its cell was last computed.
+    Layers,
     /// These rectangles of the model input, in which the model saw nothing
     /// but their own pixels.
     Regions(Vec<Rect<ModelInput>>),
@@ -68,9 +81,13 @@ pub struct Fresh {
     pub detections: Vec<Detection>,
     /// One a detection: whether a region's border cuts it, so that only a part was seen.
     pub cut: Vec<bool>,
+    /// One a detection where [`Coverage::Layers`]: the frame in which its cell was last computed.
+    pub seen: Vec<Seen>,
     pub coverage: Coverage,
     /// Pixels that went through the model; against the model input's area.
     pub executed_px: u64,
+    /// What the layer engine did; zeros elsewhere.
+    pub layers: Counters,
     /// How many times the model ran.
     pub n_runs: u32,
 }
@@ -79,6 +96,8 @@ impl Fresh {
     pub fn clear(&mut self) {
         self.detections.clear();
         self.cut.clear();
+        self.seen.clear();
+        self.layers = Counters::default();
         self.coverage = Coverage::Nothing;
         self.executed_px = 0;
         self.n_runs = 0;

@@ -2,12 +2,16 @@
 
 use super::Detection;
 
-/// Keeps the best of boxes of one class that overlap by `iou` or more, best first.
-///
-/// Quadratic in what is kept; callers bound the number of candidates.
-pub fn suppress(detections: &mut Vec<Detection>, iou: f32) {
-    detections.sort_by(|a, b| b.score.total_cmp(&a.score));
-    keep_first(detections, |a, b| a.class == b.class && a.bbox.iou(&b.bbox) >= iou);
+/// Keeps the best of boxes of one class that overlap by `iou` or more, best first;
+/// equals stay in their order. Of more than `most` only the best are looked at:
+/// the work is quadratic in what is kept. `of` says what a candidate shows.
+pub fn suppress<T: Copy>(candidates: &mut Vec<T>, most: usize, iou: f32, of: impl Fn(&T) -> &Detection) {
+    candidates.sort_by(|a, b| of(b).score.total_cmp(&of(a).score));
+    candidates.truncate(most);
+    keep_first(candidates, |a, b| {
+        let (a, b) = (of(a), of(b));
+        a.class == b.class && a.bbox.iou(&b.bbox) >= iou
+    });
 }
 
 /// Keeps the first of things that are the same; quadratic in what is kept.
@@ -33,7 +37,7 @@ mod tests {
         let d = |class, score, x| Detection { class, score, bbox: Rect::new(x, 0.0, x + 10.0, 10.0), landmarks: None };
         let check = |given: &[Detection], kept: &[(u16, f32)]| {
             let mut all = given.to_vec();
-            suppress(&mut all, 0.5);
+            suppress(&mut all, 100, 0.5, |d| d);
             assert_eq!(all.iter().map(|d| (d.class, d.score)).collect::<Vec<_>>(), kept);
         };
         check(&[], &[]);

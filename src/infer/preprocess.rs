@@ -58,6 +58,26 @@ pub fn fill_tensor(bgr: &[u8], size: Size, crop: Crop, n: &Normalise, tensor: &m
     }
 }
 
+/// Writes `crop` of a BGR picture of `size` into a map of that size, `[rows][columns][3]`.
+pub fn fill_map(bgr: &[u8], size: Size, crop: Crop, n: &Normalise, map: &mut [f32]) {
+    assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
+    let order = match n.colour {
+        Colour::Bgr => [0, 1, 2],
+        Colour::Rgb => [2, 1, 0],
+    };
+    let shift: [f32; 3] = std::array::from_fn(|c| -n.mean[c] * n.scale[c]);
+    let stride = size.width as usize * 3;
+    for y in crop.y as usize..(crop.y + crop.size.height) as usize {
+        let range = y * stride + crop.x as usize * 3..y * stride + (crop.x + crop.size.width) as usize * 3;
+        let pixels = bgr[range.clone()].as_chunks::<3>().0;
+        for (out, pixel) in map[range].as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+            for c in 0..3 {
+                out[c] = f32::from(pixel[order[c]]) * n.scale[c] + shift[c];
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

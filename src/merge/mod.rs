@@ -5,7 +5,8 @@
 //! known detections of one stream.
 //!
 //! Rules, in order:
-//! 1. A full picture replaces everything.
+//! 1. A full picture replaces everything, and so does the layer engine's answer,
+//!    which says itself what of it is new.
 //! 2. A region sees less context than the whole picture, so it speaks only of
 //!    what changed: a known box of which hardly a patch was asked for is
 //!    carried, and a new one that hardly covers any is not believed.
@@ -18,7 +19,7 @@
 
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
-use crate::infer::{Coverage, Detection, Fresh, nms};
+use crate::infer::{Coverage, Detection, Fresh, Seen, nms};
 
 /// Where a detection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -45,6 +46,12 @@ impl Merged {
     /// Just seen, in `frame`.
     fn computed(detection: Detection, frame: &Frame) -> Self {
         Self { detection, provenance: Provenance::Computed, frame: frame.id, pts_ns: frame.pts_ns }
+    }
+
+    /// Computed for `frame`, or standing since the one in which it was.
+    fn seen(detection: Detection, seen: Seen, frame: &Frame) -> Self {
+        let provenance = if seen.frame == frame.id { Provenance::Computed } else { Provenance::Carried };
+        Self { detection, provenance, frame: seen.frame, pts_ns: seen.pts_ns }
     }
 
     /// How old the knowledge is at `frame`.
@@ -141,6 +148,11 @@ impl Merger {
             Coverage::Full => {
                 self.known.clear();
                 self.known.extend(fresh.detections.iter().filter(real).map(|d| Merged::computed(*d, frame)));
+            }
+            Coverage::Layers => {
+                let all = fresh.detections.iter().zip(&fresh.seen);
+                self.known.clear();
+                self.known.extend(all.filter(|(d, _)| real(d)).map(|(d, seen)| Merged::seen(*d, *seen, frame)));
             }
             Coverage::Regions(regions) => self.merge_regions(frame, fresh, regions, asked),
         }

@@ -8,6 +8,7 @@ use crate::config::DetectorConfig;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
 use crate::infer::detector::{DenseDetector, RegionsDetector};
+use crate::infer::layers::{LayersDetector, LayersSettings};
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::Runtime;
@@ -140,6 +141,13 @@ impl DetectorFactory for OrtFactory {
                     RegionsDetector::open(self.runtime, model.clone(), size, thresholds, plan, &[c.batch], &session)?;
                 let provider = d.provider();
                 (Box::new(d), provider)
+            }
+            SkipMode::Layers => {
+                let layers = LayersSettings { max_age_ns: 10_000_000_000 };
+                (
+                    Box::new(LayersDetector::open(model.clone(), size, thresholds, layers)?),
+                    super::super::infer::session::Provider::Cpu,
+                )
             }
         };
         tracing::info!(model = model.name, %size, %provider, mode = mode.name(), library = %self.runtime.library.display(), "detector is ready");

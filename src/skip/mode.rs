@@ -8,6 +8,8 @@ pub enum SkipMode {
     Off,
     /// Rectangles around what changed.
     Regions,
+    /// Every layer of the network where its input changed.
+    Layers,
 }
 
 impl SkipMode {
@@ -15,6 +17,7 @@ impl SkipMode {
         match self {
             Self::Off => "off",
             Self::Regions => "regions",
+            Self::Layers => "layers",
         }
     }
 }

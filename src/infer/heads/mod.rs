@@ -105,7 +105,7 @@ impl Head {
                 }
             }
         }
-        select(out, t)
+        select(out, t, |d| d)
     }
 
     /// Decodes one cell; `at(k, c)` is number `c` of its plane `k`.
@@ -122,15 +122,12 @@ impl Head {
 }
 
 /// Candidates to detections: the best of them, suppression included, best first.
-pub(super) fn select(out: &mut Vec<Detection>, t: Thresholds) -> Result<(), HeadError> {
-    if let Some(bad) = out.iter().find(|d| !d.bbox.is_finite()) {
+/// `of` says what a candidate shows.
+pub(super) fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -> &Detection) -> Result<(), HeadError> {
+    if let Some(bad) = out.iter().map(&of).find(|d| !d.bbox.is_finite()) {
         return Err(HeadError::NotFinite(format!("box of class {}", bad.class)));
     }
-    if out.len() > MAX_CANDIDATES {
-        out.select_nth_unstable_by(MAX_CANDIDATES, |a, b| b.score.total_cmp(&a.score));
-        out.truncate(MAX_CANDIDATES);
-    }
-    nms::suppress(out, t.iou);
+    nms::suppress(out, MAX_CANDIDATES, t.iou, of);
     Ok(())
 }
 

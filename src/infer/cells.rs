@@ -1,0 +1,231 @@
+//! Heads straight from the layer engine's maps: cells are decoded again only
+//! where something changed, the candidates of all others are kept. The result
+//! equals decoding everything.
+
+use super::heads::levels::{Level, Plane};
+use super::heads::{Head, HeadError, Place, Thresholds, select};
+use super::{Detection, Seen};
+use crate::engine::changes::{Cell, ChangeSet};
+use crate::engine::graph::Output;
+use crate::engine::plan::Plan;
+use crate::engine::state::Stream;
+use crate::engine::view::View;
+use crate::geom::Size;
+
+/// Where a head's numbers stand in a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellHead {
+    head: Head,
+    levels: Vec<MapLevel>,
+    input: Size,
+    n_classes: usize,
+}
+
+/// A grid of cells whose planes are maps.
+#[derive(Debug, Clone, PartialEq)]
+struct MapLevel {
+    cols: usize,
+    rows: usize,
+    stride: u32,
+    /// Boxes a cell.
+    n_anchors: usize,
+    /// Map, and its numbers a box.
+    planes: Vec<(usize, usize)>,
+}
+
+/// What was found in a cell, and when it was last computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Candidate {
+    cell: u32,
+    anchor: u16,
+    detection: Detection,
+    seen: Seen,
+}
+
+/// The candidates of one stream.
+#[derive(Debug, Clone, Default)]
+pub struct Candidates {
+    /// One a level, in the order of the cells.
+    levels: Vec<Vec<Candidate>>,
+    merged: Vec<Candidate>,
+    changed: Option<ChangeSet>,
+    cells: Vec<Cell>,
+    kept: Vec<Candidate>,
+}
+
+impl CellHead {
+    /// Finds a head's planes in a plan's outputs.
+    ///
+    /// # Errors
+    /// The outputs are not what this family puts out, or not cell by cell.
+    pub fn bind(head: &Head, plan: &Plan, input: Size, n_classes: usize) -> Result<Self, String> {
+        let levels = match (head, head.levels(input, n_classes)) {
+            (_, Some(levels)) => {
+                let mut found = Vec::new();
+                for (i, level) in levels.iter().enumerate() {
+                    found.push(bind_level(plan, level, i)?);
+                }
+                found
+            }
+            (Head::Ultraface {}, None) => {
+                let (scores, boxes) = (output(plan, Some("scores"))?, output(plan, Some("boxes"))?);
+                if scores.parts.len() != boxes.parts.len() {
+                    return Err("scores and boxes come from different maps".into());
+                }
+                let pair = |i: usize| -> Result<MapLevel, String> {
+                    let (map, n_anchors) = rows_of(plan, &scores.parts[i], 2)?;
+                    let (other, same) = rows_of(plan, &boxes.parts[i], 4)?;
+                    let s = plan.maps[map].shape;
+                    if n_anchors != same || (plan.maps[other].shape.h, plan.maps[other].shape.w) != (s.h, s.w) {
+                        return Err("scores and boxes come from different grids".into());
+                    }
+                    Ok(MapLevel { cols: s.w, rows: s.h, stride: 1, n_anchors, planes: vec![(map, 2), (other, 4)] })
+                };
+                (0..scores.parts.len()).map(pair).collect::<Result<_, _>>()?
+            }
+            _ => return Err("this head's output is not made of cells".into()),
+        };
+        Ok(Self { head: head.clone(), levels, input, n_classes })
+    }
+
+    /// Brings the candidates to the stream's last frame, and `out` to the detections of all of them.
+    ///
+    /// # Errors
+    /// The maps hold values that are no numbers.
+    pub fn update(
+        &self,
+        stream: &Stream,
+        now: Seen,
+        t: Thresholds,
+        candidates: &mut Candidates,
+        out: &mut Vec<Detection>,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), HeadError> {
+        candidates.levels.resize(self.levels.len(), Vec::new());
+        for (i, level) in self.levels.iter().enumerate() {
+            self.update_level(level, stream, now, t, candidates, i)?;
+        }
+        candidates.merged.clear();
+        candidates.merged.extend(candidates.levels.iter().flatten());
+        select(&mut candidates.merged, t, |c| &c.detection)?;
+        out.clear();
+        seen.clear();
+        out.extend(candidates.merged.iter().map(|c| c.detection));
+        seen.extend(candidates.merged.iter().map(|c| c.seen));
+        Ok(())
+    }
+
+    fn update_level(
+        &self,
+        level: &MapLevel,
+        stream: &Stream,
+        now: Seen,
+        t: Thresholds,
+        all: &mut Candidates,
+        i: usize,
+    ) -> Result<(), HeadError> {
+        let Candidates { levels, changed, cells, kept, .. } = all;
+        let known = &mut levels[i];
+        // Looked at again, with the same answer: as good as new.
+        for c in known.iter_mut() {
+            let (y, x) = (c.cell as usize / level.cols, c.cell as usize % level.cols);
+            if level.planes.iter().any(|(map, _)| stream.computed(*map).get(y, x)) {
+                c.seen = now;
+            }
+        }
+        if level.planes.iter().all(|(map, _)| stream.changes(*map).is_empty()) {
+            return Ok(());
+        }
+        let fits = |set: &ChangeSet| (set.height(), set.width()) == (level.rows, level.cols);
+        let changed = match changed {
+            Some(set) if fits(set) => set,
+            _ => changed.insert(ChangeSet::new(level.rows, level.cols)),
+        };
+        changed.clear();
+        level.planes.iter().for_each(|(map, _)| changed.join(stream.changes(*map)));
+        changed.list(cells);
+        kept.clear();
+        let mut old = known.iter().copied().peekable();
+        for cell in cells.iter() {
+            let (y, x) = (cell.y as usize, cell.x as usize);
+            let at = (y * level.cols + x) as u32;
+            while let Some(c) = old.next_if(|c| c.cell < at) {
+                kept.push(c);
+            }
+            while old.next_if(|c| c.cell == at).is_some() {}
+            let place = Place {
+                x,
+                y,
+                cols: level.cols,
+                rows: level.rows,
+                stride: level.stride,
+                input: self.input,
+                n_classes: self.n_classes,
+                min_score: t.score,
+            };
+            for anchor in 0..level.n_anchors {
+                let number = |k: usize, c: usize| {
+                    let (map, width) = level.planes[k];
+                    stream.cell(map, y, x)[anchor * width + c]
+                };
+                let found = self.head.cell(number, &place).map_err(|_| HeadError::NotFinite(format!("level {i}")))?;
+                kept.extend(found.map(|detection| Candidate { cell: at, anchor: anchor as u16, detection, seen: now }));
+            }
+        }
+        kept.extend(old);
+        std::mem::swap(known, kept);
+        Ok(())
+    }
+}
+
+impl Candidates {
+    /// Forgets what was found.
+    pub fn clear(&mut self) {
+        self.levels.iter_mut().for_each(Vec::clear);
+    }
+}
+
+fn output<'a>(plan: &'a Plan, name: Option<&str>) -> Result<&'a Output, String> {
+    let found = match name {
+        Some(name) => plan.outputs.iter().find(|o| o.name == name),
+        None => plan.outputs.first(),
+    };
+    found.ok_or_else(|| format!("there is no output '{}'", name.unwrap_or("(any)")))
+}
+
+fn bind_level(plan: &Plan, level: &Level, i: usize) -> Result<MapLevel, String> {
+    let bind = |plane: &Plane| -> Result<(usize, usize), String> {
+        let output = output(plan, plane.output.as_deref())?;
+        let part = if plane.output.is_none() && plane.is_rows { i } else { 0 };
+        let view = output.parts.get(part).ok_or_else(|| format!("output '{}' has no part {part}", output.name))?;
+        let (map, n_anchors) = if plane.is_rows {
+            rows_of(plan, view, plane.width)?
+        } else if *view == View::whole(view.base, plan.maps[view.base.0 as usize].shape) {
+            (view.base.0 as usize, 1)
+        } else {
+            return Err(format!("output '{}' is no map", output.name));
+        };
+        let s = plan.maps[map].shape;
+        if n_anchors != 1 || (s.h, s.w, s.c) != (level.rows, level.cols, plane.width) {
+            return Err(format!("output '{}' has a map of {s} for {}x{} cells", output.name, level.rows, level.cols));
+        }
+        Ok((map, plane.width))
+    };
+    let planes = level.planes.iter().map(bind).collect::<Result<_, _>>()?;
+    Ok(MapLevel { cols: level.cols, rows: level.rows, stride: level.stride, n_anchors: 1, planes })
+}
+
+/// The map of which a view reads cell by cell, boxes of `width` numbers one after another, and
+/// the number of boxes a cell.
+fn rows_of(plan: &Plan, view: &View, width: usize) -> Result<(usize, usize), String> {
+    let map = view.base.0 as usize;
+    let s = plan.maps[map].shape;
+    let n_anchors = s.c / width;
+    let rows = View::whole(view.base, s)
+        .transpose(&[0, 2, 3, 1])
+        .and_then(|v| v.reshape(&[1, s.n_cells() * n_anchors, width]));
+    if n_anchors > 0 && s.c.is_multiple_of(width) && rows.as_ref() == Some(view) {
+        return Ok((map, n_anchors));
+    }
+    Err(format!("map '{}' of {s} is not read cell by cell", plan.maps[map].name))
+}

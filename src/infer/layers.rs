@@ -1,0 +1,144 @@
+//! The detector on the layer engine: each layer only where its input changed.
+
+use super::cells::{Candidates, CellHead};
+use super::heads::Thresholds;
+use super::model::Model;
+use super::preprocess::{Crop, fill_map};
+use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
+use crate::engine::gate::Gates;
+use crate::engine::import;
+use crate::engine::kernels::Kernels;
+use crate::engine::plan::Plan;
+use crate::engine::run::Runner;
+use crate::engine::state::Stream;
+use crate::geom::Size;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How the engine is used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayersSettings {
+    /// Nothing that the engine keeps is older than this.
+    pub max_age_ns: u64,
+}
+
+impl Default for LayersSettings {
+    fn default() -> Self {
+        Self { max_age_ns: 10_000_000_000 }
+    }
+}
+
+/// One plan, shared weights, a state for each stream.
+pub struct LayersDetector {
+    model: Arc<Model>,
+    plan: Arc<Plan>,
+    head: CellHead,
+    gates: Gates,
+    runner: Runner,
+    streams: HashMap<StreamId, State>,
+    thresholds: Thresholds,
+    settings: LayersSettings,
+    size: Size,
+}
+
+struct State {
+    stream: Stream,
+    candidates: Candidates,
+    pts_ns: u64,
+}
+
+/// Reads a model for the engine and lays it out.
+///
+/// # Errors
+/// The model cannot be read or has an operation that the engine does not know, by name.
+pub fn plan_of(model: &Model, size: Size) -> Result<Plan, InferError> {
+    model.check_size(size)?;
+    let err = |e: &dyn std::fmt::Display| InferError::model(&model.file, e);
+    let graph = import::import(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
+    Plan::new(graph).map_err(|e| err(&e))
+}
+
+impl LayersDetector {
+    /// # Errors
+    /// As [`plan_of`], or the head cannot be read from the maps.
+    pub fn open(
+        model: Arc<Model>,
+        size: Size,
+        thresholds: Thresholds,
+        settings: LayersSettings,
+    ) -> Result<Self, InferError> {
+        let plan = Arc::new(plan_of(&model, size)?);
+        let head = CellHead::bind(&model.sidecar.head, &plan, size, model.labels.len())
+            .map_err(|e| InferError::model(&model.file, e))?;
+        let gates = Gates::rising(&plan, crate::engine::gate::DEFAULT_THRESHOLDS);
+        let runner = Runner::new(&plan, Kernels::best());
+        Ok(Self { model, plan, head, gates, runner, streams: HashMap::new(), thresholds, settings, size })
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Other gates, for streams that begin from now on.
+    pub fn set_gates(&mut self, gates: Gates) {
+        self.gates = gates;
+        self.streams.clear();
+    }
+
+    /// The state of a stream, if it has one.
+    pub fn stream(&self, stream: StreamId) -> Option<&Stream> {
+        self.streams.get(&stream).map(|s| &s.stream)
+    }
+}
+
+impl Detector for LayersDetector {
+    fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+        fresh.clear();
+        let state = self.streams.entry(stream).or_insert_with(|| State {
+            stream: Stream::new(self.plan.clone(), self.gates.clone(), 0.0),
+            candidates: Candidates::default(),
+            pts_ns: work.frame.pts_ns,
+        });
+        let grid = work.patches.grid();
+        let n_asked = work.patches.count();
+        if n_asked == grid.n_patches() {
+            state.stream.forget();
+        }
+        let (map, changed) = state.stream.input();
+        changed.clear();
+        let (bgr, size) = (work.frame.data(), work.frame.size());
+        if n_asked == grid.n_patches() {
+            fill_map(bgr, size, Crop::whole(size), &self.model.normalise, map);
+        } else {
+            for patch in work.patches.iter() {
+                let (x, y) = ((patch % grid.cols) as u32 * grid.patch, (patch / grid.cols) as u32 * grid.patch);
+                let crop = Size::new(grid.patch.min(size.width - x), grid.patch.min(size.height - y));
+                fill_map(bgr, size, Crop { x, y, size: crop }, &self.model.normalise, map);
+                for row in y..y + crop.height {
+                    changed.set_run(row as usize, x as usize, (x + crop.width) as usize);
+                }
+            }
+        }
+        let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);
+        state.pts_ns = work.frame.pts_ns;
+        let share = passed_ns as f64 / self.settings.max_age_ns.max(1) as f64;
+        if n_asked == 0 && share == 0.0 {
+            return Ok(());
+        }
+        let counters = self.runner.run(&mut state.stream, share);
+        let now = Seen { frame: work.frame.id, pts_ns: work.frame.pts_ns };
+        self.head
+            .update(&state.stream, now, self.thresholds, &mut state.candidates, &mut fresh.detections, &mut fresh.seen)
+            .map_err(|e| InferError::Run { model: self.model.name.clone(), reason: e.to_string() })?;
+        fresh.coverage = Coverage::Layers;
+        fresh.executed_px =
+            (self.size.area() as f64 * counters.executed_macs as f64 / counters.dense_macs.max(1) as f64) as u64;
+        fresh.n_runs = u32::from(counters.cells > 0);
+        fresh.layers = counters;
+        Ok(())
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+    }
+}
