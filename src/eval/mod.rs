@@ -12,6 +12,7 @@ mod truth;
 pub use run::{EvalSettings, Progress, evaluate};
 pub use truth::TruthOf;
 
+use crate::engine::run::Counters;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -59,12 +60,46 @@ pub struct ModeReport {
     pub map50: Option<f64>,
     /// Memory of the process without any mode, and what this one added to it at its peak.
     pub peak_rss_mib: f64,
+    /// What the layer engine did; absent in other modes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerReport>,
     /// Patches by reason, all frames together; absent in `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patches: Option<PatchReport>,
     pub full_frames: u64,
     pub runs: u64,
     pub detections: u64,
+}
+
+/// The layer engine's counters (engine.md, section 5), mean of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LayerReport {
+    pub dense_mmacs: f64,
+    /// Cells whose inputs changed.
+    pub requested_mmacs: f64,
+    /// Those and refreshed ones.
+    pub executed_mmacs: f64,
+    pub cells: f64,
+    pub passed_cells: f64,
+    pub refreshed_cells: f64,
+    pub bookkeeping_ms: f64,
+    pub kernel_ms: f64,
+}
+
+impl LayerReport {
+    fn new(c: &Counters, n_frames: u64) -> Self {
+        let mean = |v: f64| v / n_frames.max(1) as f64;
+        Self {
+            dense_mmacs: mean(c.dense_macs as f64 / 1e6),
+            requested_mmacs: mean(c.requested_macs as f64 / 1e6),
+            executed_mmacs: mean(c.executed_macs as f64 / 1e6),
+            cells: mean(c.cells as f64),
+            passed_cells: mean(c.passed as f64),
+            refreshed_cells: mean(c.refreshed as f64),
+            bookkeeping_ms: mean(c.bookkeeping.as_secs_f64() * 1e3),
+            kernel_ms: mean(c.kernels.as_secs_f64() * 1e3),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]

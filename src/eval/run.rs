@@ -2,8 +2,9 @@
 
 use super::score::{Agreement, AveragePrecision};
 use super::truth::TruthOf;
-use super::{ModeReport, PatchReport, Report, Spread};
+use super::{LayerReport, ModeReport, PatchReport, Report, Spread};
 use crate::capture::{Clip, SourceSpec};
+use crate::engine::run::Counters;
 use crate::frame::Frame;
 use crate::geom::Size;
 use crate::infer::detector::{DenseDetector, RegionsDetector};
@@ -52,6 +53,7 @@ struct Lane {
     skip_ms: Vec<f64>,
     idle_ms: Vec<f64>,
     executed_px: u64,
+    layers: Counters,
     n_full: u64,
     n_runs: u64,
     n_detections: u64,
@@ -118,6 +120,7 @@ pub fn evaluate(
             skip_ms: Vec::new(),
             idle_ms: Vec::new(),
             executed_px: 0,
+            layers: Counters::default(),
             n_full: 0,
             n_runs: 0,
             n_detections: 0,
@@ -196,6 +199,7 @@ impl Lane {
         }
         self.n_full += u64::from(self.fresh.coverage == Coverage::Full);
         self.executed_px += self.fresh.executed_px;
+        self.layers.add(&self.fresh.layers);
         self.n_runs += u64::from(self.fresh.n_runs);
         if let Some(decision) = self.stage.decision() {
             let c = decision.counts;
@@ -227,6 +231,7 @@ impl Lane {
             precision: against(self.agreement.precision()),
             map50: if is_sim { self.precision.mean() } else { None },
             peak_rss_mib: base_mib + self.peak_mib,
+            layers: (self.mode == SkipMode::Layers).then(|| LayerReport::new(&self.layers, n)),
             patches: (self.mode != SkipMode::Off).then_some(self.patches),
             full_frames: self.n_full,
             runs: self.n_runs,
