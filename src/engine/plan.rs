@@ -174,7 +174,9 @@ impl Plan {
                 node.inputs.iter().for_each(|v| watched[maps[v.0 as usize].changes] = true);
             }
         }
-        let steps = (0..graph.nodes.len()).filter(|i| !is_alias[*i]).map(|i| step(&graph, i)).collect();
+        let mut steps: Vec<Step> = (0..graph.nodes.len()).filter(|i| !is_alias[*i]).map(|i| step(&graph, i)).collect();
+        // What leaves the network has no reader that a threshold could spare.
+        steps.iter_mut().for_each(|s| s.is_gated &= !watched[s.output]);
         Ok(Self {
             max_channels: maps.iter().map(|m| m.shape.c).max().unwrap_or(0),
             watched,
@@ -332,6 +334,7 @@ fn step(graph: &Graph, i: usize) -> Step {
         }
         Op::Pool(kind, window) => {
             spread[0] = Spread::Window(*window);
+            is_gated = true;
             Kind::Pool(*kind, *window)
         }
         Op::GlobalAverage => {

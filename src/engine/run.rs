@@ -48,6 +48,15 @@ impl Counters {
     }
 }
 
+/// What one step did since the runner was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepStats {
+    pub requested: u64,
+    pub computed: u64,
+    pub passed: u64,
+    pub kernels: Duration,
+}
+
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
 pub struct Runner {
     kernels: Kernels,
@@ -59,6 +68,7 @@ pub struct Runner {
     zeros: Buffer,
     cells: Vec<Cell>,
     words: Vec<u64>,
+    stats: Vec<StepStats>,
 }
 
 // Safety: the pointers are scratch of one call of `run`, and are not kept between calls.
@@ -82,7 +92,13 @@ impl Runner {
             zeros: Buffer::zeros(stride),
             cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
+            stats: vec![StepStats::default(); plan.steps.len()],
         }
+    }
+
+    /// What each step did in frames that were not computed as a whole.
+    pub fn stats(&self) -> &[StepStats] {
+        &self.stats
     }
 
     pub fn kernels(&self) -> &Kernels {
@@ -143,6 +159,11 @@ impl Runner {
             counters.cells += cells.len() as u64;
             counters.refreshed += (cells.len() - requested) as u64;
             counters.passed += passed;
+            let stats = &mut self.stats[i];
+            stats.requested += requested as u64;
+            stats.computed += cells.len() as u64;
+            stats.passed += passed;
+            stats.kernels += clock - now;
             self.cells = cells;
             stream.changes[step.output] = set;
         }
