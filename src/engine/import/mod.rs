@@ -8,6 +8,7 @@
 //! file declares are not looked at.
 
 mod consts;
+mod layout;
 mod ops;
 
 use super::graph::{Graph, MapShape, Node, Op, Output, ValueId};
