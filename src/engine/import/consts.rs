@@ -18,6 +18,8 @@ pub enum Data {
 
 /// More values than this in one tensor are refused.
 const MAX_VALUES: usize = 1 << 28;
+/// More dimensions than this are refused.
+pub const MAX_RANK: usize = 16;
 /// Sums are folded for shapes, not for weights.
 const MAX_FOLDED: usize = 1 << 16;
 
@@ -118,8 +120,10 @@ pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
             Some(Const { dims: first.dims.clone(), data: Data::Floats(v.iter().map(|x| x.floor()).collect()) })
         }
         "Squeeze" | "Unsqueeze" => {
-            // Lists of numbers: their shape is all that changes, and nobody looks at it.
-            Some(first.clone())
+            let axes = node.ints("axes").or_else(|| second?.as_ints())?;
+            let dims =
+                if node.op_type == "Squeeze" { squeezed(&first.dims, axes)? } else { unsqueezed(&first.dims, axes)? };
+            Some(Const { dims, ..first.clone() })
         }
         "Gather" => {
             let from = first.as_ints()?;
@@ -152,6 +156,32 @@ pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
         op @ ("Add" | "Sub" | "Mul" | "Div") => zip(op, first, second?),
         _ => None,
     }
+}
+
+/// Where an axis that may count from the end is; `None` outside.
+pub fn axis_at(axis: i64, rank: usize) -> Option<usize> {
+    let at = if axis < 0 { axis.checked_add(rank as i64)? } else { axis };
+    usize::try_from(at).ok().filter(|a| *a < rank)
+}
+
+/// The same axes counted from the start, in order; `None` if one is outside or named twice.
+pub fn axes_at(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
+    let mut at = axes.iter().map(|a| axis_at(*a, rank)).collect::<Option<Vec<usize>>>()?;
+    at.sort_unstable();
+    at.windows(2).all(|pair| pair[0] != pair[1]).then_some(at)
+}
+
+fn squeezed(dims: &[usize], axes: &[i64]) -> Option<Vec<usize>> {
+    let axes = axes_at(axes, dims.len())?;
+    let kept = |i: &usize| !axes.contains(i);
+    axes.iter().all(|a| dims[*a] == 1).then(|| (0..dims.len()).filter(kept).map(|i| dims[i]).collect())
+}
+
+fn unsqueezed(dims: &[usize], axes: &[i64]) -> Option<Vec<usize>> {
+    let rank = dims.len() + axes.len();
+    let axes = axes_at(axes, rank.min(MAX_RANK)).filter(|_| rank <= MAX_RANK)?;
+    let mut rest = dims.iter();
+    (0..rank).map(|i| if axes.contains(&i) { Some(1) } else { rest.next().copied() }).collect()
 }
 
 fn zip(op: &str, a: &Const, b: &Const) -> Option<Const> {

@@ -1,5 +1,6 @@
 //! Operations that compute nothing: they change how a map is read, see [`crate::engine::view`].
 
+use super::consts::{MAX_RANK, axes_at};
 use super::ops::{Outputs, axis_of};
 use super::{Fail, Importer, Known, Pieces, invalid, unsupported};
 use crate::engine::onnx::Node;
@@ -24,7 +25,7 @@ impl Importer {
         let Some(wanted) = self.ints(node, 1)?.or_else(|| node.ints("shape").map(<[i64]>::to_vec)) else {
             return invalid("no shape");
         };
-        if wanted.len() > 16 {
+        if wanted.len() > MAX_RANK {
             return invalid(format!("{} dimensions", wanted.len()));
         }
         let n: usize = from.iter().product();
@@ -158,9 +159,10 @@ impl Importer {
             return unsupported("axes that are not given");
         }
         let rank = view.shape().len() + if grow { axes.len() } else { 0 };
-        let axes: Result<Vec<usize>, Fail> = axes.iter().map(|a| axis_of(*a, rank)).collect();
-        let mut axes = axes?;
-        axes.sort_unstable();
+        if rank > MAX_RANK {
+            return invalid(format!("{rank} dimensions"));
+        }
+        let Some(mut axes) = axes_at(&axes, rank) else { return invalid(format!("axes {axes:?} of {rank}")) };
         if !grow {
             axes.reverse();
         }

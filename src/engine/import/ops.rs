@@ -1,6 +1,6 @@
 //! One function an ONNX operation, or a family of them.
 
-use super::consts::{Const, Data};
+use super::consts::{Const, Data, axis_at};
 use super::{Fail, Importer, Known, Pieces, invalid, unsupported};
 use crate::engine::graph::{Act, Binary, Conv, Coordinates, MapShape, Op, PoolKind, Resize, Rounding, ValueId, Window};
 use crate::engine::onnx::Node;
@@ -16,10 +16,7 @@ impl Importer {
         match node.op_type.as_str() {
             "Constant" => constant(node),
             "Identity" | "Dropout" => Ok(vec![Known::Map(self.pieces(node, 0)?.clone())]),
-            "Shape" => {
-                let dims = self.pieces(node, 0)?.shape();
-                Ok(vec![Known::Const(Const::ints(dims.iter().map(|d| *d as i64).collect()))])
-            }
+            "Shape" => self.shape(node),
             "Conv" => self.conv(node),
             "ConvTranspose" => self.conv_transpose(node),
             "Gemm" => self.gemm(node),
@@ -58,6 +55,15 @@ impl Importer {
             "Squeeze" | "Unsqueeze" => self.squeeze(node),
             _ => unsupported("this operation"),
         }
+    }
+
+    fn shape(&self, node: &Node) -> Outputs {
+        let dims = self.pieces(node, 0)?.shape();
+        let rank = dims.len() as i64;
+        let clamp = |i: i64| (if i < 0 { i.saturating_add(rank) } else { i }).clamp(0, rank) as usize;
+        let (from, to) = (clamp(node.int("start", 0)), clamp(node.int("end", i64::MAX)));
+        let part = dims.get(from..to).unwrap_or_default();
+        Ok(vec![Known::Const(Const::ints(part.iter().map(|d| *d as i64).collect()))])
     }
 
     fn conv(&mut self, node: &Node) -> Outputs {
@@ -249,9 +255,10 @@ impl Importer {
     fn prelu(&mut self, node: &Node) -> Outputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
-        let slope = match self.floats(node, 1)? {
-            Some([one]) => vec![*one; s.c],
-            Some(v) if v.len() == s.c => v.to_vec(),
+        let slope = self.constant(node, 1).and_then(|c| Some((c.dims.as_slice(), c.as_floats()?)));
+        let slope = match slope {
+            Some((_, [one])) => vec![*one; s.c],
+            Some(([n, 1, 1] | [1, n, 1, 1], v)) if *n == s.c => v.to_vec(),
             _ => return unsupported("slopes that are not one a channel"),
         };
         self.emit(&node.output[0], Op::Act(Act::PRelu(slope)), vec![x], s)
@@ -311,6 +318,10 @@ impl Importer {
         let Some(&[kh, kw]) = node.ints("kernel_shape") else { return invalid("no kernel_shape of two numbers") };
         let kernel = [kh, kw].map(|k| usize::try_from(k).unwrap_or(0));
         let mut window = window(node, kernel, s)?;
+        let dilated = window.dilation != [1; 2];
+        if (0..2).any(|i| [window.pad[i], window.pad_end[i]].iter().any(|p| *p >= kernel[i] || dilated && *p > 0)) {
+            return unsupported("windows that may lie in the padding only");
+        }
         if node.int("ceil_mode", 0) != 0 {
             if kind != PoolKind::Max {
                 return unsupported("ceil_mode of an average");
@@ -327,9 +338,6 @@ impl Importer {
                 }
                 window.pad_end[i] = ((n - 1) * window.stride[i] + reach).saturating_sub(size + window.pad[i]);
             }
-        }
-        if (0..2).any(|i| window.pad[i] >= window.kernel[i] * window.dilation[i]) {
-            return unsupported("windows that lie in the padding only");
         }
         let shape = slid(s, &window, s.c)?;
         self.emit(&node.output[0], Op::Pool(kind, window), vec![x], shape)
@@ -367,6 +375,10 @@ impl Importer {
         let s = self.graph.shape(x);
         // Upsample and the first Resize: (x, scales); later: (x, roi, scales, sizes).
         let old = node.op_type == "Upsample" || self.opset < 11;
+        let stretched = node.text("keep_aspect_ratio_policy", "stretch") == "stretch";
+        if node.int("antialias", 0) != 0 || node.ints("axes").is_some() || !stretched {
+            return unsupported("antialias, axes or an aspect ratio");
+        }
         let scales = match node.attribute("scales") {
             Some(a) if old && !a.floats.is_empty() => Some(a.floats.clone()),
             _ => self.floats(node, if old { 1 } else { 2 })?.map(<[f32]>::to_vec),
@@ -396,11 +408,16 @@ impl Importer {
                 "align_corners" => Coordinates::AlignCorners,
                 other => return unsupported(format!("coordinates {other}")),
             };
-        let rounding = match node.text("nearest_mode", if old { "floor" } else { "round_prefer_floor" }).as_str() {
+        let rounding = match node.text("nearest_mode", "round_prefer_floor").as_str() {
+            // ONNX Runtime rounds up where it shrinks; the operation's text leaves it open.
+            _ if old && sides[0] <= s.h && sides[1] <= s.w => Rounding::Ceil,
+            _ if old && sides[0] >= s.h && sides[1] >= s.w => Rounding::Floor,
+            _ if old => return unsupported("growing one way and shrinking the other"),
             "floor" => Rounding::Floor,
             "ceil" => Rounding::Ceil,
             "round_prefer_ceil" => Rounding::PreferCeil,
-            _ => Rounding::PreferFloor,
+            "round_prefer_floor" => Rounding::PreferFloor,
+            other => return unsupported(format!("rounding {other}")),
         };
         let how = match node.text("mode", "nearest").as_str() {
             "nearest" => Resize::Nearest(coordinates, rounding),
@@ -476,12 +493,22 @@ impl Importer {
         };
         let value = match self.constant(node, 2) {
             Some(c) => c.scalar().unwrap_or(f32::NAN),
-            None => node.float("value", 0.0),
+            None if node.input.get(2).is_none_or(String::is_empty) => node.float("value", 0.0),
+            None => return unsupported("a value that is not constant"),
         };
         if !value.is_finite() {
             return invalid("the value is no single finite number");
         }
-        let &[0, 0, top, left, 0, 0, bottom, right] = pads.as_slice() else {
+        // Since opset 18 for some axes only.
+        let axes = self.ints(node, 3)?.unwrap_or_else(|| vec![0, 1, 2, 3]);
+        if pads.len() != 2 * axes.len() {
+            return invalid(format!("pads {pads:?} for axes {axes:?}"));
+        }
+        let mut sides = [[0; 2]; 4];
+        for (i, axis) in axes.iter().enumerate() {
+            sides[axis_of(*axis, 4)?] = [pads[i], pads[i + axes.len()]];
+        }
+        let [[0, 0], [0, 0], [top, bottom], [left, right]] = sides else {
             return unsupported(format!("pads {pads:?}"));
         };
         if [top, left, bottom, right].iter().any(|p| !(0..=1024).contains(p)) {
@@ -515,11 +542,7 @@ fn constant(node: &Node) -> Outputs {
 }
 
 pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize, Fail> {
-    let at = if axis < 0 { axis + rank as i64 } else { axis };
-    match usize::try_from(at).ok().filter(|a| *a < rank) {
-        Some(a) => Ok(a),
-        None => invalid(format!("axis {axis} of {rank}")),
-    }
+    axis_at(axis, rank).ok_or_else(|| Fail::Invalid(format!("axis {axis} of {rank}")))
 }
 
 /// Two small numbers, one a direction.
