@@ -4,6 +4,7 @@
 pub mod model;
 #[cfg(feature = "daemon")]
 pub mod ort;
+pub mod zoo;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
