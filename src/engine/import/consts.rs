@@ -28,7 +28,7 @@ impl Const {
         Self { dims: vec![data.len()], data: Data::Ints(data) }
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match &self.data {
             Data::Floats(v) => v.len(),
             Data::Ints(v) => v.len(),
@@ -60,16 +60,21 @@ impl Const {
             }
             other => return Err(bad(format!("element type {other} is not read (float, int32 and int64 are)"))),
         };
+        if raw.len() % if t.data_type == data_type::INT64 { 8 } else { 4 } != 0 {
+            return Err(bad(format!("{} bytes are no whole number of values", raw.len())));
+        }
         let found = Self { dims, data };
         if found.len() != n {
             return Err(bad(format!("{} values for shape {:?}", found.len(), t.dims)));
         }
-        if let Data::Floats(v) = &found.data
-            && !v.iter().all(|x| x.is_finite())
-        {
+        if !found.is_finite() {
             return Err(bad("holds values that are no finite numbers".into()));
         }
         Ok(found)
+    }
+
+    pub fn is_finite(&self) -> bool {
+        self.as_floats().is_none_or(|v| v.iter().all(|x| x.is_finite()))
     }
 
     pub fn as_ints(&self) -> Option<&[i64]> {
@@ -96,7 +101,8 @@ impl Const {
     }
 }
 
-/// Computes an operation all of whose inputs are constants. `None`: not one that is folded.
+/// Computes an operation all of whose inputs are constants. `None`: not one that is folded,
+/// or its result is no number.
 pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
     let first = *inputs.first()?.as_ref()?;
     if inputs.iter().flatten().any(|c| c.len() > MAX_FOLDED) && node.op_type != "Identity" {
@@ -150,6 +156,9 @@ pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
             let mut all = Vec::new();
             for c in inputs {
                 all.extend_from_slice((*c)?.as_ints()?);
+                if all.len() > MAX_FOLDED {
+                    return None;
+                }
             }
             Some(Const::ints(all))
         }
@@ -218,5 +227,6 @@ fn zip(op: &str, a: &Const, b: &Const) -> Option<Const> {
         ),
         _ => return None,
     };
-    Some(Const { dims: if a.len() == n { a.dims.clone() } else { b.dims.clone() }, data })
+    let dims = if a.len() == n { a.dims.clone() } else { b.dims.clone() };
+    Some(Const { dims, data }).filter(Const::is_finite)
 }

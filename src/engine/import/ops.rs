@@ -1,7 +1,7 @@
 //! One function an ONNX operation, or a family of them.
 
 use super::consts::{Const, Data, axis_at};
-use super::{Fail, Importer, Known, Pieces, invalid, unsupported};
+use super::{Fail, Importer, Known, MAX_CHANNELS, MAX_PARTS, Pieces, invalid, unsupported};
 use crate::engine::graph::{Act, Binary, Conv, Coordinates, MapShape, Op, PoolKind, Resize, Rounding, ValueId, Window};
 use crate::engine::onnx::Node;
 use crate::engine::view::View;
@@ -22,11 +22,11 @@ impl Importer {
             "Gemm" => self.gemm(node),
             "BatchNormalization" => self.batch_normalization(node),
             "Relu" => self.act(node, Act::Relu),
-            "LeakyRelu" => self.act(node, Act::Leaky(node.float("alpha", 0.01))),
+            "LeakyRelu" => self.act(node, Act::Leaky(number(node, "alpha", 0.01)?)),
             "Sigmoid" => self.act(node, Act::Sigmoid),
             "Tanh" => self.act(node, Act::Tanh),
             "HardSwish" => self.act(node, Act::HardSwish),
-            "HardSigmoid" => self.act(node, Act::HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5))),
+            "HardSigmoid" => self.act(node, Act::HardSigmoid(number(node, "alpha", 0.2)?, number(node, "beta", 0.5)?)),
             "Clip" => self.clip(node),
             "PRelu" => self.prelu(node),
             "Add" => self.binary(node, Binary::Add),
@@ -117,6 +117,8 @@ impl Importer {
         if node.ints("output_shape").is_some_and(|v| !v.is_empty()) {
             return unsupported("output_shape");
         }
+        // Checks the sides; no weights at all could have any.
+        let mut window = window(node, [kh, kw], s)?;
         let taps = kh * kw;
         let n_out = per_group;
         let mut packed = vec![0.0; data.len()];
@@ -128,7 +130,6 @@ impl Importer {
             }
         }
         let bias = self.bias(node, n_out)?;
-        let mut window = window(node, [kh, kw], s)?;
         let extra = pair(node, "output_padding", 0)?;
         let mut sides = [0; 2];
         for i in 0..2 {
@@ -172,11 +173,14 @@ impl Importer {
         if depth != n_in || node.int("transA", 0) != 0 || n_out == 0 {
             return invalid(format!("weights {:?} do not fit {n_in} numbers", weights.dims));
         }
-        let alpha = node.float("alpha", 1.0);
+        let alpha = number(node, "alpha", 1.0)?;
         let at = |o: usize, i: usize| if across { data[o * cols + i] } else { data[i * cols + o] };
-        let weights = (0..n_out).flat_map(|o| (0..n_in).map(move |i| at(o, i) * alpha)).collect();
-        let beta = node.float("beta", 1.0);
-        let bias = self.bias(node, n_out)?.iter().map(|b| b * beta).collect();
+        let weights: Vec<f32> = (0..n_out).flat_map(|o| (0..n_in).map(move |i| at(o, i) * alpha)).collect();
+        let beta = number(node, "beta", 1.0)?;
+        let bias: Vec<f32> = self.bias(node, n_out)?.iter().map(|b| b * beta).collect();
+        if !weights.iter().chain(&bias).all(|v| v.is_finite()) {
+            return invalid("weights and factors give no finite numbers");
+        }
         let conv = Conv {
             window: Window::POINT,
             groups: 1,
@@ -246,7 +250,7 @@ impl Importer {
         let bound = |i: usize, name: &str, default: f32| match self.floats(node, i)? {
             Some([v]) => Ok(*v),
             Some(_) => invalid("a bound is no single number"),
-            None => Ok(node.float(name, default)),
+            None => number(node, name, default),
         };
         let (low, high) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
         self.act(node, Act::Clip(low, high))
@@ -308,7 +312,10 @@ impl Importer {
         };
         let pairs: Result<Vec<(f32, f32)>, Fail> =
             (0..s.c).map(|i| apply(data[if per_channel { i } else { 0 }])).collect();
-        let (scale, shift) = pairs?.into_iter().unzip();
+        let (scale, shift): (Vec<f32>, Vec<f32>) = pairs?.into_iter().unzip();
+        if !scale.iter().chain(&shift).all(|v| v.is_finite()) {
+            return invalid("the constant gives no finite numbers");
+        }
         self.emit(&node.output[0], Op::Affine { scale, shift }, vec![x], s)
     }
 
@@ -442,8 +449,10 @@ impl Importer {
         if inputs.len() == 1 {
             return Ok(vec![Known::Map(inputs[0].clone())]);
         }
-        let maps = inputs.iter().all(|p| p.parts.len() == 1 && p.parts[0].as_map().is_some());
-        if axis == 1 && shape.len() == 4 && maps {
+        // Few enough channels first: whether a view is a map is found by listing them.
+        let few = inputs.iter().map(|p| p.shape()[axis]).sum::<usize>() <= MAX_CHANNELS;
+        let is_map = |p: &Pieces| p.parts.len() == 1 && p.parts[0].as_map().is_some();
+        if axis == 1 && shape.len() == 4 && few && inputs.iter().all(is_map) {
             let maps: Result<Vec<ValueId>, Fail> = (0..inputs.len()).map(|i| self.map(node, i)).collect();
             let maps = maps?;
             let c = maps.iter().map(|m| self.graph.shape(*m).c).sum();
@@ -453,7 +462,10 @@ impl Importer {
         if inputs.iter().any(|p| p.parts.len() > 1 && p.axis != axis) {
             return unsupported("parts that lie along different axes");
         }
-        let parts = inputs.into_iter().flat_map(|p| p.parts).collect();
+        let parts: Vec<View> = inputs.into_iter().flat_map(|p| p.parts).collect();
+        if parts.len() > MAX_PARTS {
+            return unsupported(format!("{} maps that are joined are too many", parts.len()));
+        }
         Ok(vec![Known::Map(Pieces { axis, parts })])
     }
 
@@ -538,7 +550,16 @@ fn constant(node: &Node) -> Outputs {
     } else {
         return unsupported("a constant of this kind");
     };
+    if !value.is_finite() {
+        return invalid("holds values that are no finite numbers");
+    }
     Ok(vec![Known::Const(value)])
+}
+
+/// A finite number.
+fn number(node: &Node, name: &str, default: f32) -> Result<f32, Fail> {
+    let v = node.float(name, default);
+    if v.is_finite() { Ok(v) } else { invalid(format!("{name} {v} is no finite number")) }
 }
 
 pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize, Fail> {
