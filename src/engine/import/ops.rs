@@ -136,6 +136,9 @@ impl Importer {
             let Some(pad_end) = window.pad_end[i].checked_sub(extra[i]) else {
                 return unsupported("output_padding beyond pads");
             };
+            if extra[i] > 0 && extra[i] >= window.stride[i] {
+                return invalid("output_padding that is no smaller than the stride");
+            }
             window.pad_end[i] = pad_end;
             let full = ([s.h, s.w][i] - 1) * window.stride[i] + window.dilation[i] * (window.kernel[i] - 1) + 1;
             let Some(side) = full.checked_sub(window.pad[i] + pad_end).filter(|n| *n > 0) else {
@@ -329,7 +332,11 @@ impl Importer {
         if (0..2).any(|i| [window.pad[i], window.pad_end[i]].iter().any(|p| *p >= kernel[i] || dilated && *p > 0)) {
             return unsupported("windows that may lie in the padding only");
         }
-        if node.int("ceil_mode", 0) != 0 {
+        let ceil = node.int("ceil_mode", 0);
+        if !(0..=1).contains(&ceil) {
+            return invalid(format!("ceil_mode {ceil}"));
+        }
+        if ceil == 1 {
             if kind != PoolKind::Max {
                 return unsupported("ceil_mode of an average");
             }
