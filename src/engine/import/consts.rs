@@ -60,7 +60,8 @@ impl Const {
             }
             other => return Err(bad(format!("element type {other} is not read (float, int32 and int64 are)"))),
         };
-        if raw.len() % if t.data_type == data_type::INT64 { 8 } else { 4 } != 0 {
+        let size = if t.data_type == data_type::INT64 { 8 } else { 4 };
+        if !raw.len().is_multiple_of(size) {
             return Err(bad(format!("{} bytes are no whole number of values", raw.len())));
         }
         let found = Self { dims, data };
