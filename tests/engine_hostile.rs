@@ -34,7 +34,10 @@ fn read(file: &[u8], h: usize, w: usize) -> Result<(), ImportError> {
 }
 
 /// A model on a map of 7 rows, 9 columns, 4 channels, and a part of the reason why it is refused.
-type Case = (&'static str, &'static str, fn(&mut Model, &str) -> String);
+type Case = (&'static str, &'static str, Build);
+
+/// Adds to the value named; the name of what comes out.
+type Build = fn(&mut Model, &str) -> String;
 
 fn check(cases: &[Case]) {
     for (name, reason, build) in cases {
@@ -320,8 +323,16 @@ fn windows() {
         ("windows behind the map", "padding only", |m, x| {
             m.node("AveragePool", &[x], &[("kernel_shape", Ints(&[2, 2])), ("pads", Ints(&[0, 0, 0, 9]))])
         }),
+        ("rounding of no kind", "ceil_mode 2", |m, x| {
+            m.node("MaxPool", &[x], &[("kernel_shape", Ints(&[2, 2])), ("ceil_mode", Int(2))])
+        }),
         ("a pool beyond the map, rounded up", "larger than the map", |m, x| {
             m.node("MaxPool", &[x], &[("kernel_shape", Ints(&[99, 99])), ("ceil_mode", Int(1))])
+        }),
+        ("an output padding that the stride does not allow", "output_padding", |m, x| {
+            let w = m.weights(&[4, 4, 3, 3], 36);
+            let extra = [("pads", Ints(&[1; 4])), ("output_padding", Ints(&[1, 1]))];
+            m.node("ConvTranspose", &[x, &w], &extra)
         }),
         ("pads that leave nothing", "leave nothing", |m, x| {
             let w = m.weights(&[4, 4, 3, 3], 36);
@@ -542,7 +553,7 @@ fn growth() {
 /// Allowed, but the passes must not take forever.
 #[test]
 fn long_models_are_read_in_time() {
-    let cases: [(&str, fn(&mut Model, &str) -> String); 3] = [
+    let cases: [(&str, Build); 3] = [
         ("pools", |m, x| m.node("MaxPool", &[x], &[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1; 4]))])),
         ("activations", |m, x| m.node("Relu", &[x], &[])),
         ("sums", |m, x| {
@@ -646,8 +657,7 @@ fn flipped_bytes() {
 fn mutated_nodes() {
     let mut rng = fastrand::Rng::with_seed(3);
     let mut models = zoo::all();
-    models.push(("street-nano", STREET.to_vec(), [3, 96, 160]));
-    models.push(layouts());
+    models.extend([zoo::operations(), zoo::layouts(), ("street-nano", STREET.to_vec(), [3, 96, 160])]);
     for (name, file, [_, h, w]) in models {
         read(&file, h, w).unwrap();
         let model = onnx::Model::decode(file.as_slice()).unwrap();
@@ -671,45 +681,6 @@ fn mutated_nodes() {
         }
         println!("{name}: {n_read} of 600 were read");
     }
-}
-
-/// Layout operations, each with lists of whole numbers as inputs.
-fn layouts() -> zoo::Network {
-    let mut m = Model::new(13);
-    let picture = m.input(4, 8, 8);
-    let x = slice(&mut m, &picture, [1, 8, 3, 2]);
-    let x = reshape(&mut m, &x, &[1, 2, 2, 8, 4]);
-    let x = m.node("Transpose", &[&x], &[("perm", Ints(&[0, 2, 1, 3, 4]))]);
-    let x = reshape(&mut m, &x, &[0, 4, 8, -1]);
-    let pads = m.ints(&[0, 0, 1, 0, 0, 0, 1, 2]);
-    let x = m.node("Pad", &[&x, &pads], &[]);
-    let sizes = m.ints(&[3, 1]);
-    let parts = m.nodes("Split", &[&x, &sizes], &[("axis", Int(1))], 2);
-    let sides = m.ints(&[1, 3, 20, 12]);
-    let large = m.node("Resize", &[&parts[0], "", "", &sides], &[("mode", Text("linear"))]);
-    m.output(&large);
-    let shape = m.node("Shape", &[&parts[1]], &[]);
-    let (from, to) = (m.ints(&[2]), m.ints(&[4]));
-    let sides = m.node("Slice", &[&shape, &from, &to], &[]);
-    let (first, two) = (m.ints(&[1, 1]), m.ints(&[2]));
-    let sides = m.node("Mul", &[&sides, &two], &[]);
-    let sides = m.node("Div", &[&sides, &two], &[]);
-    let shape = m.node("Concat", &[&first, &sides], &[("axis", Int(0))]);
-    let y = m.node("Reshape", &[&parts[1], &shape], &[]);
-    let (index, axes) = (m.int_tensor(&[], &[-1]), m.ints(&[1, 2]));
-    let y = m.node("Gather", &[&y, &index], &[("axis", Int(2))]);
-    let one = m.ints(&[1]);
-    let y = m.node("Squeeze", &[&y, &one], &[]);
-    m.output(&y);
-    let z = m.node("GlobalAveragePool", &[&parts[0]], &[]);
-    let z = m.node("Flatten", &[&z], &[]);
-    let w = m.random(&[3, 6], -1.0, 1.0);
-    let z = m.node("Gemm", &[&z, &w], &[]);
-    let z = m.node("Unsqueeze", &[&z, &axes], &[]);
-    let z = m.node("Squeeze", &[&z, &axes], &[]);
-    let z = m.node("Softmax", &[&z], &[("axis", Int(1))]);
-    m.output(&z);
-    ("layouts", m.build(), [4, 8, 8])
 }
 
 const EDGES: [i64; 9] = [i64::MIN, -(1 << 40), -2, -1, 0, 2, 255, 1 << 40, i64::MAX];

@@ -9,8 +9,13 @@ pub type Output = (String, Vec<i64>, Vec<f32>);
 
 /// The outputs of ONNX Runtime for a picture `[rows][columns][channels]`.
 pub fn onnx_runtime(file: &[u8], picture: &[f32], dims: [usize; 4]) -> Vec<Output> {
+    try_onnx_runtime(file, picture, dims).unwrap()
+}
+
+/// As [`onnx_runtime`], of files that it may refuse.
+pub fn try_onnx_runtime(file: &[u8], picture: &[f32], dims: [usize; 4]) -> ort::Result<Vec<Output>> {
     let runtime = Runtime::get(None).unwrap();
-    let mut session = ort::session::Session::builder(&runtime.environment).unwrap().commit_from_memory(file).unwrap();
+    let mut session = ort::session::Session::builder(&runtime.environment).unwrap().commit_from_memory(file)?;
     let [_, c, h, w] = dims;
     let mut planes = vec![0.0; picture.len()];
     for (cell, values) in picture.chunks_exact(c).enumerate() {
@@ -19,14 +24,15 @@ pub fn onnx_runtime(file: &[u8], picture: &[f32], dims: [usize; 4]) -> Vec<Outpu
         }
     }
     let tensor = ort::value::Tensor::from_array((dims.map(|d| d as i64), planes)).unwrap();
-    let outputs = session.run(ort::inputs![tensor]).unwrap();
-    outputs
+    let outputs = session.run(ort::inputs![tensor])?;
+    let read = outputs
         .iter()
         .map(|(name, value)| {
             let (shape, data) = value.try_extract_tensor::<f32>().unwrap();
             (name.to_owned(), shape.to_vec(), data.to_vec())
         })
-        .collect()
+        .collect();
+    Ok(read)
 }
 
 /// Largest difference, as a share of the output's own size where that is above 1.

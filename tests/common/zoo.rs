@@ -312,3 +312,96 @@ fn sppf(m: &mut Model, x: &str, c: usize) -> String {
     let y = join(m, &all.iter().map(String::as_str).collect::<Vec<_>>());
     conv(2 * c, c, 1).silu(m, &y)
 }
+
+/// No network: one of most operations that compute, with attributes written out.
+pub fn operations() -> Network {
+    let mut m = Model::new(13);
+    let x = m.input(4, 8, 8);
+    let w = m.weights(&[4, 4, 3, 3], 36);
+    let (pads, ones, twos) = (("pads", Ints(&[1; 4])), Ints(&[1; 2]), Ints(&[2; 2]));
+    let kernel = ("kernel_shape", Ints(&[3, 3]));
+    let c = m.node("Conv", &[&x, &w], &[pads, ("strides", ones), ("dilations", ones), ("group", Int(1))]);
+    let transposed = [pads, ("strides", twos), ("dilations", ones), ("output_padding", ones)];
+    let t = m.node("ConvTranspose", &[&c, &w], &transposed);
+    let max = [kernel, pads, ("strides", twos), ("ceil_mode", Int(1)), ("dilations", ones)];
+    let max = m.node("MaxPool", &[&t], &max);
+    m.output(&max);
+    let mean = [kernel, pads, ("strides", ones), ("count_include_pad", Int(1)), ("ceil_mode", Int(0))];
+    let mean = m.node("AveragePool", &[&c], &mean);
+    let h = m.node("HardSigmoid", &[&mean], &[("alpha", Float(0.2)), ("beta", Float(0.5))]);
+    let l = m.node("LeakyRelu", &[&mean], &[("alpha", Float(0.2))]);
+    let y = m.node("Sub", &[&h, &l], &[]);
+    let y = m.node("Mul", &[&y, &h], &[]);
+    let scales = m.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
+    let how = [
+        ("mode", Text("nearest")),
+        ("coordinate_transformation_mode", Text("asymmetric")),
+        ("nearest_mode", Text("floor")),
+    ];
+    let y = m.node("Resize", &[&y, "", &scales], &how);
+    m.output(&y);
+    let y = m.node("SpaceToDepth", &[&y], &[("blocksize", Int(2))]);
+    let mean = m.node("ReduceMean", &[&y], &[("axes", Ints(&[2, 3])), ("keepdims", Int(1))]);
+    let cell = m.node("GlobalAveragePool", &[&y], &[]);
+    let y = m.node("Mul", &[&y, &cell], &[]);
+    let y = m.node("Add", &[&mean, &y], &[]);
+    let y = m.node("Transpose", &[&y], &[("perm", Ints(&[0, 2, 3, 1]))]);
+    let y = m.node("Softmax", &[&y], &[("axis", Int(3))]);
+    m.output(&y);
+    let flat = m.node("Flatten", &[&cell], &[("axis", Int(1))]);
+    let (w, b) = (m.weights(&[16, 16], 16), m.random(&[16], -1.0, 1.0));
+    let how = [("alpha", Float(0.5)), ("beta", Float(0.5)), ("transB", Int(1)), ("transA", Int(0))];
+    let scores = m.node("Gemm", &[&flat, &w, &b], &how);
+    m.output(&scores);
+    ("operations", m.build(), [4, 8, 8])
+}
+
+/// No network: layout operations, with lists of whole numbers as inputs.
+pub fn layouts() -> Network {
+    let mut m = Model::new(13);
+    let picture = m.input(4, 8, 8);
+    let x = slice(&mut m, &picture, [1, 8, 3, 2]);
+    let x = reshape(&mut m, &x, &[1, 2, 2, 8, 4]);
+    let x = m.node("Transpose", &[&x], &[("perm", Ints(&[0, 2, 1, 3, 4]))]);
+    let x = reshape(&mut m, &x, &[0, 4, 8, -1]);
+    let pads = m.ints(&[0, 0, 1, 0, 0, 0, 1, 2]);
+    let x = m.node("Pad", &[&x, &pads], &[]);
+    let sizes = m.ints(&[3, 1]);
+    let parts = m.nodes("Split", &[&x, &sizes], &[("axis", Int(1))], 2);
+    let sides = m.ints(&[1, 3, 20, 12]);
+    let large = m.node("Resize", &[&parts[0], "", "", &sides], &[("mode", Text("linear"))]);
+    m.output(&large);
+    let shape = m.node("Shape", &[&parts[1]], &[]);
+    let (from, to) = (m.ints(&[2]), m.ints(&[4]));
+    let sides = m.node("Slice", &[&shape, &from, &to], &[]);
+    let (first, two) = (m.ints(&[1, 1]), m.ints(&[2]));
+    let sides = m.node("Mul", &[&sides, &two], &[]);
+    let sides = m.node("Div", &[&sides, &two], &[]);
+    let shape = m.node("Concat", &[&first, &sides], &[("axis", Int(0))]);
+    let y = m.node("Reshape", &[&parts[1], &shape], &[]);
+    let (index, axes) = (m.int_tensor(&[], &[-1]), m.ints(&[1, 2]));
+    let y = m.node("Gather", &[&y, &index], &[("axis", Int(2))]);
+    let one = m.ints(&[1]);
+    let y = m.node("Squeeze", &[&y, &one], &[]);
+    m.output(&y);
+    let z = m.node("GlobalAveragePool", &[&parts[0]], &[]);
+    let z = m.node("Flatten", &[&z], &[]);
+    let w = m.random(&[3, 6], -1.0, 1.0);
+    let z = m.node("Gemm", &[&z, &w], &[]);
+    let z = m.node("Unsqueeze", &[&z, &axes], &[]);
+    let z = m.node("Squeeze", &[&z, &axes], &[]);
+    let z = m.node("Softmax", &[&z], &[("axis", Int(1))]);
+    m.output(&z);
+    ("layouts", m.build(), [4, 8, 8])
+}
+
+fn reshape(m: &mut Model, x: &str, shape: &[i64]) -> String {
+    let shape = m.ints(shape);
+    m.node("Reshape", &[x, &shape], &[])
+}
+
+/// From, to, axis, step.
+fn slice(m: &mut Model, x: &str, range: [i64; 4]) -> String {
+    let lists = range.map(|v| m.ints(&[v]));
+    m.node("Slice", &[x, &lists[0], &lists[1], &lists[2], &lists[3]], &[])
+}
