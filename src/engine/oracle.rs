@@ -29,7 +29,7 @@ pub fn read_output<'a>(output: &Output, map: impl Fn(ValueId) -> (&'a [f32], Map
     let n: usize = output.dims.iter().product();
     let mut data = vec![0.0; n];
     // Inner to outer: the parts lie one after another along the axis.
-    let inner: usize = output.dims[output.axis + 1..].iter().product::<usize>().max(1);
+    let inner: usize = output.dims.get(output.axis + 1..).unwrap_or_default().iter().product::<usize>().max(1);
     let along = output.dims.get(output.axis).copied().unwrap_or(1);
     let mut from = 0;
     for part in &output.parts {

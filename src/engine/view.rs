@@ -114,6 +114,8 @@ impl View {
         if n == size {
             return Some(self.clone());
         }
+        // Of one index the step does not matter, and may be anything.
+        let step = if n == 1 { 1 } else { step };
         let mut view = self.clone();
         // A contiguous part whose borders lie on the inner factors', or one index.
         let mut inner = 1;

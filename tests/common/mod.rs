@@ -1,6 +1,11 @@
 //! What several tests need.
 #![allow(dead_code)] // each test takes what it needs
 
+pub mod model;
+#[cfg(feature = "daemon")]
+pub mod ort;
+pub mod zoo;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -18,6 +18,8 @@ pub enum Data {
 
 /// More values than this in one tensor are refused.
 const MAX_VALUES: usize = 1 << 28;
+/// More dimensions than this are refused.
+pub const MAX_RANK: usize = 16;
 /// Sums are folded for shapes, not for weights.
 const MAX_FOLDED: usize = 1 << 16;
 
@@ -26,7 +28,7 @@ impl Const {
         Self { dims: vec![data.len()], data: Data::Ints(data) }
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match &self.data {
             Data::Floats(v) => v.len(),
             Data::Ints(v) => v.len(),
@@ -58,16 +60,22 @@ impl Const {
             }
             other => return Err(bad(format!("element type {other} is not read (float, int32 and int64 are)"))),
         };
+        let size = if t.data_type == data_type::INT64 { 8 } else { 4 };
+        if !raw.len().is_multiple_of(size) {
+            return Err(bad(format!("{} bytes are no whole number of values", raw.len())));
+        }
         let found = Self { dims, data };
         if found.len() != n {
             return Err(bad(format!("{} values for shape {:?}", found.len(), t.dims)));
         }
-        if let Data::Floats(v) = &found.data
-            && !v.iter().all(|x| x.is_finite())
-        {
+        if !found.is_finite() {
             return Err(bad("holds values that are no finite numbers".into()));
         }
         Ok(found)
+    }
+
+    pub fn is_finite(&self) -> bool {
+        self.as_floats().is_none_or(|v| v.iter().all(|x| x.is_finite()))
     }
 
     pub fn as_ints(&self) -> Option<&[i64]> {
@@ -94,7 +102,8 @@ impl Const {
     }
 }
 
-/// Computes an operation all of whose inputs are constants. `None`: not one that is folded.
+/// Computes an operation all of whose inputs are constants. `None`: not one that is folded,
+/// or its result is no number.
 pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
     let first = *inputs.first()?.as_ref()?;
     if inputs.iter().flatten().any(|c| c.len() > MAX_FOLDED) && node.op_type != "Identity" {
@@ -118,8 +127,10 @@ pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
             Some(Const { dims: first.dims.clone(), data: Data::Floats(v.iter().map(|x| x.floor()).collect()) })
         }
         "Squeeze" | "Unsqueeze" => {
-            // Lists of numbers: their shape is all that changes, and nobody looks at it.
-            Some(first.clone())
+            let axes = node.ints("axes").or_else(|| second?.as_ints())?;
+            let dims =
+                if node.op_type == "Squeeze" { squeezed(&first.dims, axes)? } else { unsqueezed(&first.dims, axes)? };
+            Some(Const { dims, ..first.clone() })
         }
         "Gather" => {
             let from = first.as_ints()?;
@@ -146,12 +157,41 @@ pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
             let mut all = Vec::new();
             for c in inputs {
                 all.extend_from_slice((*c)?.as_ints()?);
+                if all.len() > MAX_FOLDED {
+                    return None;
+                }
             }
             Some(Const::ints(all))
         }
         op @ ("Add" | "Sub" | "Mul" | "Div") => zip(op, first, second?),
         _ => None,
     }
+}
+
+/// Where an axis that may count from the end is; `None` outside.
+pub fn axis_at(axis: i64, rank: usize) -> Option<usize> {
+    let at = if axis < 0 { axis.checked_add(rank as i64)? } else { axis };
+    usize::try_from(at).ok().filter(|a| *a < rank)
+}
+
+/// The same axes counted from the start, in order; `None` if one is outside or named twice.
+pub fn axes_at(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
+    let mut at = axes.iter().map(|a| axis_at(*a, rank)).collect::<Option<Vec<usize>>>()?;
+    at.sort_unstable();
+    at.windows(2).all(|pair| pair[0] != pair[1]).then_some(at)
+}
+
+fn squeezed(dims: &[usize], axes: &[i64]) -> Option<Vec<usize>> {
+    let axes = axes_at(axes, dims.len())?;
+    let kept = |i: &usize| !axes.contains(i);
+    axes.iter().all(|a| dims[*a] == 1).then(|| (0..dims.len()).filter(kept).map(|i| dims[i]).collect())
+}
+
+fn unsqueezed(dims: &[usize], axes: &[i64]) -> Option<Vec<usize>> {
+    let rank = dims.len() + axes.len();
+    let axes = axes_at(axes, rank.min(MAX_RANK)).filter(|_| rank <= MAX_RANK)?;
+    let mut rest = dims.iter();
+    (0..rank).map(|i| if axes.contains(&i) { Some(1) } else { rest.next().copied() }).collect()
 }
 
 fn zip(op: &str, a: &Const, b: &Const) -> Option<Const> {
@@ -188,5 +228,6 @@ fn zip(op: &str, a: &Const, b: &Const) -> Option<Const> {
         ),
         _ => return None,
     };
-    Some(Const { dims: if a.len() == n { a.dims.clone() } else { b.dims.clone() }, data })
+    let dims = if a.len() == n { a.dims.clone() } else { b.dims.clone() };
+    Some(Const { dims, data }).filter(Const::is_finite)
 }

@@ -8,6 +8,7 @@
 //! file declares are not looked at.
 
 mod consts;
+mod layout;
 mod ops;
 
 use super::graph::{Graph, MapShape, Node, Op, Output, ValueId};
@@ -74,8 +75,16 @@ enum Known {
 
 /// Bounds on what a file may ask for: beyond them is a mistake or an attack.
 const MAX_NODES: usize = 20_000;
+/// Inputs and outputs of all nodes together: passes look at them for every node.
+const MAX_EDGES: usize = 1 << 17;
 const MAX_MAP_VALUES: usize = 1 << 28;
 const MAX_ALL_VALUES: usize = 1 << 30;
+/// Channels of all maps together: nodes keep numbers for each.
+const MAX_ALL_CHANNELS: usize = 1 << 22;
+/// Values in constants that are made from others.
+const MAX_COPIED: usize = 1 << 26;
+/// Maps that are joined without a copy.
+const MAX_PARTS: usize = 64;
 /// Work on shapes and views, in values touched.
 const MAX_CHANNELS: usize = 1 << 16;
 
@@ -84,6 +93,8 @@ struct Importer {
     known: HashMap<String, Known>,
     opset: i64,
     n_values: usize,
+    n_channels: usize,
+    n_copied: usize,
 }
 
 /// Reads a model for pictures of `h` x `w`.
@@ -108,9 +119,16 @@ pub fn import_model(model: &onnx::Model, h: usize, w: usize) -> Result<Graph, Im
     if file.node.len() > MAX_NODES {
         return Err(ImportError::Invalid(format!("{} nodes are too many", file.node.len())));
     }
+    let n_edges: usize = file.node.iter().map(|n| n.input.len() + n.output.len()).sum();
+    if n_edges > MAX_EDGES {
+        return Err(ImportError::Invalid(format!("{n_edges} inputs and outputs of nodes are too many")));
+    }
     let mut known = HashMap::new();
     for tensor in &file.initializer {
-        known.insert(tensor.name.clone(), Known::Const(Const::read(tensor).map_err(broken)?));
+        let value = Known::Const(Const::read(tensor).map_err(broken)?);
+        if known.insert(tensor.name.clone(), value).is_some() {
+            return Err(ImportError::Invalid(format!("tensor '{}' is declared twice", tensor.name)));
+        }
     }
     let weights: HashSet<&str> = file.initializer.iter().map(|t| t.name.as_str()).collect();
     let pictures: Vec<&str> =
@@ -120,7 +138,8 @@ pub fn import_model(model: &onnx::Model, h: usize, w: usize) -> Result<Graph, Im
     };
     let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     let graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
-    let mut importer = Importer { graph, known, opset: opset.map_or(1, |o| o.version), n_values: 0 };
+    let mut importer =
+        Importer { graph, known, opset: opset.map_or(1, |o| o.version), n_values: 0, n_channels: 0, n_copied: 0 };
     let channels = input_channels(file, picture);
     let input = importer.add_value(picture, MapShape::new(h, w, channels)).map_err(broken)?;
     importer.known.insert((*picture).into(), Known::Map(Pieces::one(View::whole(input, importer.graph.shape(input)))));
@@ -138,7 +157,11 @@ pub fn import_model(model: &onnx::Model, h: usize, w: usize) -> Result<Graph, Im
             }
         })?;
     }
+    let mut outputs = HashSet::new();
     for output in &file.output {
+        if !outputs.insert(&output.name) {
+            return Err(ImportError::Invalid(format!("output '{}' is declared twice", output.name)));
+        }
         let Some(Known::Map(pieces)) = importer.known.get(&output.name) else {
             return Err(ImportError::Invalid(format!("output '{}' does not come from the picture", output.name)));
         };
@@ -169,6 +192,9 @@ impl Importer {
         if !matches!(node.domain.as_str(), "" | "ai.onnx") {
             return unsupported(format!("operations of domain '{}'", node.domain));
         }
+        if node.output.iter().all(String::is_empty) {
+            return invalid("it has no output");
+        }
         let folded = {
             let inputs: Option<Vec<Option<&Const>>> = node
                 .input
@@ -179,10 +205,18 @@ impl Importer {
                     _ => None,
                 })
                 .collect();
-            inputs.filter(|i| !i.is_empty()).and_then(|inputs| consts::fold(node, &inputs))
+            let inputs = inputs.filter(|i| i.iter().any(Option::is_some));
+            inputs.map(|inputs| consts::fold(node, &inputs))
         };
         let outputs = match folded {
-            Some(value) => vec![Known::Const(value)],
+            Some(Some(value)) => {
+                self.n_copied += value.len();
+                if self.n_copied > MAX_COPIED {
+                    return invalid("copies of constants need too much memory");
+                }
+                vec![Known::Const(value)]
+            }
+            Some(None) => return unsupported("this operation on these constants"),
             None => self.operation(node)?,
         };
         if outputs.len() < node.output.len() && node.op_type != "BatchNormalization" && node.op_type != "Dropout" {
@@ -203,6 +237,10 @@ impl Importer {
         self.n_values += n;
         if self.n_values > MAX_ALL_VALUES {
             return invalid("its maps need more than 4 GiB");
+        }
+        self.n_channels += shape.c;
+        if self.n_channels > MAX_ALL_CHANNELS {
+            return invalid("its channels are too many");
         }
         Ok(self.graph.add_value(name, shape))
     }

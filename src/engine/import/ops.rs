@@ -1,7 +1,7 @@
 //! One function an ONNX operation, or a family of them.
 
-use super::consts::{Const, Data};
-use super::{Fail, Importer, Known, Pieces, invalid, unsupported};
+use super::consts::{Const, Data, axis_at};
+use super::{Fail, Importer, Known, MAX_CHANNELS, MAX_PARTS, Pieces, invalid, unsupported};
 use crate::engine::graph::{Act, Binary, Conv, Coordinates, MapShape, Op, PoolKind, Resize, Rounding, ValueId, Window};
 use crate::engine::onnx::Node;
 use crate::engine::view::View;
@@ -9,27 +9,24 @@ use crate::engine::view::View;
 /// Windows larger than this are refused.
 const MAX_KERNEL: i64 = 256;
 
-type Outputs = Result<Vec<Known>, Fail>;
+pub(super) type Outputs = Result<Vec<Known>, Fail>;
 
 impl Importer {
     pub(super) fn operation(&mut self, node: &Node) -> Outputs {
         match node.op_type.as_str() {
             "Constant" => constant(node),
             "Identity" | "Dropout" => Ok(vec![Known::Map(self.pieces(node, 0)?.clone())]),
-            "Shape" => {
-                let dims = self.pieces(node, 0)?.shape();
-                Ok(vec![Known::Const(Const::ints(dims.iter().map(|d| *d as i64).collect()))])
-            }
+            "Shape" => self.shape(node),
             "Conv" => self.conv(node),
             "ConvTranspose" => self.conv_transpose(node),
             "Gemm" => self.gemm(node),
             "BatchNormalization" => self.batch_normalization(node),
             "Relu" => self.act(node, Act::Relu),
-            "LeakyRelu" => self.act(node, Act::Leaky(node.float("alpha", 0.01))),
+            "LeakyRelu" => self.act(node, Act::Leaky(number(node, "alpha", 0.01)?)),
             "Sigmoid" => self.act(node, Act::Sigmoid),
             "Tanh" => self.act(node, Act::Tanh),
             "HardSwish" => self.act(node, Act::HardSwish),
-            "HardSigmoid" => self.act(node, Act::HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5))),
+            "HardSigmoid" => self.act(node, Act::HardSigmoid(number(node, "alpha", 0.2)?, number(node, "beta", 0.5)?)),
             "Clip" => self.clip(node),
             "PRelu" => self.prelu(node),
             "Add" => self.binary(node, Binary::Add),
@@ -58,6 +55,15 @@ impl Importer {
             "Squeeze" | "Unsqueeze" => self.squeeze(node),
             _ => unsupported("this operation"),
         }
+    }
+
+    fn shape(&self, node: &Node) -> Outputs {
+        let dims = self.pieces(node, 0)?.shape();
+        let rank = dims.len() as i64;
+        let clamp = |i: i64| (if i < 0 { i.saturating_add(rank) } else { i }).clamp(0, rank) as usize;
+        let (from, to) = (clamp(node.int("start", 0)), clamp(node.int("end", i64::MAX)));
+        let part = dims.get(from..to).unwrap_or_default();
+        Ok(vec![Known::Const(Const::ints(part.iter().map(|d| *d as i64).collect()))])
     }
 
     fn conv(&mut self, node: &Node) -> Outputs {
@@ -111,6 +117,8 @@ impl Importer {
         if node.ints("output_shape").is_some_and(|v| !v.is_empty()) {
             return unsupported("output_shape");
         }
+        // Checks the sides; no weights at all could have any.
+        let mut window = window(node, [kh, kw], s)?;
         let taps = kh * kw;
         let n_out = per_group;
         let mut packed = vec![0.0; data.len()];
@@ -122,13 +130,15 @@ impl Importer {
             }
         }
         let bias = self.bias(node, n_out)?;
-        let mut window = window(node, [kh, kw], s)?;
         let extra = pair(node, "output_padding", 0)?;
         let mut sides = [0; 2];
         for i in 0..2 {
             let Some(pad_end) = window.pad_end[i].checked_sub(extra[i]) else {
                 return unsupported("output_padding beyond pads");
             };
+            if extra[i] > 0 && extra[i] >= window.stride[i] {
+                return invalid("output_padding that is no smaller than the stride");
+            }
             window.pad_end[i] = pad_end;
             let full = ([s.h, s.w][i] - 1) * window.stride[i] + window.dilation[i] * (window.kernel[i] - 1) + 1;
             let Some(side) = full.checked_sub(window.pad[i] + pad_end).filter(|n| *n > 0) else {
@@ -166,11 +176,14 @@ impl Importer {
         if depth != n_in || node.int("transA", 0) != 0 || n_out == 0 {
             return invalid(format!("weights {:?} do not fit {n_in} numbers", weights.dims));
         }
-        let alpha = node.float("alpha", 1.0);
+        let alpha = number(node, "alpha", 1.0)?;
         let at = |o: usize, i: usize| if across { data[o * cols + i] } else { data[i * cols + o] };
-        let weights = (0..n_out).flat_map(|o| (0..n_in).map(move |i| at(o, i) * alpha)).collect();
-        let beta = node.float("beta", 1.0);
-        let bias = self.bias(node, n_out)?.iter().map(|b| b * beta).collect();
+        let weights: Vec<f32> = (0..n_out).flat_map(|o| (0..n_in).map(move |i| at(o, i) * alpha)).collect();
+        let beta = number(node, "beta", 1.0)?;
+        let bias: Vec<f32> = self.bias(node, n_out)?.iter().map(|b| b * beta).collect();
+        if !weights.iter().chain(&bias).all(|v| v.is_finite()) {
+            return invalid("weights and factors give no finite numbers");
+        }
         let conv = Conv {
             window: Window::POINT,
             groups: 1,
@@ -240,7 +253,7 @@ impl Importer {
         let bound = |i: usize, name: &str, default: f32| match self.floats(node, i)? {
             Some([v]) => Ok(*v),
             Some(_) => invalid("a bound is no single number"),
-            None => Ok(node.float(name, default)),
+            None => number(node, name, default),
         };
         let (low, high) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
         self.act(node, Act::Clip(low, high))
@@ -249,9 +262,10 @@ impl Importer {
     fn prelu(&mut self, node: &Node) -> Outputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
-        let slope = match self.floats(node, 1)? {
-            Some([one]) => vec![*one; s.c],
-            Some(v) if v.len() == s.c => v.to_vec(),
+        let slope = self.constant(node, 1).and_then(|c| Some((c.dims.as_slice(), c.as_floats()?)));
+        let slope = match slope {
+            Some((_, [one])) => vec![*one; s.c],
+            Some(([n, 1, 1] | [1, n, 1, 1], v)) if *n == s.c => v.to_vec(),
             _ => return unsupported("slopes that are not one a channel"),
         };
         self.emit(&node.output[0], Op::Act(Act::PRelu(slope)), vec![x], s)
@@ -301,7 +315,10 @@ impl Importer {
         };
         let pairs: Result<Vec<(f32, f32)>, Fail> =
             (0..s.c).map(|i| apply(data[if per_channel { i } else { 0 }])).collect();
-        let (scale, shift) = pairs?.into_iter().unzip();
+        let (scale, shift): (Vec<f32>, Vec<f32>) = pairs?.into_iter().unzip();
+        if !scale.iter().chain(&shift).all(|v| v.is_finite()) {
+            return invalid("the constant gives no finite numbers");
+        }
         self.emit(&node.output[0], Op::Affine { scale, shift }, vec![x], s)
     }
 
@@ -311,7 +328,15 @@ impl Importer {
         let Some(&[kh, kw]) = node.ints("kernel_shape") else { return invalid("no kernel_shape of two numbers") };
         let kernel = [kh, kw].map(|k| usize::try_from(k).unwrap_or(0));
         let mut window = window(node, kernel, s)?;
-        if node.int("ceil_mode", 0) != 0 {
+        let dilated = window.dilation != [1; 2];
+        if (0..2).any(|i| [window.pad[i], window.pad_end[i]].iter().any(|p| *p >= kernel[i] || dilated && *p > 0)) {
+            return unsupported("windows that may lie in the padding only");
+        }
+        let ceil = node.int("ceil_mode", 0);
+        if !(0..=1).contains(&ceil) {
+            return invalid(format!("ceil_mode {ceil}"));
+        }
+        if ceil == 1 {
             if kind != PoolKind::Max {
                 return unsupported("ceil_mode of an average");
             }
@@ -327,9 +352,6 @@ impl Importer {
                 }
                 window.pad_end[i] = ((n - 1) * window.stride[i] + reach).saturating_sub(size + window.pad[i]);
             }
-        }
-        if (0..2).any(|i| window.pad[i] >= window.kernel[i] * window.dilation[i]) {
-            return unsupported("windows that lie in the padding only");
         }
         let shape = slid(s, &window, s.c)?;
         self.emit(&node.output[0], Op::Pool(kind, window), vec![x], shape)
@@ -367,6 +389,10 @@ impl Importer {
         let s = self.graph.shape(x);
         // Upsample and the first Resize: (x, scales); later: (x, roi, scales, sizes).
         let old = node.op_type == "Upsample" || self.opset < 11;
+        let stretched = node.text("keep_aspect_ratio_policy", "stretch") == "stretch";
+        if node.int("antialias", 0) != 0 || node.ints("axes").is_some() || !stretched {
+            return unsupported("antialias, axes or an aspect ratio");
+        }
         let scales = match node.attribute("scales") {
             Some(a) if old && !a.floats.is_empty() => Some(a.floats.clone()),
             _ => self.floats(node, if old { 1 } else { 2 })?.map(<[f32]>::to_vec),
@@ -396,11 +422,16 @@ impl Importer {
                 "align_corners" => Coordinates::AlignCorners,
                 other => return unsupported(format!("coordinates {other}")),
             };
-        let rounding = match node.text("nearest_mode", if old { "floor" } else { "round_prefer_floor" }).as_str() {
+        let rounding = match node.text("nearest_mode", "round_prefer_floor").as_str() {
+            // ONNX Runtime rounds up where it shrinks; the operation's text leaves it open.
+            _ if old && sides[0] <= s.h && sides[1] <= s.w => Rounding::Ceil,
+            _ if old && sides[0] >= s.h && sides[1] >= s.w => Rounding::Floor,
+            _ if old => return unsupported("growing one way and shrinking the other"),
             "floor" => Rounding::Floor,
             "ceil" => Rounding::Ceil,
             "round_prefer_ceil" => Rounding::PreferCeil,
-            _ => Rounding::PreferFloor,
+            "round_prefer_floor" => Rounding::PreferFloor,
+            other => return unsupported(format!("rounding {other}")),
         };
         let how = match node.text("mode", "nearest").as_str() {
             "nearest" => Resize::Nearest(coordinates, rounding),
@@ -425,8 +456,10 @@ impl Importer {
         if inputs.len() == 1 {
             return Ok(vec![Known::Map(inputs[0].clone())]);
         }
-        let maps = inputs.iter().all(|p| p.parts.len() == 1 && p.parts[0].as_map().is_some());
-        if axis == 1 && shape.len() == 4 && maps {
+        // Few enough channels first: whether a view is a map is found by listing them.
+        let few = inputs.iter().map(|p| p.shape()[axis]).sum::<usize>() <= MAX_CHANNELS;
+        let is_map = |p: &Pieces| p.parts.len() == 1 && p.parts[0].as_map().is_some();
+        if axis == 1 && shape.len() == 4 && few && inputs.iter().all(is_map) {
             let maps: Result<Vec<ValueId>, Fail> = (0..inputs.len()).map(|i| self.map(node, i)).collect();
             let maps = maps?;
             let c = maps.iter().map(|m| self.graph.shape(*m).c).sum();
@@ -436,7 +469,10 @@ impl Importer {
         if inputs.iter().any(|p| p.parts.len() > 1 && p.axis != axis) {
             return unsupported("parts that lie along different axes");
         }
-        let parts = inputs.into_iter().flat_map(|p| p.parts).collect();
+        let parts: Vec<View> = inputs.into_iter().flat_map(|p| p.parts).collect();
+        if parts.len() > MAX_PARTS {
+            return unsupported(format!("{} maps that are joined are too many", parts.len()));
+        }
         Ok(vec![Known::Map(Pieces { axis, parts })])
     }
 
@@ -476,12 +512,22 @@ impl Importer {
         };
         let value = match self.constant(node, 2) {
             Some(c) => c.scalar().unwrap_or(f32::NAN),
-            None => node.float("value", 0.0),
+            None if node.input.get(2).is_none_or(String::is_empty) => node.float("value", 0.0),
+            None => return unsupported("a value that is not constant"),
         };
         if !value.is_finite() {
             return invalid("the value is no single finite number");
         }
-        let &[0, 0, top, left, 0, 0, bottom, right] = pads.as_slice() else {
+        // Since opset 18 for some axes only.
+        let axes = self.ints(node, 3)?.unwrap_or_else(|| vec![0, 1, 2, 3]);
+        if pads.len() != 2 * axes.len() {
+            return invalid(format!("pads {pads:?} for axes {axes:?}"));
+        }
+        let mut sides = [[0; 2]; 4];
+        for (i, axis) in axes.iter().enumerate() {
+            sides[axis_of(*axis, 4)?] = [pads[i], pads[i + axes.len()]];
+        }
+        let [[0, 0], [0, 0], [top, bottom], [left, right]] = sides else {
             return unsupported(format!("pads {pads:?}"));
         };
         if [top, left, bottom, right].iter().any(|p| !(0..=1024).contains(p)) {
@@ -494,173 +540,6 @@ impl Importer {
         let s = self.graph.shape(x);
         let shape = MapShape::new(s.h + (top + bottom) as usize, s.w + (left + right) as usize, s.c);
         self.emit(&node.output[0], Op::Pad { before: [top as usize, left as usize], value }, vec![x], shape)
-    }
-
-    fn space_to_depth(&mut self, node: &Node) -> Outputs {
-        let view = self.view(node, 0)?;
-        let &[1, c, h, w] = view.shape().as_slice() else { return unsupported("anything but a map") };
-        let b = usize::try_from(node.int("blocksize", 0)).unwrap_or(0);
-        if b == 0 || !h.is_multiple_of(b) || !w.is_multiple_of(b) {
-            return invalid(format!("blocks of {b} in {h}x{w}"));
-        }
-        let view = view
-            .reshape(&[1, c, h / b, b, w / b, b])
-            .and_then(|v| v.transpose(&[0, 3, 5, 1, 2, 4]))
-            .and_then(|v| v.reshape(&[1, c * b * b, h / b, w / b]));
-        view.map(|v| vec![Known::Map(Pieces::one(v))]).ok_or(Fail::Unsupported("this layout".into()))
-    }
-
-    fn reshape(&mut self, node: &Node) -> Outputs {
-        let from = self.view(node, 0)?.shape();
-        let Some(wanted) = self.ints(node, 1)?.or_else(|| node.ints("shape").map(<[i64]>::to_vec)) else {
-            return invalid("no shape");
-        };
-        if wanted.len() > 16 {
-            return invalid(format!("{} dimensions", wanted.len()));
-        }
-        let n: usize = from.iter().product();
-        let mut shape = Vec::with_capacity(wanted.len());
-        let mut open = None;
-        for (i, &d) in wanted.iter().enumerate() {
-            shape.push(match d {
-                0 => *from.get(i).ok_or(Fail::Invalid(format!("shape {wanted:?}")))?,
-                -1 if open.is_none() => {
-                    open = Some(i);
-                    1
-                }
-                d => usize::try_from(d).map_err(|_| Fail::Invalid(format!("shape {wanted:?}")))?,
-            });
-        }
-        let given = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n > 0);
-        let Some(given) = given else { return invalid(format!("shape {wanted:?}")) };
-        if let Some(i) = open {
-            shape[i] = n / given;
-        }
-        if shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) != Some(n) {
-            return invalid(format!("{from:?} cannot become {wanted:?}"));
-        }
-        self.reshaped(node, &shape)
-    }
-
-    fn reshaped(&mut self, node: &Node, shape: &[usize]) -> Outputs {
-        match self.view(node, 0)?.reshape(shape) {
-            Some(view) => Ok(vec![Known::Map(Pieces::one(view))]),
-            None => unsupported(format!("a reshape to {shape:?} that tears rows, columns or channels")),
-        }
-    }
-
-    fn transpose(&mut self, node: &Node) -> Outputs {
-        let mut pieces = self.pieces(node, 0)?.clone();
-        let rank = pieces.shape().len();
-        let order: Vec<usize> = match node.ints("perm") {
-            Some(p) => p.iter().map(|i| usize::try_from(*i).unwrap_or(usize::MAX)).collect(),
-            None => (0..rank).rev().collect(),
-        };
-        for view in &mut pieces.parts {
-            let Some(turned) = view.transpose(&order) else {
-                return invalid(format!("order {order:?} of {rank} axes"));
-            };
-            *view = turned;
-        }
-        pieces.axis = order.iter().position(|i| *i == pieces.axis).unwrap_or(0);
-        Ok(vec![Known::Map(pieces)])
-    }
-
-    fn slice(&mut self, node: &Node) -> Outputs {
-        let mut view = self.view(node, 0)?;
-        let shape = view.shape();
-        let list = |i: usize, name: &str| match node.ints(name) {
-            Some(v) => Ok(Some(v.to_vec())),
-            None => self.ints(node, i),
-        };
-        let (Some(starts), Some(ends)) = (list(1, "starts")?, list(2, "ends")?) else { return invalid("no range") };
-        let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-        let steps = list(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
-        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
-            return invalid("ranges of different lengths");
-        }
-        for i in 0..starts.len() {
-            let axis = axis_of(axes[i], shape.len())?;
-            let size = shape[axis] as i64;
-            if steps[i] < 1 {
-                return unsupported(format!("a step of {}", steps[i]));
-            }
-            let clamp = |v: i64| (if v < 0 { v.saturating_add(size) } else { v }).clamp(0, size);
-            let (from, to) = (clamp(starts[i]), clamp(ends[i]));
-            let n = (to - from).max(0).unsigned_abs() as usize;
-            let n = n.div_ceil(steps[i] as usize);
-            let sliced = view.slice(axis, from as usize, steps[i] as usize, n);
-            let Some(sliced) = sliced else { return unsupported(format!("{from}..{to} step {} of {size}", steps[i])) };
-            view = sliced;
-        }
-        Ok(vec![Known::Map(Pieces::one(view))])
-    }
-
-    fn split(&mut self, node: &Node) -> Outputs {
-        let view = self.view(node, 0)?;
-        let shape = view.shape();
-        let axis = axis_of(node.int("axis", 0), shape.len())?;
-        let n = node.output.len();
-        let sizes = match node.ints("split").map(<[i64]>::to_vec).or(self.ints(node, 1)?) {
-            Some(v) => v,
-            None => {
-                let each = shape[axis].div_ceil(n.max(1));
-                (0..n).map(|i| each.min(shape[axis].saturating_sub(i * each)) as i64).collect()
-            }
-        };
-        if sizes.len() != n || sizes.iter().try_fold(0i64, |a, b| a.checked_add(*b)) != Some(shape[axis] as i64) {
-            return invalid(format!("parts {sizes:?} of {}", shape[axis]));
-        }
-        let mut from = 0;
-        let mut out = Vec::with_capacity(n);
-        for size in sizes {
-            let size = usize::try_from(size).unwrap_or(0);
-            let Some(part) = view.slice(axis, from, 1, size) else {
-                return unsupported(format!("a part of {size} at {from} of {}", shape[axis]));
-            };
-            out.push(Known::Map(Pieces::one(part)));
-            from += size;
-        }
-        Ok(out)
-    }
-
-    fn gather(&mut self, node: &Node) -> Outputs {
-        let view = self.view(node, 0)?;
-        let shape = view.shape();
-        let axis = axis_of(node.int("axis", 0), shape.len())?;
-        let Some(index) = self.constant(node, 1) else { return unsupported("an index that is not constant") };
-        let (Some(&[i]), scalar) = (index.as_ints(), index.dims.is_empty()) else {
-            return unsupported("more than one index");
-        };
-        let i = if i < 0 { i + shape[axis] as i64 } else { i };
-        let picked = usize::try_from(i).ok().and_then(|i| view.slice(axis, i, 1, 1));
-        let picked = if scalar { picked.and_then(|v| v.squeeze(axis)) } else { picked };
-        picked.map(|v| vec![Known::Map(Pieces::one(v))]).ok_or(Fail::Invalid(format!("index {i} of {shape:?}")))
-    }
-
-    fn squeeze(&mut self, node: &Node) -> Outputs {
-        let mut view = self.view(node, 0)?;
-        let grow = node.op_type == "Unsqueeze";
-        let axes = match node.ints("axes") {
-            Some(a) => a.to_vec(),
-            None => self.ints(node, 1)?.unwrap_or_default(),
-        };
-        if axes.is_empty() {
-            return unsupported("axes that are not given");
-        }
-        let rank = view.shape().len() + if grow { axes.len() } else { 0 };
-        let axes: Result<Vec<usize>, Fail> = axes.iter().map(|a| axis_of(*a, rank)).collect();
-        let mut axes = axes?;
-        axes.sort_unstable();
-        if !grow {
-            axes.reverse();
-        }
-        for axis in axes {
-            let changed = if grow { view.unsqueeze(axis) } else { view.squeeze(axis) };
-            let Some(changed) = changed else { return invalid(format!("axis {axis} of {:?}", view.shape())) };
-            view = changed;
-        }
-        Ok(vec![Known::Map(Pieces::one(view))])
     }
 }
 
@@ -678,15 +557,20 @@ fn constant(node: &Node) -> Outputs {
     } else {
         return unsupported("a constant of this kind");
     };
+    if !value.is_finite() {
+        return invalid("holds values that are no finite numbers");
+    }
     Ok(vec![Known::Const(value)])
 }
 
-fn axis_of(axis: i64, rank: usize) -> Result<usize, Fail> {
-    let at = if axis < 0 { axis + rank as i64 } else { axis };
-    match usize::try_from(at).ok().filter(|a| *a < rank) {
-        Some(a) => Ok(a),
-        None => invalid(format!("axis {axis} of {rank}")),
-    }
+/// A finite number.
+fn number(node: &Node, name: &str, default: f32) -> Result<f32, Fail> {
+    let v = node.float(name, default);
+    if v.is_finite() { Ok(v) } else { invalid(format!("{name} {v} is no finite number")) }
+}
+
+pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize, Fail> {
+    axis_at(axis, rank).ok_or_else(|| Fail::Invalid(format!("axis {axis} of {rank}")))
 }
 
 /// Two small numbers, one a direction.

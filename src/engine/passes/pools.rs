@@ -2,21 +2,19 @@
 //! a chain: a window of 9 is a window of 5 over windows of 5. A maximum rounds
 //! nothing, so that this is exact.
 
-use crate::engine::graph::{Graph, Op, PoolKind, Window};
+use crate::engine::graph::{Graph, Op, PoolKind, ValueId, Window};
+use std::collections::HashMap;
 
 pub fn run(graph: &mut Graph) -> usize {
     let mut n = 0;
     for i in 0..graph.nodes.len() {
         let Some(size) = centred(&graph.nodes[i].op) else { continue };
         // The largest smaller window over the same map, made before.
-        let input = graph.nodes[i].inputs[0];
-        let smaller = graph.nodes[..i]
-            .iter()
-            .filter(|other| reach_from(graph, other.output, input).is_some())
-            .filter_map(|other| Some((reach_from(graph, other.output, input)?, other.output)))
-            .filter(|(reach, _)| *reach > 1 && *reach < size)
-            .max_by_key(|(reach, _)| *reach);
-        if let Some((reach, output)) = smaller {
+        let smaller = windows_over(graph, graph.nodes[i].inputs[0], i)
+            .into_iter()
+            .filter(|(_, reach)| *reach > 1 && *reach < size)
+            .max_by_key(|(_, reach)| *reach);
+        if let Some((output, reach)) = smaller {
             let side = size - reach + 1;
             let window = Window { kernel: [side; 2], pad: [side / 2; 2], pad_end: [side / 2; 2], ..Window::POINT };
             graph.nodes[i].op = Op::Pool(PoolKind::Max, window);
@@ -35,18 +33,16 @@ fn centred(op: &Op) -> Option<usize> {
     (side % 2 == 1 && *w == same).then_some(side)
 }
 
-/// The window over `origin` whose maxima `value` holds, through a chain of pools.
-fn reach_from(
-    graph: &Graph,
-    value: crate::engine::graph::ValueId,
-    origin: crate::engine::graph::ValueId,
-) -> Option<usize> {
-    let mut at = value;
-    let mut reach = 1;
-    while at != origin {
-        let node = graph.nodes.iter().find(|n| n.output == at)?;
-        reach += centred(&node.op)? - 1;
-        at = node.inputs[0];
+/// The values among the first `n` nodes that hold maxima over `origin`, and the side of
+/// their window, directly or through a chain of pools.
+fn windows_over(graph: &Graph, origin: ValueId, n: usize) -> Vec<(ValueId, usize)> {
+    let mut reaches = HashMap::from([(origin, 1)]);
+    let mut found = Vec::new();
+    for node in &graph.nodes[..n] {
+        if let (Some(side), Some(reach)) = (centred(&node.op), reaches.get(&node.inputs[0]).copied()) {
+            reaches.insert(node.output, reach + side - 1);
+            found.push((node.output, reach + side - 1));
+        }
     }
-    Some(reach)
+    found
 }

@@ -1,0 +1,110 @@
+//! Networks with small mistakes in them: what both the engine and ONNX Runtime
+//! read gives the same numbers. Either may refuse; nothing may be taken for
+//! something else.
+
+mod common;
+
+use common::{
+    model::random_picture,
+    ort::{Output, difference, try_onnx_runtime},
+    zoo,
+};
+use passd::engine::{graph::Graph, import, onnx, oracle, passes};
+use prost::Message as _;
+
+#[test]
+fn mutants_that_are_read_equal_onnx_runtime() {
+    let mut rng = fastrand::Rng::with_seed(9);
+    let mut n_both = 0;
+    for (name, file, dims) in zoo::all().into_iter().chain([zoo::operations(), zoo::layouts()]) {
+        let model = onnx::Model::decode(file.as_slice()).unwrap();
+        // The small ones hold most kinds of nodes, and run fast.
+        let n = if model.graph.as_ref().unwrap().node.len() < 30 { 400 } else { 40 };
+        for _ in 0..n {
+            let mut mutant = model.clone();
+            let mut changed = String::new();
+            for _ in 0..rng.usize(1..3) {
+                changed += &mutate(mutant.graph.as_mut().unwrap(), &mut rng);
+            }
+            n_both += usize::from(compare(&format!("{name} with {changed}"), &mutant.encode_to_vec(), dims));
+        }
+    }
+    println!("{n_both} mutants were read by both");
+    assert!(n_both > 100, "most mutants are refused: {n_both} are left");
+}
+
+/// Whether both could read it.
+fn compare(name: &str, file: &[u8], [c, h, w]: [usize; 3]) -> bool {
+    let Ok(mut graph) = import::import(file, h, w) else { return false };
+    let n_values: usize = graph.values.iter().map(|v| v.shape.n_values()).sum();
+    if n_values > 2_000_000 || graph.macs() > 40_000_000 {
+        return false;
+    }
+    let picture = random_picture([c, h, w], -1.5, 1.5);
+    let Ok(wanted) = try_onnx_runtime(file, &picture, [1, c, h, w]) else { return false };
+    if !wanted.iter().all(|(_, _, values)| values.iter().all(|v| v.is_finite())) {
+        return false;
+    }
+    equal(name, &graph, &picture, &wanted);
+    passes::optimise(&mut graph).unwrap();
+    equal(&format!("{name} after the passes"), &graph, &picture, &wanted);
+    true
+}
+
+fn equal(name: &str, graph: &Graph, picture: &[f32], wanted: &[Output]) {
+    let maps = oracle::run(graph, picture);
+    for (output, (_, shape, values)) in graph.outputs.iter().zip(wanted) {
+        assert_eq!(output.dims.iter().map(|d| *d as i64).collect::<Vec<_>>(), *shape, "{name}");
+        // Mutants may have large values on the way.
+        let off = difference(values, &maps.output(graph, output));
+        assert!(off < 1e-2, "{name}: off by {off}");
+    }
+}
+
+const WORDS: [&str; 12] = [
+    "nearest",
+    "linear",
+    "asymmetric",
+    "half_pixel",
+    "align_corners",
+    "pytorch_half_pixel",
+    "floor",
+    "ceil",
+    "round_prefer_ceil",
+    "SAME_UPPER",
+    "SAME_LOWER",
+    "VALID",
+];
+
+/// Changes one thing; says what.
+fn mutate(graph: &mut onnx::Graph, rng: &mut fastrand::Rng) -> String {
+    let (at, from) = (rng.usize(..graph.node.len()), rng.usize(..graph.node.len()));
+    let other = graph.node[from].clone();
+    let node = &mut graph.node[at];
+    match rng.u8(..8) {
+        0 => node.op_type = other.op_type,
+        1 => node.attribute = other.attribute,
+        2 => {
+            let (i, k) = (rng.usize(..node.input.len()), rng.usize(..other.input.len()));
+            node.input[i].clone_from(&other.input[k]);
+        }
+        3..=6 if !node.attribute.is_empty() => {
+            let i = rng.usize(..node.attribute.len());
+            let attribute = &mut node.attribute[i];
+            attribute.f = rng.f32() * 3.0 - 1.0;
+            attribute.i = rng.i64(-3..5);
+            attribute.s = WORDS[rng.usize(..WORDS.len())].into();
+            if let n @ 1.. = attribute.ints.len() {
+                attribute.ints[rng.usize(..n)] = rng.i64(-3..5);
+            }
+        }
+        _ => {
+            let lists: Vec<_> = graph.initializer.iter_mut().filter(|t| !t.int64_data.is_empty()).collect();
+            let Some(list) = rng.choice(lists) else { return String::new() };
+            let i = rng.usize(..list.int64_data.len());
+            list.int64_data[i] = rng.i64(-3..5);
+            return format!("{} = {:?}, ", list.name, list.int64_data);
+        }
+    }
+    format!("{node:?}, ")
+}
