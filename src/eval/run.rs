@@ -106,7 +106,7 @@ pub fn evaluate(
                 Box::new(d)
             }
             SkipMode::Layers => {
-                let layers = LayersSettings { max_age_ns: s.skip.max_age_ns };
+                let layers = LayersSettings { max_age_ns: s.skip.max_age_ns, ..LayersSettings::default() };
                 Box::new(LayersDetector::open(model.clone(), s.size, thresholds, layers).map_err(|e| e.to_string())?)
             }
         };

@@ -3,7 +3,7 @@
 use super::cells::{Candidates, CellHead};
 use super::heads::Thresholds;
 use super::model::Model;
-use super::preprocess::{Crop, fill_map};
+use super::preprocess::{Crop, fill_map, update_map};
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
 use crate::engine::gate::Gates;
 use crate::engine::import;
@@ -20,11 +20,13 @@ use std::sync::Arc;
 pub struct LayersSettings {
     /// Nothing that the engine keeps is older than this.
     pub max_age_ns: u64,
+    /// Pixels of a changed patch that differ by no more than this (levels of 255) stay as they are.
+    pub pixel: u8,
 }
 
 impl Default for LayersSettings {
     fn default() -> Self {
-        Self { max_age_ns: 10_000_000_000 }
+        Self { max_age_ns: 10_000_000_000, pixel: 2 }
     }
 }
 
@@ -117,10 +119,7 @@ impl Detector for LayersDetector {
             for patch in work.patches.iter() {
                 let (x, y) = ((patch % grid.cols) as u32 * grid.patch, (patch / grid.cols) as u32 * grid.patch);
                 let crop = Size::new(grid.patch.min(size.width - x), grid.patch.min(size.height - y));
-                fill_map(bgr, size, Crop { x, y, size: crop }, &self.model.normalise, map);
-                for row in y..y + crop.height {
-                    changed.set_run(row as usize, x as usize, (x + crop.width) as usize);
-                }
+                update_map(bgr, size, Crop { x, y, size: crop }, &self.model.normalise, self.settings.pixel, map, changed);
             }
         }
         let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);

@@ -1,5 +1,6 @@
 //! Camera bytes to the tensor a model was trained on.
 
+use crate::engine::changes::ChangeSet;
 use crate::geom::Size;
 
 /// Order of the channels that a model expects.
@@ -73,6 +74,38 @@ pub fn fill_map(bgr: &[u8], size: Size, crop: Crop, n: &Normalise, map: &mut [f3
         for (out, pixel) in map[range].as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
             for c in 0..3 {
                 out[c] = f32::from(pixel[order[c]]) * n.scale[c] + shift[c];
+            }
+        }
+    }
+}
+
+/// As [`fill_map`], but only where a pixel of `crop` differs by more than `least` levels in some
+/// colour; those are added to `changed`.
+pub fn update_map(
+    bgr: &[u8],
+    size: Size,
+    crop: Crop,
+    n: &Normalise,
+    least: u8,
+    map: &mut [f32],
+    changed: &mut ChangeSet,
+) {
+    assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
+    let order = match n.colour {
+        Colour::Bgr => [0, 1, 2],
+        Colour::Rgb => [2, 1, 0],
+    };
+    let shift: [f32; 3] = std::array::from_fn(|c| -n.mean[c] * n.scale[c]);
+    let limit = n.scale.map(|s| (f32::from(least) + 0.5) * s.abs());
+    let stride = size.width as usize * 3;
+    for y in crop.y as usize..(crop.y + crop.size.height) as usize {
+        let range = y * stride + crop.x as usize * 3..y * stride + (crop.x + crop.size.width) as usize * 3;
+        let pixels = bgr[range.clone()].as_chunks::<3>().0;
+        for (i, (out, pixel)) in map[range].as_chunks_mut::<3>().0.iter_mut().zip(pixels).enumerate() {
+            let new: [f32; 3] = std::array::from_fn(|c| f32::from(pixel[order[c]]) * n.scale[c] + shift[c]);
+            if (0..3).any(|c| (new[c] - out[c]).abs() > limit[c]) {
+                *out = new;
+                changed.set(y, crop.x as usize + i);
             }
         }
     }

@@ -143,7 +143,7 @@ impl DetectorFactory for OrtFactory {
                 (Box::new(d), provider)
             }
             SkipMode::Layers => {
-                let layers = LayersSettings { max_age_ns: 10_000_000_000 };
+                let layers = LayersSettings::default();
                 (
                     Box::new(LayersDetector::open(model.clone(), size, thresholds, layers)?),
                     super::super::infer::session::Provider::Cpu,

@@ -85,7 +85,9 @@ const MAX_GAIN: f32 = 1.25;
 /// Closer to 1 than this, the light counts as unchanged and costs nothing.
 const SAME_LIGHT: f32 = 0.012;
 /// Every how many rows of cells the noise is measured in one frame: all rows in this many frames.
-const NOISE_TURN: usize = 8;
+const NOISE_TURN: u64 = 8;
+/// In this many first frames all rows are measured, so that the noise is known within a second.
+const NOISE_START: u64 = 8;
 /// The row of pixels, of the eight of a cell, whose sum tells its light.
 const LIGHT_ROW: usize = 3;
 /// Patches grow stale block by block: this many blocks each way.
@@ -121,6 +123,7 @@ struct State {
     reference_sums: Vec<u32>,
     /// Scratch.
     flicker: Vec<u32>,
+    levels: Vec<f32>,
     ratios: Vec<f32>,
     n_frames: u64,
 }
@@ -229,6 +232,7 @@ impl State {
             reference_sums: sums.clone(),
             sums,
             flicker: vec![0; differ.cols()],
+            levels: Vec::with_capacity(differ.cols()),
             differ,
             ratios: Vec::with_capacity(n_cells),
             n_frames: 0,
@@ -277,7 +281,7 @@ impl State {
                         x.clone().any(|x| {
                             let cell = y * cell_cols + x;
                             let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
-                            level > settings.threshold && level > settings.threshold + self.noise.expected(cell)
+                            level > settings.threshold && self.noise.beyond(cell, level) > settings.threshold
                         })
                     });
                 let reason = if changed {
@@ -321,20 +325,22 @@ impl State {
         limits
     }
 
-    /// Compares some rows of cells with the frame before, others next time.
+    /// Compares some rows of cells with the frame before, others next time; all of them at first.
     fn learn_noise(&mut self, frame: &Frame) {
         let band = frame.size().width as usize * 3 * CELL;
-        let turn = (self.n_frames % NOISE_TURN as u64) as usize;
-        let next = (turn + 1) % NOISE_TURN;
+        let n_turns = if self.n_frames < NOISE_START { 1 } else { NOISE_TURN };
+        let turn = (self.n_frames % n_turns) as usize;
+        let next = ((self.n_frames + 1) % n_turns) as usize;
         self.n_frames += 1;
         let cols = self.differ.cols();
         for (row, (now, before)) in frame.data().chunks(band).zip(self.before.chunks_mut(band)).enumerate() {
-            if row % NOISE_TURN == turn {
+            if row % n_turns as usize == turn {
                 self.differ.sad_row(now, before, &mut self.flicker);
-                for (col, sum) in self.flicker.iter().enumerate() {
-                    self.noise.learn(row * cols + col, *sum as f32 / (CELL * CELL * 3) as f32);
-                }
-            } else if row % NOISE_TURN == next {
+                self.levels.clear();
+                self.levels.extend(self.flicker.iter().map(|sum| *sum as f32 / (CELL * CELL * 3) as f32));
+                self.noise.learn(row * cols, &self.levels);
+            }
+            if row % n_turns as usize == next {
                 before.copy_from_slice(now);
             }
         }
