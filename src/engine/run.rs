@@ -6,9 +6,8 @@
 //! The first frame, and any that is asked for, is computed as a whole.
 
 use super::changes::{Cell, ChangeSet};
-use super::gate::Gate;
 use super::graph::{Act, Binary, Op, PoolKind};
-use super::kernels::{BLOCK, DepthwiseArgs, GemmArgs, Kernels, TILE, math};
+use super::kernels::{BLOCK, DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, math, prefetch};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Kind, Map, Plan, Step};
 use super::state::{Buffer, Stream};
@@ -250,16 +249,47 @@ impl Runner {
         let step = &plan.steps[i];
         let out = &plan.maps[step.output];
         let gate = stream.gates.get(i);
+        let input = &plan.maps[step.inputs[0]];
+        let stride = step.input_stride();
+        // What a tile reads and is compared with lies anywhere in memory: it is asked for
+        // while the tile before is computed.
+        let warm = |buffers: &[Buffer], tile: &[Cell]| {
+            for cell in tile {
+                let (y, x) = (cell.y as usize, cell.x as usize);
+                prefetch(cell_ptr(buffers, out, y, x), out.shape.c);
+                let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
+                prefetch(cell_ptr(buffers, input, y, x), input.shape.c);
+            }
+        };
+        warm(&stream.buffers, &cells[..cells.len().min(TILE)]);
         let mut n = 0;
-        for tile in cells.chunks(TILE) {
+        for (k, tile) in cells.chunks(TILE).enumerate() {
             let rows = self.rows.as_mut_ptr();
+            let next = &cells[((k + 1) * TILE).min(cells.len())..];
+            warm(&stream.buffers, &next[..next.len().min(TILE)]);
             self.tile(&stream.buffers, plan, step, tile, rows, self.stride);
+            let mut old = [std::ptr::null(); TILE];
+            for (old, cell) in old.iter_mut().zip(tile) {
+                *old = cell_ptr(&stream.buffers, out, cell.y as usize, cell.x as usize);
+            }
+            let mut distances = [0.0; TILE];
+            if !gate.is_exact() {
+                let new = Rows { first: rows, stride: self.stride, n: tile.len(), width: out.shape.c };
+                // Safety: rows and cells hold that many numbers.
+                unsafe { self.kernels.distance(new, &old, gate.weights(), &mut distances) };
+            }
             for (p, cell) in tile.iter().enumerate() {
                 let (y, x) = (cell.y as usize, cell.x as usize);
                 let at = (y * out.shape.w + x) * out.stride + out.offset;
                 let new = &self.rows.as_slice()[p * self.stride..][..out.shape.c];
                 let old = &mut stream.buffers[out.buffer].as_mut_slice()[at..][..out.shape.c];
-                if passes(&self.kernels, gate, new, old) {
+                let passes = if gate.is_exact() {
+                    new.iter().zip(&*old).any(|(a, b)| a.to_bits() != b.to_bits())
+                } else {
+                    // Numbers that are none always pass.
+                    !(distances[p] <= gate.limit())
+                };
+                if passes {
                     old.copy_from_slice(new);
                     passed.set(y, x);
                     n += 1;
@@ -350,7 +380,11 @@ impl Runner {
                 for (p, cell) in cells.iter().enumerate() {
                     row(p).copy_from_slice(read(input, *cell));
                     match op {
-                        Op::Act(act) => self.kernels.act(act, row(p)),
+                        Op::Act(act) => {
+                            let rows = Rows { first: row(p).as_mut_ptr(), stride, n: 1, width: c };
+                            // Safety: one row.
+                            unsafe { self.kernels.act(act, rows) }
+                        }
                         Op::Affine { scale, shift } => {
                             for (v, (a, b)) in row(p).iter_mut().zip(scale.iter().zip(shift)) {
                                 *v = v.mul_add(*a, *b);
@@ -531,27 +565,31 @@ impl Runner {
         stride: usize,
     ) {
         let c = plan.maps[step.output].shape.c;
-        let residual = step.inputs.get(1).map(|r| &plan.maps[*r]);
-        if residual.is_none() && stride == c && !matches!(act, Act::PRelu(_)) {
-            // Safety: the rows follow each other without gaps.
-            self.kernels.act(act, unsafe { std::slice::from_raw_parts_mut(rows, cells.len() * c) });
-            return;
-        }
+        let rows = Rows { first: rows, stride, n: cells.len(), width: c };
+        // Safety: as in `tile`.
+        unsafe { self.kernels.act(act, rows) };
+        let Some(map) = step.inputs.get(1).map(|r| &plan.maps[*r]) else { return };
         for (p, cell) in cells.iter().enumerate() {
-            // Safety: as in `tile`.
-            let row = unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
-            self.kernels.act(act, row);
-            if let Some(map) = residual {
-                let other =
-                    unsafe { std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), c) };
-                self.kernels.add(row, other);
-                self.kernels.act(post, row);
-            }
+            let row = unsafe { std::slice::from_raw_parts_mut(rows.first.add(p * stride), c) };
+            let other =
+                unsafe { std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), c) };
+            self.kernels.add(row, other);
         }
+        unsafe { self.kernels.act(post, rows) };
     }
 }
 
 impl Step {
+    /// Input rows and columns from one output cell to the next.
+    fn input_stride(&self) -> [usize; 2] {
+        match &self.kind {
+            Kind::Conv { conv, .. } if !conv.transposed => conv.window.stride,
+            Kind::Pool(_, window) => window.stride,
+            Kind::Rearrange { stride, .. } => *stride,
+            _ => [1; 2],
+        }
+    }
+
     /// Whether the kernels may write whole blocks straight into the map.
     fn fits_in_place(&self) -> bool {
         match &self.kind {
@@ -566,13 +604,4 @@ fn cell_ptr(buffers: &[Buffer], map: &Map, y: usize, x: usize) -> *const f32 {
     debug_assert!(y < map.shape.h && x < map.shape.w && at < buffers[map.buffer].len());
     // Safety: the cell lies in the map, and the map in its buffer.
     unsafe { buffers[map.buffer].as_ptr().add(at) }
-}
-
-/// Whether a change is passed on. Numbers that are none always are.
-fn passes(kernels: &Kernels, gate: &Gate, new: &[f32], old: &[f32]) -> bool {
-    if gate.is_exact() {
-        return new.iter().zip(old).any(|(a, b)| a.to_bits() != b.to_bits());
-    }
-    let distance = kernels.distance(new, old, gate.weights());
-    !(distance <= gate.limit())
 }

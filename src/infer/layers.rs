@@ -119,7 +119,15 @@ impl Detector for LayersDetector {
             for patch in work.patches.iter() {
                 let (x, y) = ((patch % grid.cols) as u32 * grid.patch, (patch / grid.cols) as u32 * grid.patch);
                 let crop = Size::new(grid.patch.min(size.width - x), grid.patch.min(size.height - y));
-                update_map(bgr, size, Crop { x, y, size: crop }, &self.model.normalise, self.settings.pixel, map, changed);
+                update_map(
+                    bgr,
+                    size,
+                    Crop { x, y, size: crop },
+                    &self.model.normalise,
+                    self.settings.pixel,
+                    map,
+                    changed,
+                );
             }
         }
         let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);

@@ -1,7 +1,7 @@
 //! AVX2 with FMA: 8 numbers a vector, 16 registers.
 
 use super::simd::Simd;
-use super::{DepthwiseArgs, GemmArgs, Kernels, depthwise, gemm, rows};
+use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 use std::arch::x86_64::*;
 
@@ -88,8 +88,8 @@ unsafe fn run_depthwise(args: &DepthwiseArgs) {
     unsafe { depthwise::run::<Avx2>(args) }
 }
 #[target_feature(enable = "avx2,fma")]
-unsafe fn act(act: &Act, row: *mut f32, n: usize) {
-    unsafe { rows::act::<Avx2>(act, row, n) }
+unsafe fn act(act: &Act, rows: Rows) {
+    unsafe { rows::act::<Avx2>(act, rows) }
 }
 #[target_feature(enable = "avx2,fma")]
 unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
@@ -100,8 +100,8 @@ unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
     unsafe { rows::max::<Avx2>(row, other, n) }
 }
 #[target_feature(enable = "avx2,fma")]
-unsafe fn distance(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
-    unsafe { rows::distance::<Avx2, 2>(new, old, weight, n) }
+unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
+    unsafe { rows::distance::<Avx2, 2>(new, old, weight, out) }
 }
 
 pub const KERNELS: Kernels =

@@ -1,7 +1,7 @@
 //! AVX-512 (F and DQ): 16 numbers a vector, 32 registers.
 
 use super::simd::Simd;
-use super::{DepthwiseArgs, GemmArgs, Kernels, depthwise, gemm, rows};
+use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 use std::arch::x86_64::*;
 
@@ -81,8 +81,8 @@ unsafe fn run_depthwise(args: &DepthwiseArgs) {
     unsafe { depthwise::run::<Avx512>(args) }
 }
 #[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn act(act: &Act, row: *mut f32, n: usize) {
-    unsafe { rows::act::<Avx512>(act, row, n) }
+unsafe fn act(act: &Act, rows: Rows) {
+    unsafe { rows::act::<Avx512>(act, rows) }
 }
 #[target_feature(enable = "avx512f,avx512dq")]
 unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
@@ -93,8 +93,8 @@ unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
     unsafe { rows::max::<Avx512>(row, other, n) }
 }
 #[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn distance(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
-    unsafe { rows::distance::<Avx512, 1>(new, old, weight, n) }
+unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
+    unsafe { rows::distance::<Avx512, 1>(new, old, weight, out) }
 }
 
 pub const KERNELS: Kernels =

@@ -64,16 +64,46 @@ pub struct DepthwiseArgs {
     pub stride: usize,
 }
 
+/// Asks for `n` numbers to be brought near; a hint, which does nothing where there is none.
+#[inline(always)]
+pub fn prefetch(p: *const f32, n: usize) {
+    for line in (0..n).step_by(16) {
+        let at = p.wrapping_add(line);
+        // Safety: a prefetch never faults.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags));
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let _ = at;
+    }
+}
+
+/// Rows of numbers in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows {
+    pub first: *mut f32,
+    /// From row to row.
+    pub stride: usize,
+    pub n: usize,
+    /// Numbers of a row.
+    pub width: usize,
+}
+
 /// The functions of one instruction set.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     pub name: &'static str,
     gemm: unsafe fn(&GemmArgs),
     depthwise: unsafe fn(&DepthwiseArgs),
-    act: unsafe fn(&Act, *mut f32, usize),
+    act: unsafe fn(&Act, Rows),
     add: unsafe fn(*mut f32, *const f32, usize),
     max: unsafe fn(*mut f32, *const f32, usize),
-    distance: unsafe fn(*const f32, *const f32, *const f32, usize) -> f32,
+    distance: unsafe fn(Rows, &[*const f32; TILE], *const f32, &mut [f32; TILE]),
 }
 
 impl std::fmt::Debug for Kernels {
@@ -131,12 +161,15 @@ impl Kernels {
         unsafe { (self.depthwise)(args) }
     }
 
-    /// Applies an activation to `n` numbers.
-    pub fn act(&self, act: &Act, row: &mut [f32]) {
+    /// Applies an activation to rows.
+    ///
+    /// # Safety
+    /// The rows can be written.
+    pub unsafe fn act(&self, act: &Act, rows: Rows) {
         if let Act::PRelu(slopes) = act {
-            assert!(slopes.len() >= row.len(), "one slope a channel");
+            assert!(slopes.len() >= rows.width, "one slope a channel");
         }
-        unsafe { (self.act)(act, row.as_mut_ptr(), row.len()) }
+        unsafe { (self.act)(act, rows) }
     }
 
     /// `row[i] += other[i]`.
@@ -151,9 +184,12 @@ impl Kernels {
         unsafe { (self.max)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
     }
 
-    /// Sum over channels of `((new - old) * weight)^2`.
-    pub fn distance(&self, new: &[f32], old: &[f32], weight: &[f32]) -> f32 {
-        assert!(new.len() == old.len() && weight.len() >= new.len(), "rows of one width");
-        unsafe { (self.distance)(new.as_ptr(), old.as_ptr(), weight.as_ptr(), new.len()) }
+    /// For each row the sum over channels of `((new - old) * weight)^2`.
+    ///
+    /// # Safety
+    /// The rows, and as many numbers behind each pointer of `old`, can be read.
+    pub unsafe fn distance(&self, new: Rows, old: &[*const f32; TILE], weight: &[f32], out: &mut [f32; TILE]) {
+        assert!(weight.len() >= new.width && new.n <= TILE, "one weight a channel, a tile of rows");
+        unsafe { (self.distance)(new, old, weight.as_ptr(), out) }
     }
 }

@@ -1,7 +1,7 @@
 //! NEON: 4 numbers a vector, 32 registers. Part of every 64-bit Arm.
 
 use super::simd::Simd;
-use super::{DepthwiseArgs, GemmArgs, Kernels, depthwise, gemm, rows};
+use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 use std::arch::aarch64::*;
 
@@ -83,8 +83,8 @@ unsafe fn run_depthwise(args: &DepthwiseArgs) {
     unsafe { depthwise::run::<Neon>(args) }
 }
 #[target_feature(enable = "neon")]
-unsafe fn act(act: &Act, row: *mut f32, n: usize) {
-    unsafe { rows::act::<Neon>(act, row, n) }
+unsafe fn act(act: &Act, rows: Rows) {
+    unsafe { rows::act::<Neon>(act, rows) }
 }
 #[target_feature(enable = "neon")]
 unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
@@ -95,8 +95,8 @@ unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
     unsafe { rows::max::<Neon>(row, other, n) }
 }
 #[target_feature(enable = "neon")]
-unsafe fn distance(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
-    unsafe { rows::distance::<Neon, 4>(new, old, weight, n) }
+unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
+    unsafe { rows::distance::<Neon, 4>(new, old, weight, out) }
 }
 
 pub const KERNELS: Kernels =

@@ -1,7 +1,7 @@
 //! Plain Rust: runs everywhere, and says what the others must compute.
 
 use super::simd::{Simd, tree};
-use super::{DepthwiseArgs, GemmArgs, Kernels, depthwise, gemm, rows};
+use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 
 #[derive(Clone, Copy)]
@@ -77,8 +77,8 @@ unsafe fn run_gemm(args: &GemmArgs) {
 unsafe fn run_depthwise(args: &DepthwiseArgs) {
     unsafe { depthwise::run::<Portable>(args) }
 }
-unsafe fn act(act: &Act, row: *mut f32, n: usize) {
-    unsafe { rows::act::<Portable>(act, row, n) }
+unsafe fn act(act: &Act, rows: Rows) {
+    unsafe { rows::act::<Portable>(act, rows) }
 }
 unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
     unsafe { rows::add::<Portable>(row, other, n) }
@@ -86,8 +86,8 @@ unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
 unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
     unsafe { rows::max::<Portable>(row, other, n) }
 }
-unsafe fn distance(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
-    unsafe { rows::distance::<Portable, 1>(new, old, weight, n) }
+unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
+    unsafe { rows::distance::<Portable, 1>(new, old, weight, out) }
 }
 
 pub const KERNELS: Kernels =

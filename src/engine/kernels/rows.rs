@@ -2,6 +2,7 @@
 
 use super::math::{EXP_POLY, EXP_RANGE, LN_2, LOG2_E};
 use super::simd::Simd;
+use super::{Rows, TILE};
 use crate::engine::graph::Act;
 
 /// Replaces every vector `x` of a row, which begins at number `i`; the rest of the row goes
@@ -83,66 +84,86 @@ unsafe fn leaky<S: Simd>(x: S::V, slope: S::V) -> S::V {
     }
 }
 
+/// [`each`] for every row.
+macro_rules! all {
+    ($S:ty, $rows:expr, |$x:ident, $i:ident| $value:expr) => {{
+        for p in 0..$rows.n {
+            each!($S, $rows.first.add(p * $rows.stride), $rows.width, |$x, $i| $value);
+        }
+    }};
+}
+
 /// As [`super::math::act`], step by step.
 #[inline(always)]
-pub unsafe fn act<S: Simd>(act: &Act, row: *mut f32, n: usize) {
+pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
     unsafe {
         let one = S::splat(1.0);
         let zero = S::splat(0.0);
         match act {
             Act::Identity => {}
-            Act::Relu => each!(S, row, n, |x, i| S::max(x, zero)),
+            Act::Relu => all!(S, rows, |x, i| S::max(x, zero)),
             Act::Leaky(slope) => {
                 let slope = S::splat(*slope);
-                each!(S, row, n, |x, i| leaky::<S>(x, slope));
+                all!(S, rows, |x, i| leaky::<S>(x, slope));
             }
             Act::PRelu(slopes) => {
                 let slopes = slopes.as_ptr();
-                each!(S, row, n, |x, i| leaky::<S>(x, load_part::<S>(slopes, i, n)));
+                all!(S, rows, |x, i| leaky::<S>(x, load_part::<S>(slopes, i, rows.width)));
             }
             Act::Clip(low, high) => {
                 let (low, high) = (S::splat(*low), S::splat(*high));
-                each!(S, row, n, |x, i| S::min(S::max(x, low), high));
+                all!(S, rows, |x, i| S::min(S::max(x, low), high));
             }
-            Act::Sigmoid => each!(S, row, n, |x, i| S::div(one, logistic::<S>(x))),
-            Act::Silu => each!(S, row, n, |x, i| S::div(x, logistic::<S>(x))),
+            Act::Sigmoid => all!(S, rows, |x, i| S::div(one, logistic::<S>(x))),
+            Act::Silu => all!(S, rows, |x, i| S::div(x, logistic::<S>(x))),
             Act::HardSigmoid(alpha, beta) => {
                 let (alpha, beta) = (S::splat(*alpha), S::splat(*beta));
-                each!(S, row, n, |x, i| S::min(S::max(S::fma(x, alpha, beta), zero), one));
+                all!(S, rows, |x, i| S::min(S::max(S::fma(x, alpha, beta), zero), one));
             }
             Act::HardSwish => {
                 let (sixth, half) = (S::splat(1.0 / 6.0), S::splat(0.5));
-                each!(S, row, n, |x, i| S::mul(x, S::min(S::max(S::fma(x, sixth, half), zero), one)));
+                all!(S, rows, |x, i| S::mul(x, S::min(S::max(S::fma(x, sixth, half), zero), one)));
             }
             Act::Tanh => {
                 let two = S::splat(2.0);
-                each!(S, row, n, |x, i| S::fma(two, S::div(one, logistic::<S>(S::mul(two, x))), S::splat(-1.0)));
+                all!(S, rows, |x, i| S::fma(two, S::div(one, logistic::<S>(S::mul(two, x))), S::splat(-1.0)));
             }
         }
     }
 }
 
-/// `VECS` vectors are 16 numbers.
+/// `VECS` vectors are 16 numbers. Each row's sum has 16 parts, of every 16th number, whatever the vectors.
 #[inline(always)]
 pub unsafe fn distance<S: Simd, const VECS: usize>(
-    new: *const f32,
-    old: *const f32,
+    new: Rows,
+    old: &[*const f32; TILE],
     weight: *const f32,
-    n: usize,
-) -> f32 {
+    out: &mut [f32; TILE],
+) {
     unsafe {
-        let mut sums = [S::splat(0.0); VECS];
-        let mut i = 0;
-        while i < n {
+        let n = new.width;
+        let whole = n / 16 * 16;
+        for p in 0..new.n {
+            let (new, old) = (new.first.add(p * new.stride), old[p]);
+            let mut sums = [S::splat(0.0); VECS];
+            let mut i = 0;
+            while i < whole {
+                for sum in &mut sums {
+                    let delta = S::sub(S::load(new.add(i)), S::load(old.add(i)));
+                    let scaled = S::mul(delta, S::load(weight.add(i)));
+                    *sum = S::fma(scaled, scaled, *sum);
+                    i += S::LANES;
+                }
+            }
             for sum in &mut sums {
                 if i < n {
                     let delta = S::sub(load_part::<S>(new, i, n), load_part::<S>(old, i, n));
                     let scaled = S::mul(delta, load_part::<S>(weight, i, n));
                     *sum = S::fma(scaled, scaled, *sum);
+                    i += S::LANES;
                 }
-                i += S::LANES;
             }
+            out[p] = S::sum16(&sums);
         }
-        S::sum16(&sums)
     }
 }
