@@ -6,7 +6,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, PatchGrid, PatchMask, Size};
 use passd::sim::{Grain, SimCamera, SimSettings};
-use passd::skip::{CELL, Differ, SkipSettings, SkipStage};
+use passd::skip::{CELL, Differ, SkipMode, SkipSettings, SkipStage};
 use std::hint::black_box;
 
 const SIZE: Size = Size::new(640, 384);
@@ -65,7 +65,7 @@ fn benches(c: &mut Criterion) {
     }
 
     let frames = [frame(1), frame(2), frame(3)];
-    let mut stage = SkipStage::new(SkipSettings::default(), SIZE);
+    let mut stage = SkipStage::new(SkipMode::Regions, SkipSettings::default(), SIZE);
     let none = PatchMask::empty(PatchGrid::new(SIZE, 16));
     stage.decide(&frames[0]);
     stage.accept(&frames[0], &PatchMask::full(none.grid()));

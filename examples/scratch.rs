@@ -82,21 +82,23 @@ fn main() {
         std::fs::write(&cache, text).unwrap();
     }
     let skip = SkipSettings {
-        patch: get("patch", 8.0) as u32,
-        threshold: get("thr", 5.0) as f32,
+        patch: Some(get("patch", 8.0) as u32),
+        threshold: Some(get("thr", 2.0) as f32),
         max_age_ns: (get("age", 10.0) * 1e9) as u64,
         ..SkipSettings::default()
     };
     let mut stage =
         Stage::new(SkipMode::Layers, size, &skip, MergeSettings { max_age_ns: u64::MAX, ..MergeSettings::default() });
+    let profile = std::env::var("GATES").ok().map(|p| passd::infer::gates::find(&model, &ModelFolders::usual(None), Some(p.as_ref())).unwrap().unwrap());
     let mut det = LayersDetector::open(
         model.clone(),
         size,
         t,
-        LayersSettings { max_age_ns: skip.max_age_ns, pixel: get("px", 2.0) as u8 },
+        LayersSettings { max_age_ns: skip.max_age_ns, pixel: get("px", 3.0) as u8 },
+        profile.as_ref(),
     )
     .unwrap();
-    det.set_gates(Gates::rising(det.plan(), (get("a", 0.06) as f32, get("b", 0.2) as f32)));
+    if profile.is_none() { det.set_gates(Gates::rising(det.plan(), (get("a", 0.06) as f32, get("b", 0.2) as f32))); }
     let mut fresh = Fresh::default();
     let mut agree = Agreement::default();
     let mut c = passd::engine::run::Counters::default();

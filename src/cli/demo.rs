@@ -13,6 +13,7 @@ use crate::infer::session::Runtime;
 use crate::infer::{Detection, Detector, Fresh, StreamId, Work};
 use crate::output::{FrameResult, Sink, draw};
 use crate::sim::{SimCamera, SimSettings};
+use crate::skip::SkipMode;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -177,7 +178,7 @@ fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<D
     let letterbox = Letterbox::fit(sim.size, size);
     let mut drawn = SimCamera::new(SimSettings { size: letterbox.content, ..sim.clone() });
     let mut bgr = vec![0; letterbox.content.area() * 3];
-    let everything = PatchMask::full(PatchGrid::new(size, camera.skip.patch));
+    let everything = PatchMask::full(PatchGrid::new(size, camera.skip.patch_in(SkipMode::Off)));
     let (mut fresh, mut truth) = (Fresh::default(), TruthOf::new(sim, size));
     let mut check = Check {
         agreement: Agreement::default(),

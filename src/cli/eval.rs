@@ -39,12 +39,15 @@ pub struct Args {
     /// Least score of a detection
     #[arg(long, default_value_t = 0.3)]
     score: f32,
-    /// Side of a patch, pixels of model input
-    #[arg(long, default_value_t = SkipSettings::default().patch, value_parser = patch)]
-    patch: u32,
-    /// Least change of an 8x8 cell that counts, levels of 255
-    #[arg(long, default_value_t = SkipSettings::default().threshold)]
-    threshold: f32,
+    /// Side of a patch, pixels of model input [default: 8 in layers, else 16]
+    #[arg(long, value_parser = patch)]
+    patch: Option<u32>,
+    /// Least change of an 8x8 cell that counts, levels of 255 [default: 2 in layers, else 3]
+    #[arg(long)]
+    threshold: Option<f32>,
+    /// Gate profile of the layer engine [default: the model's own, if it has one]
+    #[arg(long, value_name = "FILE")]
+    gates: Option<PathBuf>,
     /// Context around what has changed, pixels of model input
     #[arg(long)]
     context: Option<u32>,
@@ -99,6 +102,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             ..MergeSettings::default()
         },
         plan,
+        profile: crate::infer::gates::find(&model, &args.model.folders(), args.gates.as_deref())?,
     };
     let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner());

@@ -2,6 +2,7 @@
 //!
 //! 0: done. 1: it did not work out. 2: the arguments or the config are wrong.
 
+mod calibrate;
 mod demo;
 mod detect;
 mod eval;
@@ -35,6 +36,7 @@ enum Command {
     Demo(demo::Args),
     Detect(detect::Args),
     Eval(eval::Args),
+    Calibrate(calibrate::Args),
     Models(models::Args),
     Sim(sim::Args),
     /// Print a completion script for a shell
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Completions { shell } => {
@@ -113,8 +116,12 @@ struct ModelArgs {
 }
 
 impl ModelArgs {
+    fn folders(&self) -> ModelFolders {
+        ModelFolders::usual(self.models.as_deref())
+    }
+
     fn load(&self) -> Result<(&'static Runtime, Arc<Model>, Size), Failure> {
-        let model = Arc::new(Model::load(&self.model, &ModelFolders::usual(self.models.as_deref()))?);
+        let model = Arc::new(Model::load(&self.model, &self.folders())?);
         let size = self.size.unwrap_or(model.size);
         model.check_size(size).map_err(|e| Failure::Usage(e.to_string()))?;
         Ok((Runtime::get(self.library.as_deref())?, model, size))

@@ -211,7 +211,7 @@ mod tests {
         )
         .unwrap();
         let [a, b] = &config.cameras[..] else { panic!() };
-        assert_eq!((a.skip.patch, b.skip.patch, b.skip.max_age_ns), (32, 8, 5_000_000_000));
+        assert_eq!((a.skip.patch, b.skip.patch, b.skip.max_age_ns), (Some(32), Some(8), 5_000_000_000));
         assert_eq!((a.detector.model.as_str(), b.detector.score), ("yolox_nano", 0.6));
     }
 
@@ -223,7 +223,7 @@ mod tests {
             &[("CAM_PW", "hunter2"), ("PASSD__SKIP__PATCH", "64"), ("PASSD__HTTP__LISTEN", "127.0.0.1:1234")],
         );
         let config = config.unwrap();
-        assert_eq!(config.cameras[0].skip.patch, 64);
+        assert_eq!(config.cameras[0].skip.patch, Some(64));
         assert_eq!(config.http.as_ref().unwrap().listen.port(), 1234);
         assert_eq!(config.cameras[0].source, "rtsp://u:hunter2@h/${x}");
         assert!(!format!("{:?}", config.cameras[0]).contains("hunter2"), "nor in debug prints");

@@ -187,8 +187,8 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
         },
         skip_mode: s.mode.or(ds.mode),
         skip: SkipSettings {
-            patch: s.patch.or(ds.patch).unwrap_or(skip.patch),
-            threshold: s.threshold.or(ds.threshold).unwrap_or(skip.threshold),
+            patch: s.patch.or(ds.patch),
+            threshold: s.threshold.or(ds.threshold),
             max_age_ns: s.max_age.or(ds.max_age).map_or(skip.max_age_ns, |v| (v * 1e9) as u64),
             global_share: s.global_share.or(ds.global_share).unwrap_or(skip.global_share),
             masks: camera.masks.clone(),

@@ -9,6 +9,7 @@ pub mod oracle;
 pub mod pack;
 pub mod passes;
 pub mod plan;
+pub mod profile;
 pub mod refresh;
 pub mod resample;
 pub mod run;

@@ -5,6 +5,7 @@
 //! runs from the decoded frame to the merged detections: skip stage, filling
 //! the tensor, every run, decoding, suppression, merge.
 
+pub mod calibrate;
 mod run;
 pub mod score;
 mod truth;

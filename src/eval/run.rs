@@ -4,6 +4,7 @@ use super::score::{Agreement, AveragePrecision};
 use super::truth::TruthOf;
 use super::{LayerReport, ModeReport, PatchReport, Report, Spread};
 use crate::capture::{Clip, SourceSpec};
+use crate::engine::profile::Profile;
 use crate::engine::run::Counters;
 use crate::frame::Frame;
 use crate::geom::Size;
@@ -37,6 +38,8 @@ pub struct EvalSettings {
     pub skip: SkipSettings,
     pub merge: MergeSettings,
     pub plan: PlanSettings,
+    /// Gates of the layer engine; `None`: safe defaults.
+    pub profile: Option<Profile>,
 }
 
 /// Called after every frame with its number.
@@ -107,7 +110,10 @@ pub fn evaluate(
             }
             SkipMode::Layers => {
                 let layers = LayersSettings { max_age_ns: s.skip.max_age_ns, ..LayersSettings::default() };
-                Box::new(LayersDetector::open(model.clone(), s.size, thresholds, layers).map_err(|e| e.to_string())?)
+                Box::new(
+                    LayersDetector::open(model.clone(), s.size, thresholds, layers, s.profile.as_ref())
+                        .map_err(|e| e.to_string())?,
+                )
             }
         };
         lanes.push(Lane {
@@ -136,8 +142,8 @@ pub fn evaluate(
     let mut n = 0;
     while n < s.n_frames.unwrap_or(u64::MAX) {
         let Some(mut frame) = clip.next_frame().map_err(|e| named(&e))? else { break };
-        if let Some(grain) = &grain {
-            frame = noisy(&frame, grain, n);
+        if grain.is_some() {
+            frame = with_noise(&frame, grain.as_ref(), n);
         }
         for i in 0..n_lanes {
             lanes[(i + n as usize) % n_lanes].step(&frame)?;
@@ -240,12 +246,15 @@ impl Lane {
     }
 }
 
-fn noisy(frame: &Frame, grain: &Grain, n: u64) -> Frame {
+/// A copy of a frame, with noise if there is to be some.
+pub(super) fn with_noise(frame: &Frame, grain: Option<&Grain>, n: u64) -> Frame {
     let mut data = frame.data().to_vec();
     let row = frame.size().width as usize * 3;
     let content = frame.letterbox.content;
     for (y, bytes) in data.chunks_exact_mut(row).take(content.height as usize).enumerate() {
-        grain.add(&mut bytes[..content.width as usize * 3], n, y as u64);
+        if let Some(grain) = grain {
+            grain.add(&mut bytes[..content.width as usize * 3], n, y as u64);
+        }
     }
     Frame::new(frame.id, frame.pts_ns, frame.letterbox, crate::frame::Pixels::owned(data))
         .at(frame.captured_ns, frame.captured_unix_ns)

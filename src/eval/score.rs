@@ -54,19 +54,42 @@ fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }
 
+/// How much `found` differs from `dense`, smoothly: differences of score and place of boxes that are
+/// in both, scores beyond `floor` of those that are not.
+pub fn harm(dense: &[Detection], found: &[Detection], floor: f32) -> f64 {
+    let mut used = vec![false; found.len()];
+    let mut sum = 0.0;
+    for d in dense {
+        match partner(d, found, &used) {
+            Some((j, iou)) => {
+                used[j] = true;
+                sum += (d.score - found[j].score).abs() + (1.0 - iou) * 0.5 * d.score;
+            }
+            None => sum += 2.0 * (d.score - floor).max(0.0),
+        }
+    }
+    let extra = found.iter().zip(&used).filter(|(_, used)| !**used).map(|(d, _)| 2.0 * (d.score - floor).max(0.0));
+    f64::from(sum + extra.sum::<f32>())
+}
+
+/// The unused box of its class that overlaps most, and by how much; at least [`IOU`].
+fn partner(d: &Detection, among: &[Detection], used: &[bool]) -> Option<(usize, f32)> {
+    let mut best: Option<(usize, f32)> = None;
+    for (j, other) in among.iter().enumerate().filter(|(j, o)| !used[*j] && o.class == d.class) {
+        let iou = d.bbox.iou(&other.bbox);
+        if iou >= IOU && best.is_none_or(|b| iou > b.1) {
+            best = Some((j, iou));
+        }
+    }
+    best
+}
+
 /// How many of `of` find a partner of their class in `among`, each used once.
 fn matched(of: &[Detection], among: &[Detection]) -> usize {
     let mut used = vec![false; among.len()];
     let mut n = 0;
     for d in of {
-        let mut best: Option<(usize, f32)> = None;
-        for (j, other) in among.iter().enumerate() {
-            let iou = d.bbox.iou(&other.bbox);
-            if !used[j] && other.class == d.class && iou >= IOU && best.is_none_or(|b| iou > b.1) {
-                best = Some((j, iou));
-            }
-        }
-        if let Some((j, _)) = best {
+        if let Some((j, _)) = partner(d, among, &used) {
             used[j] = true;
             n += 1;
         }

@@ -5,10 +5,11 @@ use super::heads::Thresholds;
 use super::model::Model;
 use super::preprocess::{Crop, fill_map, update_map};
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
-use crate::engine::gate::Gates;
+use crate::engine::gate::{DEFAULT_THRESHOLDS, Gates};
 use crate::engine::import;
 use crate::engine::kernels::Kernels;
 use crate::engine::plan::Plan;
+use crate::engine::profile::Profile;
 use crate::engine::run::Runner;
 use crate::engine::state::Stream;
 use crate::geom::Size;
@@ -26,7 +27,7 @@ pub struct LayersSettings {
 
 impl Default for LayersSettings {
     fn default() -> Self {
-        Self { max_age_ns: 10_000_000_000, pixel: 2 }
+        Self { max_age_ns: 10_000_000_000, pixel: 3 }
     }
 }
 
@@ -62,17 +63,21 @@ pub fn plan_of(model: &Model, size: Size) -> Result<Plan, InferError> {
 
 impl LayersDetector {
     /// # Errors
-    /// As [`plan_of`], or the head cannot be read from the maps.
+    /// As [`plan_of`], the head cannot be read from the maps, or the profile does not fit.
     pub fn open(
         model: Arc<Model>,
         size: Size,
         thresholds: Thresholds,
         settings: LayersSettings,
+        profile: Option<&Profile>,
     ) -> Result<Self, InferError> {
         let plan = Arc::new(plan_of(&model, size)?);
         let head = CellHead::bind(&model.sidecar.head, &plan, size, model.labels.len())
             .map_err(|e| InferError::model(&model.file, e))?;
-        let gates = Gates::rising(&plan, crate::engine::gate::DEFAULT_THRESHOLDS);
+        let gates = match profile {
+            Some(profile) => profile.gates(&plan).map_err(|e| InferError::model(&model.file, e))?,
+            None => Gates::rising(&plan, DEFAULT_THRESHOLDS),
+        };
         let runner = Runner::new(&plan, Kernels::best());
         Ok(Self { model, plan, head, gates, runner, streams: HashMap::new(), thresholds, settings, size })
     }

@@ -12,6 +12,8 @@
 pub mod cells;
 #[cfg(feature = "daemon")]
 pub mod detector;
+#[cfg(feature = "daemon")]
+pub mod gates;
 pub mod heads;
 #[cfg(feature = "daemon")]
 pub mod layers;

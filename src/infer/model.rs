@@ -111,7 +111,7 @@ impl ModelFolders {
         Self(folders)
     }
 
-    fn find(&self, file: &str) -> Option<PathBuf> {
+    pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
         self.0.iter().map(|folder| folder.join(file)).find(|path| path.is_file())
     }
 }

@@ -145,7 +145,7 @@ impl DetectorFactory for OrtFactory {
             SkipMode::Layers => {
                 let layers = LayersSettings::default();
                 (
-                    Box::new(LayersDetector::open(model.clone(), size, thresholds, layers)?),
+                    Box::new(LayersDetector::open(model.clone(), size, thresholds, layers, None)?),
                     super::super::infer::session::Provider::Cpu,
                 )
             }

@@ -19,10 +19,10 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(mode: SkipMode, input: Size, skip: &SkipSettings, merge: MergeSettings) -> Self {
-        let grid = PatchGrid::new(input, skip.patch);
+        let grid = PatchGrid::new(input, skip.patch_in(mode));
         let skip = match mode {
             SkipMode::Off => None,
-            SkipMode::Regions | SkipMode::Layers => Some(SkipStage::new(skip.clone(), input)),
+            SkipMode::Regions | SkipMode::Layers => Some(SkipStage::new(mode, skip.clone(), input)),
         };
         Self { skip, merger: Merger::new(merge), asked: PatchMask::full(grid), computed: PatchMask::empty(grid) }
     }

@@ -2,6 +2,7 @@
 
 use super::diff::{CELL, Differ};
 use super::light;
+use super::mode::SkipMode;
 use super::noise::Noise;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
@@ -9,11 +10,11 @@ use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
 /// What the user sets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SkipSettings {
-    /// Side of a patch, pixels of model input: 8, 16, 32 or 64.
-    pub patch: u32,
-    /// Least mean difference of an 8x8 cell that is a change, levels of 255;
-    /// the cell's own noise is added to it.
-    pub threshold: f32,
+    /// Side of a patch, pixels of model input: 8, 16, 32 or 64; `None`: what suits the mode.
+    pub patch: Option<u32>,
+    /// Least mean difference of an 8x8 cell that is a change, levels of 255, on top of
+    /// the cell's own noise; `None`: what suits the mode.
+    pub threshold: Option<f32>,
     /// No patch's picture is older than this.
     pub max_age_ns: u64,
     /// Changed share of the picture from which everything is computed, 0..=1.
@@ -24,7 +25,20 @@ pub struct SkipSettings {
 
 impl Default for SkipSettings {
     fn default() -> Self {
-        Self { patch: 16, threshold: 3.0, max_age_ns: 10_000_000_000, global_share: 0.6, masks: Vec::new() }
+        Self { patch: None, threshold: None, max_age_ns: 10_000_000_000, global_share: 0.6, masks: Vec::new() }
+    }
+}
+
+impl SkipSettings {
+    /// Side of a patch. The layer engine's gates hold back what does not matter, so that
+    /// its patches can be small and sensitive; a region costs at least its context.
+    pub fn patch_in(&self, mode: SkipMode) -> u32 {
+        self.patch.unwrap_or(if mode == SkipMode::Layers { 8 } else { 16 })
+    }
+
+    /// Least change of a cell.
+    pub fn threshold_in(&self, mode: SkipMode) -> f32 {
+        self.threshold.unwrap_or(if mode == SkipMode::Layers { 2.0 } else { 3.0 })
     }
 }
 
@@ -95,6 +109,7 @@ const STALE_BLOCKS: usize = 2;
 
 /// The skip stage of one stream.
 pub struct SkipStage {
+    mode: SkipMode,
     settings: SkipSettings,
     decision: Decision,
     state: Option<State>,
@@ -103,6 +118,8 @@ pub struct SkipStage {
 
 /// What is known of the stream so far.
 struct State {
+    mode: SkipMode,
+    threshold: f32,
     letterbox: Letterbox,
     /// The last accepted picture, patch by patch.
     reference: Vec<u8>,
@@ -131,9 +148,10 @@ struct State {
 impl SkipStage {
     /// # Panics
     /// If the patch is no multiple of 8.
-    pub fn new(settings: SkipSettings, input: Size) -> Self {
-        assert!(settings.patch >= 8 && settings.patch.is_multiple_of(8), "patches are made of cells of 8x8 pixels");
-        let grid = PatchGrid::new(input, settings.patch);
+    pub fn new(mode: SkipMode, settings: SkipSettings, input: Size) -> Self {
+        let patch = settings.patch_in(mode);
+        assert!(patch >= 8 && patch.is_multiple_of(8), "patches are made of cells of 8x8 pixels");
+        let grid = PatchGrid::new(input, patch);
         let decision = Decision {
             patches: PatchMask::empty(grid),
             reasons: vec![Reason::Kept; grid.n_patches()],
@@ -141,7 +159,7 @@ impl SkipStage {
             global: None,
             gain: 1.0,
         };
-        Self { settings, decision, state: None, force: None }
+        Self { mode, settings, decision, state: None, force: None }
     }
 
     pub fn grid(&self) -> PatchGrid {
@@ -171,7 +189,7 @@ impl SkipStage {
         }
         match &mut self.state {
             None => {
-                self.state = Some(State::new(frame, self.decision.patches.grid(), &self.settings));
+                self.state = Some(State::new(frame, self.decision.patches.grid(), &self.settings, self.mode));
                 self.force = None;
                 self.decision.all(GlobalChange::Start);
             }
@@ -208,13 +226,15 @@ impl Decision {
 }
 
 impl State {
-    fn new(frame: &Frame, grid: PatchGrid, settings: &SkipSettings) -> Self {
+    fn new(frame: &Frame, grid: PatchGrid, settings: &SkipSettings, mode: SkipMode) -> Self {
         let size = frame.size();
         let n_cells = (size.width as usize).div_ceil(CELL) * (size.height as usize).div_ceil(CELL);
         let mut differ = Differ::new(size.width as usize);
         let mut sums = vec![0; n_cells];
         light_sums(&mut differ, frame, &mut sums);
         Self {
+            mode,
+            threshold: settings.threshold_in(mode),
             letterbox: frame.letterbox,
             reference: frame.data().to_vec(),
             relit: vec![0; frame.data().len()],
@@ -281,7 +301,7 @@ impl State {
                         x.clone().any(|x| {
                             let cell = y * cell_cols + x;
                             let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
-                            level > settings.threshold && self.noise.beyond(cell, level) > settings.threshold
+                            level > self.threshold && self.noise.beyond(cell, level) > self.threshold
                         })
                     });
                 let reason = if changed {
@@ -316,6 +336,9 @@ impl State {
     /// by one they would cost a region each.
     fn stale_limits(&self, grid: PatchGrid, now: i64, max_age_ns: u64) -> [i64; STALE_BLOCKS * STALE_BLOCKS] {
         let limit = max_age_ns as i64;
+        if self.mode == SkipMode::Layers {
+            return [limit; STALE_BLOCKS * STALE_BLOCKS];
+        }
         let mut limits = [limit; STALE_BLOCKS * STALE_BLOCKS];
         for (patch, asked) in self.asked_ns.iter().enumerate() {
             if now.saturating_sub(*asked) >= limit && !self.padding.get(patch) {
@@ -369,8 +392,14 @@ impl State {
             // Patches that were accepted together would grow stale together:
             // after a whole picture the blocks' ages are spread over half the limit.
             let lead = if whole {
-                let block = block_of(grid, patch % grid.cols, patch / grid.cols);
-                max_age_ns as i64 / 2 * block as i64 / (STALE_BLOCKS * STALE_BLOCKS) as i64
+                match self.mode {
+                    // One after another, all through the limit.
+                    SkipMode::Layers => (max_age_ns as i128 * patch as i128 / grid.n_patches() as i128) as i64,
+                    _ => {
+                        let block = block_of(grid, patch % grid.cols, patch / grid.cols);
+                        max_age_ns as i64 / 2 * block as i64 / (STALE_BLOCKS * STALE_BLOCKS) as i64
+                    }
+                }
             } else {
                 0
             };
@@ -466,7 +495,11 @@ mod tests {
 
     impl Film {
         fn new(settings: SkipSettings) -> Self {
-            Self { stage: SkipStage::new(settings, SIZE), n: 0, letterbox: Letterbox::fit(SIZE, SIZE) }
+            Self {
+                stage: SkipStage::new(SkipMode::Regions, settings, SIZE),
+                n: 0,
+                letterbox: Letterbox::fit(SIZE, SIZE),
+            }
         }
 
         /// Shows a picture and accepts everything that is asked for.

@@ -1,0 +1,264 @@
+//! `passd calibrate`: the cheapest gates that keep the detections.
+//!
+//! Windows of the clips are decoded once and run densely once; then gates are
+//! tried on the same frames, front to back, again and again. A trial changes one
+//! gate by a factor and stays if `cost + weight * harm` falls: cost is work as a
+//! share of dense, harm is how much the detections differ from the dense ones, a
+//! smooth measure, because agreement moves in steps. The weight is then raised
+//! or lowered until the agreement is on target. Every other window is held out:
+//! it is never tried on, and says what to expect of other pictures.
+
+use super::score::{Agreement, harm};
+use crate::capture::{Clip, SourceSpec};
+use crate::engine::gate::{Gate, Gates};
+use crate::engine::plan::Plan;
+use crate::frame::Frame;
+use crate::geom::{PatchGrid, PatchMask, Size};
+use crate::infer::heads::Thresholds;
+use crate::infer::layers::{LayersDetector, LayersSettings};
+use crate::infer::model::Model;
+use crate::infer::{Detection, Detector, Fresh, StreamId, Work};
+use crate::merge::MergeSettings;
+use crate::pipeline::Stage;
+use crate::sim::Grain;
+use crate::skip::{SkipMode, SkipSettings};
+use std::sync::Arc;
+
+/// What to calibrate on.
+#[derive(Debug, Clone)]
+pub struct CalibrateSettings {
+    pub clips: Vec<String>,
+    pub size: Size,
+    /// Agreement to keep, 0..=1.
+    pub target: f64,
+    /// Frames of a window, and windows of a clip; every second one is held out.
+    pub window: usize,
+    pub n_windows: usize,
+    /// Passes over all gates for each weight.
+    pub n_passes: usize,
+    /// Sigma of noise that is added to the frames of every second clip, levels of 255; 0: none.
+    pub noise: f32,
+    pub skip: SkipSettings,
+}
+
+/// How gates do on some windows.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+pub struct Outcome {
+    pub agreement: f64,
+    /// Work, as a share of the dense run's.
+    pub cost: f64,
+    /// Difference of the detections, a share of their scores.
+    pub harm: f64,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    pub gates: Gates,
+    pub plan: Arc<Plan>,
+    pub tried_on: Outcome,
+    pub held_out: Outcome,
+    pub before: Outcome,
+}
+
+/// Called now and then with how far it is, 0..=1, and the best so far.
+pub type Progress<'a> = &'a mut dyn FnMut(f64, &Outcome);
+
+/// A run of frames with what the dense model sees in them.
+struct Window {
+    frames: Vec<Frame>,
+    dense: Vec<Vec<Detection>>,
+}
+
+/// Detections down to this score are compared.
+const FAINT: f32 = 0.1;
+/// What a computed cell costs beside its multiply-accumulates, in such (measured: fetching,
+/// activation, comparing and storing it, 40 ns against 80 GMAC/s).
+const CELL_COST: f64 = 3000.0;
+/// Factors by which a threshold is tried; 0 never comes back from an open gate.
+const FACTORS: [f32; 2] = [1.6, 1.0 / 1.6];
+/// Thresholds stay in this range.
+const RANGE: (f32, f32) = (0.01, 4.0);
+
+/// Finds gates for a model.
+///
+/// # Errors
+/// A clip cannot be read, or the engine cannot run the model; in words.
+pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'_>) -> Result<Calibrated, String> {
+    let mut detector = LayersDetector::open(
+        model.clone(),
+        s.size,
+        Thresholds { score: FAINT, iou: 0.5 },
+        LayersSettings { max_age_ns: s.skip.max_age_ns, ..LayersSettings::default() },
+        None,
+    )
+    .map_err(|e| e.to_string())?;
+    let mut windows = Vec::new();
+    for (i, clip) in s.clips.iter().enumerate() {
+        let noise = if i % 2 == 1 { s.noise } else { 0.0 };
+        windows.extend(read_windows(clip, s, noise, &mut detector)?);
+    }
+    let (mut tried, mut held) = (Vec::new(), Vec::new());
+    for (i, window) in windows.into_iter().enumerate() {
+        if i % 2 == 0 { tried.push(window) } else { held.push(window) }
+    }
+    if held.is_empty() {
+        return Err("the clips are too short: at least two windows of frames are needed".into());
+    }
+    let plan = detector.plan().clone();
+    let mut gates = Gates::rising(&plan, crate::engine::gate::DEFAULT_THRESHOLDS);
+    learn_scales(&mut gates, &mut detector, &tried)?;
+    let mut bench = Bench { detector, skip: s.skip.clone(), size: s.size };
+    let before = bench.measure(&gates, &held)?;
+    let mut now = bench.measure(&gates, &tried)?;
+    let mut best: Option<(Gates, Outcome)> = None;
+    // Coarse to fine: a weight that misses the target is doubled, one that holds it is lowered.
+    let (mut weight, mut step) = (2.0, 3.0);
+    const ROUNDS: usize = 4;
+    for round in 0..ROUNDS {
+        for pass in 0..s.n_passes {
+            for i in 0..plan.steps.len() {
+                let done = (round * s.n_passes + pass) as f64 + i as f64 / plan.steps.len() as f64;
+                progress(done / (ROUNDS * s.n_passes) as f64, &now);
+                if !plan.steps[i].is_gated {
+                    continue;
+                }
+                for factor in FACTORS {
+                    let gate = gates.get(i).clone();
+                    let threshold = (gate.threshold * factor).clamp(RANGE.0, RANGE.1);
+                    gates.set(i, Gate::new(threshold, gate.scales.clone()));
+                    let then = bench.measure(&gates, &tried)?;
+                    if then.cost + weight * then.harm < now.cost + weight * now.harm {
+                        now = then;
+                        break;
+                    }
+                    gates.set(i, gate);
+                }
+            }
+        }
+        let holds = now.agreement >= s.target;
+        if holds && best.as_ref().is_none_or(|(_, b)| now.cost < b.cost) {
+            best = Some((gates.clone(), now));
+        }
+        weight *= if holds { 1.0 / step } else { step };
+        step = f64::sqrt(step);
+    }
+    let (gates, tried_on) = best.unwrap_or((gates, now));
+    let held_out = bench.measure(&gates, &held)?;
+    Ok(Calibrated { gates, plan, tried_on, held_out, before })
+}
+
+/// The scales of channels over the first frames of all windows: the mean of each one's.
+fn learn_scales(gates: &mut Gates, detector: &mut LayersDetector, windows: &[Window]) -> Result<(), String> {
+    let mut sums: Vec<Vec<f32>> = vec![Vec::new(); gates.steps().len()];
+    for window in windows {
+        detector.set_gates(gates.clone());
+        run_dense(detector, &window.frames[0])?;
+        let learnt = detector.stream(StreamId(0)).ok_or("no stream after a run")?.gates().clone();
+        for (sum, gate) in sums.iter_mut().zip(learnt.steps()) {
+            sum.resize(gate.scales.len(), 0.0);
+            sum.iter_mut().zip(&gate.scales).for_each(|(sum, scale)| *sum += scale / windows.len() as f32);
+        }
+    }
+    for (i, scales) in sums.into_iter().enumerate().filter(|(_, s)| !s.is_empty()) {
+        let threshold = gates.get(i).threshold;
+        gates.set(i, Gate::new(threshold, scales));
+    }
+    Ok(())
+}
+
+fn run_dense(detector: &mut LayersDetector, frame: &Frame) -> Result<Vec<Detection>, String> {
+    let all = PatchMask::full(PatchGrid::new(frame.size(), 8));
+    let mut fresh = Fresh::default();
+    let work = Work { frame, patches: &all, known: &[] };
+    detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
+    Ok(fresh.detections)
+}
+
+/// Windows that are spread over a clip.
+fn read_windows(
+    clip: &str,
+    s: &CalibrateSettings,
+    noise: f32,
+    detector: &mut LayersDetector,
+) -> Result<Vec<Window>, String> {
+    let named = |e: &dyn std::fmt::Display| format!("{clip}: {e}");
+    let spec = match SourceSpec::parse(clip).map_err(|e| named(&e))? {
+        SourceSpec::Sim(mut sim) => {
+            sim.n_frames = sim.n_frames.or(Some((2 * s.window * s.n_windows) as u64));
+            SourceSpec::Sim(sim)
+        }
+        other => other,
+    };
+    // Once to count, once to take: a clip may be larger than memory.
+    let mut n_frames = 0;
+    let mut counting = Clip::open(&spec, s.size).map_err(|e| named(&e))?;
+    while counting.next_frame().map_err(|e| named(&e))?.is_some() {
+        n_frames += 1;
+    }
+    let n_windows = s.n_windows.min(n_frames / s.window.max(1));
+    if n_windows == 0 {
+        return Err(format!("{clip}: {n_frames} frames are fewer than a window of {}", s.window));
+    }
+    let apart = n_frames / n_windows;
+    let grain = (noise > 0.0).then(|| Grain::new(noise, 99));
+    let mut windows: Vec<Window> = Vec::new();
+    let mut source = Clip::open(&spec, s.size).map_err(|e| named(&e))?;
+    for n in 0..n_frames {
+        let Some(frame) = source.next_frame().map_err(|e| named(&e))? else { break };
+        let (window, at) = (n / apart, n % apart);
+        if at >= s.window || window >= n_windows {
+            continue;
+        }
+        if at == 0 {
+            windows.push(Window { frames: Vec::new(), dense: Vec::new() });
+        }
+        // Noisy or not, a frame of its own: the source's buffers go back to it.
+        let frame = super::run::with_noise(&frame, grain.as_ref(), n as u64);
+        if let Some(window) = windows.last_mut() {
+            window.dense.push(run_dense(detector, &frame)?);
+            window.frames.push(frame);
+        }
+    }
+    Ok(windows)
+}
+
+/// Runs gates over windows.
+struct Bench {
+    detector: LayersDetector,
+    skip: SkipSettings,
+    size: Size,
+}
+
+impl Bench {
+    fn measure(&mut self, gates: &Gates, windows: &[Window]) -> Result<Outcome, String> {
+        let (mut agreement, mut fresh) = (Agreement::default(), Fresh::default());
+        let (mut cost, mut harmed, mut scores, mut n) = (0.0, 0.0, 0.0, 0);
+        let dense_cells: usize = self.detector.plan().maps.iter().map(|m| m.shape.n_cells()).sum();
+        let dense_cost = self.detector.plan().macs() as f64 + CELL_COST * dense_cells as f64;
+        for window in windows {
+            self.detector.set_gates(gates.clone());
+            let mut stage = Stage::new(SkipMode::Layers, self.size, &self.skip, MergeSettings::default());
+            for (i, (frame, dense)) in window.frames.iter().zip(&window.dense).enumerate() {
+                let (patches, known) = stage.begin(frame);
+                let work = Work { frame, patches, known };
+                self.detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
+                stage.finish(frame, &fresh);
+                if i == 0 {
+                    continue;
+                }
+                let found: Vec<Detection> = stage.detections().iter().map(|m| m.detection).collect();
+                agreement.add(dense, &found);
+                harmed += harm(dense, &found, FAINT);
+                scores += dense.iter().map(|d| f64::from(d.score)).sum::<f64>();
+                cost += (fresh.layers.executed_macs as f64 + CELL_COST * fresh.layers.cells as f64) / dense_cost;
+                n += 1;
+            }
+        }
+        Ok(Outcome {
+            agreement: agreement.agreement(),
+            cost: cost / f64::from(n.max(1)),
+            harm: harmed / scores.max(1.0),
+        })
+    }
+}

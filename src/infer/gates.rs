@@ -1,0 +1,65 @@
+//! Gate profiles as files: `<model>.gates.toml` beside the model's sidecar.
+
+use super::InferError;
+use super::model::{Model, ModelFolders};
+use crate::engine::profile::Profile;
+use std::path::Path;
+
+/// Profiles of the project's own that are inside the binary.
+const EMBEDDED: [(&str, &str); 0] = [];
+
+/// Largest profile that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// The profile of a model: the given file, else `<name>.gates.toml` in a model folder, else the
+/// built-in one; `None` if there is none.
+///
+/// # Errors
+/// The file is no profile, or one of another model.
+pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Result<Option<Profile>, InferError> {
+    if let Some(file) = file {
+        return read(file, model).map(Some);
+    }
+    let name = format!("{}.gates.toml", model.name);
+    if let Some(path) = folders.find(&name) {
+        return read(&path, model).map(Some);
+    }
+    let own = EMBEDDED.iter().find(|(name, _)| *name == model.name);
+    own.map(|(name, text)| parse(&format!("(built in) {name}.gates.toml"), text, model)).transpose()
+}
+
+fn read(path: &Path, model: &Model) -> Result<Profile, InferError> {
+    let shown = path.display().to_string();
+    let len = std::fs::metadata(path).map_err(|e| InferError::model(&shown, e))?.len();
+    if len > MAX_BYTES {
+        return Err(InferError::model(&shown, format!("{len} bytes are too many for a gate profile")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| InferError::model(&shown, e))?;
+    parse(&shown, &text, model)
+}
+
+fn parse(file: &str, text: &str, model: &Model) -> Result<Profile, InferError> {
+    let profile: Profile = toml::from_str(text).map_err(|e| InferError::model(file, e.to_string().trim_end()))?;
+    if profile.sha256 != model.sidecar.sha256 {
+        return Err(InferError::model(
+            file,
+            format!(
+                "it was made for a model with sha256 {}, and that of '{}' is {}: calibrate again",
+                profile.sha256, model.name, model.sidecar.sha256
+            ),
+        ));
+    }
+    Ok(profile)
+}
+
+/// Writes a profile, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(profile: &Profile, path: &Path) -> Result<(), InferError> {
+    let err = |e: &dyn std::fmt::Display| InferError::model(path.display().to_string(), e);
+    let text = toml::to_string(profile).map_err(|e| err(&e))?;
+    let draft = path.with_extension("part");
+    std::fs::write(&draft, text).map_err(|e| err(&e))?;
+    std::fs::rename(&draft, path).map_err(|e| err(&e))
+}
