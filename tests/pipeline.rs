@@ -155,7 +155,9 @@ fn threads_give_what_the_pure_parts_give() {
         if patches.is_empty() {
             fresh.clear();
         } else {
-            detector.detect(StreamId(0), &Work { frame: &frame, patches, known }, &mut fresh).unwrap();
+            detector
+                .detect(StreamId(0), &Work { frame: &frame, patches, known, max_age_ns: u64::MAX }, &mut fresh)
+                .unwrap();
         }
         assert_eq!(stage.finish(&frame, &fresh), &result.detections[..], "frame {i}");
         assert_eq!(stage.computed(), &result.computed, "frame {i}");

@@ -92,7 +92,7 @@ fn clips_agree_with_the_reference() {
                     let mut frames = Clip::open(&SourceSpec::File { path }, size).unwrap();
                     let (mut fresh, mut ours) = (Fresh::default(), Vec::new());
                     while let Some(frame) = frames.next_frame().unwrap() {
-                        let work = Work { frame: &frame, patches: everything, known: &[] };
+                        let work = Work { frame: &frame, patches: everything, known: &[], max_age_ns: u64::MAX };
                         detector.detect(StreamId(0), &work, &mut fresh).unwrap();
                         ours.push(fresh.detections.clone());
                     }

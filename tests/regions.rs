@@ -35,7 +35,9 @@ fn run(detector: &mut dyn Detector, changed: &[[f32; 4]]) -> Fresh {
     changed.iter().for_each(|r| patches.set_rect(&Rect::new(r[0], r[1], r[2], r[3])));
     let frame = street();
     let mut fresh = Fresh::default();
-    detector.detect(StreamId(0), &Work { frame: &frame, patches: &patches, known: &[] }, &mut fresh).unwrap();
+    detector
+        .detect(StreamId(0), &Work { frame: &frame, patches: &patches, known: &[], max_age_ns: u64::MAX }, &mut fresh)
+        .unwrap();
     fresh
 }
 

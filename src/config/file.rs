@@ -3,7 +3,7 @@
 //! The words here become the schema (`passd schema`) and so the reference.
 
 use crate::infer::session::Provider;
-use crate::skip::SkipMode;
+use crate::skip::ModeChoice;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -66,12 +66,15 @@ pub struct Detector {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Skip {
-    /// `regions`: only what changed goes to the detector. `off`: everything, always. Default: regions,
-    /// or off where the model runs at one size only.
-    pub mode: Option<SkipMode>,
-    /// Side of a patch in pixels of the model's input: 8, 16, 32 or 64. Default: 16.
+    /// `layers`: each layer of the network is computed only where its input changed (on the CPU).
+    /// `regions`: rectangles around what changed go to the detector. `off`: everything, always.
+    /// `auto`: layers on the CPU if the engine knows all of the model's operations, else regions, or off where
+    /// the model runs at one size only; the log says which and why. Default: auto.
+    pub mode: Option<ModeChoice>,
+    /// Side of a patch in pixels of the model's input: 8, 16, 32 or 64. Default: 8 in layers, else 16.
     pub patch: Option<u32>,
-    /// Least change of an 8x8 cell that counts, levels of 255; the cell's own noise is added. Default: 3.
+    /// Least change of an 8x8 cell that counts, levels of 255, on top of the cell's own noise. Default: 2 in
+    /// layers, else 3.
     #[schemars(range(min = 0.1, max = 255.0))]
     pub threshold: Option<f32>,
     /// Seconds after which a patch is computed again even if nothing changed. Default: 10.

@@ -185,7 +185,7 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
             batch: i.batch.unwrap_or(1),
             cache: i.cache.clone().or_else(|| std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from)),
         },
-        skip_mode: s.mode.or(ds.mode),
+        skip_mode: s.mode.or(ds.mode).unwrap_or_default().fixed(),
         skip: SkipSettings {
             patch: s.patch.or(ds.patch),
             threshold: s.threshold.or(ds.threshold),

@@ -323,7 +323,7 @@ fn step(graph: &Graph, i: usize) -> Step {
             let how = conv_kind(conv, first);
             // The packed weights are what is read: the others need no memory.
             let conv = Conv { weights: Vec::new(), bias: Vec::new(), ..(**conv).clone() };
-            Kind::Conv { conv, how }
+            Kind::Conv { conv: Box::new(conv), how }
         }
         Op::Act(_) | Op::Affine { .. } => Kind::Elementwise(node.op.clone()),
         Op::Binary(_) => {

@@ -287,7 +287,7 @@ impl Runner {
                     new.iter().zip(&*old).any(|(a, b)| a.to_bits() != b.to_bits())
                 } else {
                     // Numbers that are none always pass.
-                    !(distances[p] <= gate.limit())
+                    distances[p].is_nan() || distances[p] > gate.limit()
                 };
                 if passes {
                     old.copy_from_slice(new);

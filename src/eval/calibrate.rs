@@ -89,7 +89,7 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         model.clone(),
         s.size,
         Thresholds { score: FAINT, iou: 0.5 },
-        LayersSettings { max_age_ns: s.skip.max_age_ns, ..LayersSettings::default() },
+        LayersSettings::default(),
         None,
     )
     .map_err(|e| e.to_string())?;
@@ -170,7 +170,7 @@ fn learn_scales(gates: &mut Gates, detector: &mut LayersDetector, windows: &[Win
 fn run_dense(detector: &mut LayersDetector, frame: &Frame) -> Result<Vec<Detection>, String> {
     let all = PatchMask::full(PatchGrid::new(frame.size(), 8));
     let mut fresh = Fresh::default();
-    let work = Work { frame, patches: &all, known: &[] };
+    let work = Work { frame, patches: &all, known: &[], max_age_ns: u64::MAX };
     detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
     Ok(fresh.detections)
 }
@@ -241,7 +241,7 @@ impl Bench {
             let mut stage = Stage::new(SkipMode::Layers, self.size, &self.skip, MergeSettings::default());
             for (i, (frame, dense)) in window.frames.iter().zip(&window.dense).enumerate() {
                 let (patches, known) = stage.begin(frame);
-                let work = Work { frame, patches, known };
+                let work = Work { frame, patches, known, max_age_ns: self.skip.max_age_ns };
                 self.detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
                 stage.finish(frame, &fresh);
                 if i == 0 {

@@ -8,9 +8,9 @@ use crate::engine::profile::Profile;
 use crate::engine::run::Counters;
 use crate::frame::Frame;
 use crate::geom::Size;
-use crate::infer::detector::{DenseDetector, RegionsDetector};
+use crate::infer::factory::Recipe;
 use crate::infer::heads::Thresholds;
-use crate::infer::layers::{LayersDetector, LayersSettings};
+use crate::infer::layers::LayersSettings;
 use crate::infer::model::Model;
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Runtime, SessionSettings};
@@ -48,6 +48,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64);
 /// One mode's chain and what was seen of it.
 struct Lane {
     mode: SkipMode,
+    max_age_ns: u64,
     stage: Stage,
     detector: Box<dyn Detector>,
     fresh: Fresh,
@@ -89,37 +90,27 @@ pub fn evaluate(
     };
     let mut clip = Clip::open(&spec, s.size).map_err(|e| named(&e))?;
     let base_mib = resident_mib();
+    let recipe = Recipe {
+        model: model.clone(),
+        size: s.size,
+        thresholds: Thresholds { score: s.score, iou: 0.5 },
+        session: s.session.clone(),
+        regions: s.plan.clone(),
+        batches: Vec::new(),
+        layers: LayersSettings::default(),
+        profile: s.profile.clone(),
+    };
     let mut lanes = Vec::new();
     let mut provider = None;
     for &mode in &s.modes {
         let before = resident_mib();
-        let thresholds = Thresholds { score: s.score, iou: 0.5 };
-        let detector: Box<dyn Detector> = match mode {
-            SkipMode::Off => {
-                let d = DenseDetector::open(runtime, model.clone(), s.size, thresholds, &s.session)
-                    .map_err(|e| e.to_string())?;
-                provider.get_or_insert(d.provider());
-                Box::new(d)
-            }
-            SkipMode::Regions => {
-                let d =
-                    RegionsDetector::open(runtime, model.clone(), s.size, thresholds, s.plan.clone(), &[], &s.session)
-                        .map_err(|e| e.to_string())?;
-                provider.get_or_insert(d.provider());
-                Box::new(d)
-            }
-            SkipMode::Layers => {
-                let layers = LayersSettings { max_age_ns: s.skip.max_age_ns, ..LayersSettings::default() };
-                Box::new(
-                    LayersDetector::open(model.clone(), s.size, thresholds, layers, s.profile.as_ref())
-                        .map_err(|e| e.to_string())?,
-                )
-            }
-        };
+        let made = recipe.make(runtime, Some(mode)).map_err(|e| e.to_string())?;
+        provider.get_or_insert(made.provider);
         lanes.push(Lane {
             mode,
+            max_age_ns: s.skip.max_age_ns,
             stage: Stage::new(mode, s.size, &s.skip, s.merge),
-            detector,
+            detector: made.detector,
             fresh: Fresh::default(),
             found: Vec::new(),
             total_ms: Vec::new(),
@@ -189,7 +180,7 @@ impl Lane {
         let start = Instant::now();
         let (patches, known) = self.stage.begin(frame);
         let decided = start.elapsed();
-        let work = Work { frame, patches, known };
+        let work = Work { frame, patches, known, max_age_ns: self.max_age_ns };
         self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
         let detected = start.elapsed();
         self.stage.finish(frame, &self.fresh);

@@ -19,15 +19,13 @@ use std::sync::Arc;
 /// How the engine is used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayersSettings {
-    /// Nothing that the engine keeps is older than this.
-    pub max_age_ns: u64,
     /// Pixels of a changed patch that differ by no more than this (levels of 255) stay as they are.
     pub pixel: u8,
 }
 
 impl Default for LayersSettings {
     fn default() -> Self {
-        Self { max_age_ns: 10_000_000_000, pixel: 3 }
+        Self { pixel: 3 }
     }
 }
 
@@ -137,7 +135,7 @@ impl Detector for LayersDetector {
         }
         let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);
         state.pts_ns = work.frame.pts_ns;
-        let share = passed_ns as f64 / self.settings.max_age_ns.max(1) as f64;
+        let share = passed_ns as f64 / work.max_age_ns.max(1) as f64;
         if n_asked == 0 && share == 0.0 {
             return Ok(());
         }

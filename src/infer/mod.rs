@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Work (frame, changed patches, known boxes)
-//!   -> Detector: dense.rs (whole frame) | regions.rs (a few rectangles)
-//!        -> preprocess -> session (ONNX Runtime) -> heads -> nms
+//!   -> Detector: dense or regions (detector.rs), or layers (layers.rs)
+//!        dense, regions -> preprocess -> session (ONNX Runtime) -> heads -> nms
+//!        layers         -> preprocess -> engine -> cells (heads where something changed) -> nms
 //!   -> Fresh (detections, and the area they speak for)
 //! ```
 //!
@@ -12,6 +13,8 @@
 pub mod cells;
 #[cfg(feature = "daemon")]
 pub mod detector;
+#[cfg(feature = "daemon")]
+pub mod factory;
 #[cfg(feature = "daemon")]
 pub mod gates;
 pub mod heads;
@@ -53,6 +56,8 @@ pub struct Work<'a> {
     pub patches: &'a PatchMask,
     /// Boxes that are known from before.
     pub known: &'a [Detection],
+    /// What a detector keeps from earlier frames may be this old.
+    pub max_age_ns: u64,
 }
 
 /// A frame of a stream.

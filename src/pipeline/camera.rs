@@ -123,6 +123,7 @@ impl Camera {
         let (reply, replies) = bounded(1);
         let grid = stage.grid();
         let worker = Worker {
+            max_age_ns: config.skip.max_age_ns,
             camera: config.id.as_str().into(),
             stream,
             wanted: info.labels.iter().map(|l| config.labels.is_empty() || config.labels.contains(l)).collect(),
@@ -231,6 +232,7 @@ fn observer(id: &str, board: Arc<CameraBoard>, metrics: Arc<Metrics>) -> crate::
 
 /// The stage thread.
 struct Worker {
+    max_age_ns: u64,
     camera: Arc<str>,
     stream: StreamId,
     labels: Arc<[String]>,
@@ -256,6 +258,11 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        self.work();
+        self.detector.forget(self.stream);
+    }
+
+    fn work(&mut self) {
         loop {
             match self.intake.slot().take(Duration::from_millis(200)) {
                 Taken::Frame(frame) => {
@@ -296,12 +303,13 @@ impl Worker {
                 frame: frame.clone(),
                 patches,
                 known,
+                max_age_ns: self.max_age_ns,
                 fresh,
                 result: Ok(()),
                 took: Duration::ZERO,
                 reply: self.reply.clone(),
             };
-            let Some(job) = self.detector.jobs.send(job).ok().and_then(|()| self.replies.recv().ok()) else {
+            let Some(job) = self.detector.detect(job).then(|| self.replies.recv().ok()).flatten() else {
                 tracing::error!(camera = &*self.camera, "the detector is gone");
                 return false;
             };

@@ -7,8 +7,9 @@
 use crate::config::DetectorConfig;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
-use crate::infer::detector::{DenseDetector, RegionsDetector};
-use crate::infer::layers::{LayersDetector, LayersSettings};
+use crate::infer::factory::Recipe;
+use crate::infer::gates;
+use crate::infer::layers::LayersSettings;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::Runtime;
@@ -25,11 +26,20 @@ pub struct Job {
     pub frame: Frame,
     pub patches: PatchMask,
     pub known: Vec<Detection>,
+    pub max_age_ns: u64,
     pub fresh: Fresh,
     pub result: Result<(), InferError>,
     /// Time the detector took, without the wait for its turn.
     pub took: Duration,
     pub reply: Sender<Job>,
+}
+
+/// What a camera wants of a detector.
+#[expect(clippy::large_enum_variant, reason = "nearly all are jobs, and a box would be an allocation a frame")]
+enum Request {
+    Detect(Job),
+    /// The stream has ended: its state goes.
+    Forget(StreamId),
 }
 
 /// What a detector turned out to be.
@@ -55,8 +65,21 @@ pub trait DetectorFactory: Send + Sync {
 
 /// A running detector.
 pub struct DetectorHandle {
-    pub jobs: Sender<Job>,
+    requests: Sender<Request>,
     pub info: DetectorInfo,
+}
+
+impl DetectorHandle {
+    /// Queues a job, whose answer comes over its `reply`; false: the detector is gone.
+    pub fn detect(&self, job: Job) -> bool {
+        self.requests.send(Request::Detect(job)).is_ok()
+    }
+
+    /// Lets go of what the detector keeps for a stream.
+    pub fn forget(&self, stream: StreamId) {
+        // A detector that is gone has forgotten everything.
+        let _ = self.requests.send(Request::Forget(stream));
+    }
 }
 
 /// All running detectors; one ends when no camera uses it any more.
@@ -85,22 +108,29 @@ impl Detectors {
             return Ok(handle);
         }
         let (mut detector, info) = self.factory.make(config, mode)?;
-        let (jobs, queue) = bounded::<Job>(64);
+        let (requests, queue) = bounded(64);
         let name = format!("detect-{}", info.model);
         std::thread::Builder::new()
             .name(name.chars().take(15).collect())
             .spawn(move || work(detector.as_mut(), &queue))
             .map_err(|e| InferError::Runtime(format!("no thread for a detector: {e}")))?;
-        let handle = Arc::new(DetectorHandle { jobs, info });
+        let handle = Arc::new(DetectorHandle { requests, info });
         running.push((config.clone(), mode, Arc::downgrade(&handle)));
         Ok(handle)
     }
 }
 
-fn work(detector: &mut dyn Detector, queue: &Receiver<Job>) {
-    for mut job in queue {
+fn work(detector: &mut dyn Detector, queue: &Receiver<Request>) {
+    for request in queue {
+        let mut job = match request {
+            Request::Detect(job) => job,
+            Request::Forget(stream) => {
+                detector.forget(stream);
+                continue;
+            }
+        };
         let start = Instant::now();
-        let work = Work { frame: &job.frame, patches: &job.patches, known: &job.known };
+        let work = Work { frame: &job.frame, patches: &job.patches, known: &job.known, max_age_ns: job.max_age_ns };
         job.result = detector.detect(job.stream, &work, &mut job.fresh);
         job.took = start.elapsed();
         // A camera that was removed meanwhile wants no answer.
@@ -124,33 +154,23 @@ impl DetectorFactory for OrtFactory {
         let model = Arc::new(Model::load(&c.model, &self.folders)?);
         let size = c.size.unwrap_or(model.size);
         model.check_size(size)?;
-        let lattice = model.sidecar.input.multiple_of;
-        let mode = mode.unwrap_or(if lattice.is_some() { SkipMode::Regions } else { SkipMode::Off });
-        let (thresholds, session) = (c.thresholds(), c.session());
-        let (detector, provider): (Box<dyn Detector>, _) = match mode {
-            SkipMode::Off => {
-                let d = DenseDetector::open(self.runtime, model.clone(), size, thresholds, &session)?;
-                let provider = d.provider();
-                (Box::new(d), provider)
-            }
-            SkipMode::Regions => {
-                let mut plan = PlanSettings::for_input(size, lattice.unwrap_or(32));
-                plan.context = c.context.unwrap_or(plan.context);
-                plan.break_even = c.break_even.unwrap_or(plan.break_even);
-                let d =
-                    RegionsDetector::open(self.runtime, model.clone(), size, thresholds, plan, &[c.batch], &session)?;
-                let provider = d.provider();
-                (Box::new(d), provider)
-            }
-            SkipMode::Layers => {
-                let layers = LayersSettings::default();
-                (
-                    Box::new(LayersDetector::open(model.clone(), size, thresholds, layers, None)?),
-                    super::super::infer::session::Provider::Cpu,
-                )
-            }
+        let mut regions = PlanSettings::for_input(size, model.sidecar.input.multiple_of.unwrap_or(32));
+        regions.context = c.context.unwrap_or(regions.context);
+        regions.break_even = c.break_even.unwrap_or(regions.break_even);
+        let recipe = Recipe {
+            profile: gates::find(&model, &self.folders, None)?,
+            model: model.clone(),
+            size,
+            thresholds: c.thresholds(),
+            session: c.session(),
+            regions,
+            batches: vec![c.batch],
+            layers: LayersSettings::default(),
         };
-        tracing::info!(model = model.name, %size, %provider, mode = mode.name(), library = %self.runtime.library.display(), "detector is ready");
+        let made = recipe.make(self.runtime, mode)?;
+        let (mode, provider) = (made.mode, made.provider);
+        tracing::info!(model = model.name, %size, %provider, mode = mode.name(), why = made.why,
+            library = %self.runtime.library.display(), "detector is ready");
         let info = DetectorInfo {
             model: model.name.clone(),
             labels: model.labels.clone(),
@@ -158,6 +178,6 @@ impl DetectorFactory for OrtFactory {
             provider: provider.to_string(),
             mode,
         };
-        Ok((detector, info))
+        Ok((made.detector, info))
     }
 }

@@ -15,5 +15,5 @@ mod noise;
 mod stage;
 
 pub use diff::{CELL, Differ};
-pub use mode::SkipMode;
+pub use mode::{ModeChoice, SkipMode};
 pub use stage::{Counts, Decision, GlobalChange, Reason, SkipSettings, SkipStage};

@@ -1,8 +1,7 @@
 //! The ways to run a detector (engine.md, section 1).
 
 /// How much of a frame is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SkipMode {
     /// Everything, always.
     Off,
@@ -18,6 +17,33 @@ impl SkipMode {
             Self::Off => "off",
             Self::Regions => "regions",
             Self::Layers => "layers",
+        }
+    }
+}
+
+/// What the user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeChoice {
+    /// The best one that works with the model on this machine.
+    #[default]
+    Auto,
+    /// Everything, always.
+    Off,
+    /// Rectangles around what changed.
+    Regions,
+    /// Every layer of the network where its input changed.
+    Layers,
+}
+
+impl ModeChoice {
+    /// The mode that must be used; `None`: any.
+    pub fn fixed(self) -> Option<SkipMode> {
+        match self {
+            Self::Auto => None,
+            Self::Off => Some(SkipMode::Off),
+            Self::Regions => Some(SkipMode::Regions),
+            Self::Layers => Some(SkipMode::Layers),
         }
     }
 }

@@ -136,7 +136,7 @@ pub fn graph(random: &mut Rng, n: usize) -> Graph {
                 g.nodes.push(Node { op: Op::GlobalAverage, inputs: vec![x], output: one });
                 (Op::Binary(Binary::Mul), vec![x, one], s)
             }
-            11 => (Op::Softmax { group: if s.c % 2 == 0 { 2 } else { s.c } }, vec![x], s),
+            11 => (Op::Softmax { group: if s.c.is_multiple_of(2) { 2 } else { s.c } }, vec![x], s),
             _ if random.bool() => (Op::Act(act(random, s.c)), vec![x], s),
             _ => {
                 let (scale, shift) = (numbers(random, s.c, 1.5), numbers(random, s.c, 1.0));

@@ -43,24 +43,23 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(
                     w0[v] = S::load(w.add(v * S::LANES));
                     w1[v] = S::load(w.add(row + v * S::LANES));
                 }
-                for p in 0..P {
-                    let x0 = S::splat(*x[p].add(c));
-                    for v in 0..V {
-                        sums[p][v] = S::fma(x0, w0[v], sums[p][v]);
+                for (x, sums) in x.iter().zip(&mut sums) {
+                    let (x0, x1) = (S::splat(*x.add(c)), S::splat(*x.add(c + 1)));
+                    for (sum, w) in sums.iter_mut().zip(w0) {
+                        *sum = S::fma(x0, w, *sum);
                     }
-                    let x1 = S::splat(*x[p].add(c + 1));
-                    for v in 0..V {
-                        sums[p][v] = S::fma(x1, w1[v], sums[p][v]);
+                    for (sum, w) in sums.iter_mut().zip(w1) {
+                        *sum = S::fma(x1, w, *sum);
                     }
                 }
                 w = w.add(2 * row);
                 c += 2;
             }
             if c < a.depth {
-                for p in 0..P {
-                    let x0 = S::splat(*x[p].add(c));
-                    for v in 0..V {
-                        sums[p][v] = S::fma(x0, S::load(w.add(v * S::LANES)), sums[p][v]);
+                for (x, sums) in x.iter().zip(&mut sums) {
+                    let x0 = S::splat(*x.add(c));
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::fma(x0, S::load(w.add(v * S::LANES)), *sum);
                     }
                 }
                 w = w.add(row);

@@ -9,8 +9,7 @@ pub const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts: the first has few bits, so that its multiples are exact.
 pub const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
 /// Minimax polynomial of `exp` on ±ln(2)/2 beyond `1 + r` (Cephes, `expf`): from r^7 down to r^2.
-pub const EXP_POLY: [f32; 6] =
-    [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+pub const EXP_POLY: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
 /// The exponential within 2 ulps, for finite arguments.
 pub fn exp(x: f32) -> f32 {

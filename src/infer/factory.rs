@@ -1,0 +1,95 @@
+//! One place that chooses and opens detectors, for the daemon and for `passd eval`.
+
+use super::detector::{DenseDetector, RegionsDetector};
+use super::heads::Thresholds;
+use super::layers::{LayersDetector, LayersSettings};
+use super::model::Model;
+use super::plan::PlanSettings;
+use super::session::{Provider, Runtime, SessionSettings};
+use super::{Detector, InferError};
+use crate::engine::kernels::Kernels;
+use crate::engine::profile::Profile;
+use crate::geom::Size;
+use crate::skip::SkipMode;
+use std::sync::Arc;
+
+/// Everything that a detector of any mode is made of.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    pub model: Arc<Model>,
+    pub size: Size,
+    pub thresholds: Thresholds,
+    pub session: SessionSettings,
+    pub regions: PlanSettings,
+    /// Numbers of regions that run at once.
+    pub batches: Vec<usize>,
+    pub layers: LayersSettings,
+    /// Gates of the layer engine; `None`: safe defaults.
+    pub profile: Option<Profile>,
+}
+
+/// A detector, and what it turned out to be.
+pub struct Made {
+    pub detector: Box<dyn Detector>,
+    pub mode: SkipMode,
+    pub provider: Provider,
+    /// Why this mode; for the log.
+    pub why: String,
+}
+
+impl Recipe {
+    /// Opens a detector of the given mode, or of the best one that works.
+    ///
+    /// # Errors
+    /// The model cannot be used like this.
+    pub fn make(&self, runtime: &Runtime, mode: Option<SkipMode>) -> Result<Made, InferError> {
+        match mode {
+            Some(mode) => self.open(runtime, mode, "configured".into()),
+            None => self.choose(runtime),
+        }
+    }
+
+    fn choose(&self, runtime: &Runtime) -> Result<Made, InferError> {
+        let dense = DenseDetector::open(runtime, self.model.clone(), self.size, self.thresholds, &self.session)?;
+        let provider = dense.provider();
+        drop(dense);
+        let kernels = Kernels::best();
+        let refused = if provider != Provider::Cpu {
+            format!("{provider} runs whole layers only")
+        } else if !kernels.is_fast() {
+            "this processor has no fused multiply-add that the layer engine could use".into()
+        } else {
+            match self.open(runtime, SkipMode::Layers, format!("the layer engine runs this model ({})", kernels.name)) {
+                Ok(made) => return Ok(made),
+                Err(e) => e.to_string(),
+            }
+        };
+        if self.model.sidecar.input.multiple_of.is_some() {
+            return self.open(runtime, SkipMode::Regions, format!("not layers: {refused}"));
+        }
+        let why = format!("not layers: {refused}; not regions: the model runs at its own size only");
+        self.open(runtime, SkipMode::Off, why)
+    }
+
+    fn open(&self, runtime: &Runtime, mode: SkipMode, why: String) -> Result<Made, InferError> {
+        let (model, size, t) = (self.model.clone(), self.size, self.thresholds);
+        let (detector, provider): (Box<dyn Detector>, Provider) = match mode {
+            SkipMode::Off => {
+                let d = DenseDetector::open(runtime, model, size, t, &self.session)?;
+                let provider = d.provider();
+                (Box::new(d), provider)
+            }
+            SkipMode::Regions => {
+                let (plan, batches) = (self.regions.clone(), &self.batches);
+                let d = RegionsDetector::open(runtime, model, size, t, plan, batches, &self.session)?;
+                let provider = d.provider();
+                (Box::new(d), provider)
+            }
+            SkipMode::Layers => {
+                let d = LayersDetector::open(model, size, t, self.layers.clone(), self.profile.as_ref())?;
+                (Box::new(d), Provider::Cpu)
+            }
+        };
+        Ok(Made { detector, mode, provider, why })
+    }
+}
