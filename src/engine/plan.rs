@@ -51,7 +51,7 @@ pub struct Phase {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Conv {
-        conv: Conv,
+        conv: Box<Conv>,
         how: ConvKind,
     },
     Elementwise(Op),
