@@ -96,6 +96,8 @@ pub struct Decision {
 
 /// Light may move this far from the last full picture before it is computed anew.
 const MAX_GAIN: f32 = 1.25;
+/// A change of this many levels is one of what is seen, not of how it is shown.
+const STRONG: f32 = 8.0;
 /// Closer to 1 than this, the light counts as unchanged and costs nothing.
 const SAME_LIGHT: f32 = 0.012;
 /// Every how many rows of cells the noise is measured in one frame: all rows in this many frames.
@@ -266,7 +268,11 @@ impl State {
         let cell_cols = width.div_ceil(CELL);
         self.learn_noise(frame);
         light_sums(&mut self.differ, frame, &mut self.sums);
-        d.gain = light::gain(&self.sums, &self.reference_sums, (CELL * 3) as u32, &mut self.ratios);
+        // The layer engine's maps are of one light too, and its gates see what light does to them.
+        d.gain = match self.mode {
+            SkipMode::Layers => 1.0,
+            _ => light::gain(&self.sums, &self.reference_sums, (CELL * 3) as u32, &mut self.ratios),
+        };
         let reference = if (d.gain - 1.0).abs() < SAME_LIGHT {
             &self.reference
         } else {
@@ -282,6 +288,7 @@ impl State {
         d.patches.clear();
         d.reasons.fill(Reason::Kept);
         let mut counts = Counts::default();
+        let mut n_strong = 0;
         let cells = grid.patch as usize / CELL;
         let now = frame.pts_ns as i64;
         let limits = self.stale_limits(grid, now, settings.max_age_ns);
@@ -296,14 +303,12 @@ impl State {
                 let masked = self.masked.get(patch);
                 let y = row * cells..((row + 1) * cells).min(cell_rows);
                 let x = col * cells..((col + 1) * cells).min(cell_cols);
-                let changed = !masked
-                    && y.clone().any(|y| {
-                        x.clone().any(|x| {
-                            let cell = y * cell_cols + x;
-                            let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
-                            level > self.threshold && self.noise.beyond(cell, level) > self.threshold
-                        })
-                    });
+                let most = y.clone().flat_map(|y| x.clone().map(move |x| y * cell_cols + x)).fold(0.0f32, |most, cell| {
+                    let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
+                    if level > self.threshold { most.max(self.noise.beyond(cell, level)) } else { most }
+                });
+                let changed = !masked && most > self.threshold;
+                n_strong += u32::from(changed && most > STRONG);
                 let reason = if changed {
                     counts.changed += 1;
                     Reason::Changed
@@ -325,7 +330,9 @@ impl State {
         d.counts = counts;
         d.global = None;
         let n_watched = (grid.n_patches() - counts.masked as usize).max(1);
-        if counts.changed as f32 > settings.global_share * n_watched as f32 {
+        // Where the patches are sensitive, most of them may change a little without the scene changing.
+        let n_changed = if self.mode == SkipMode::Layers { n_strong } else { counts.changed };
+        if n_changed as f32 > settings.global_share * n_watched as f32 {
             return Some(GlobalChange::Scene);
         }
         (!(1.0 / MAX_GAIN..=MAX_GAIN).contains(&d.gain)).then_some(GlobalChange::Light)
