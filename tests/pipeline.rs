@@ -84,6 +84,7 @@ impl DetectorFactory for DarkFactory {
         let size = Size::new(320, 192);
         let info = DetectorInfo {
             model: "dark".into(),
+            state_bytes: 0,
             labels: ["spot".to_owned()].into(),
             size,
             provider: "cpu".into(),

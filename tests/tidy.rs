@@ -39,22 +39,26 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("geom", &[]),
     ("clock", &[]),
     ("memory", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
     ("skip", &["frame", "geom"]),
-    ("infer", &["frame", "geom", "merge"]),
+    ("engine", &[]),
+    ("infer", &["engine", "frame", "geom", "merge", "skip"]),
     ("merge", &["frame", "geom", "infer"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
-    ("output", &["capture", "frame", "geom", "memory", "merge", "skip"]),
+    ("output", &["capture", "engine", "frame", "geom", "memory", "merge", "skip"]),
     ("config", &["capture", "geom", "infer", "skip"]),
     ("pipeline", &["capture", "clock", "config", "frame", "geom", "infer", "merge", "output", "skip"]),
-    ("eval", &["capture", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip"]),
+    ("eval", &["capture", "engine", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip"]),
     ("daemon", &["capture", "clock", "config", "infer", "output", "pipeline"]),
-    ("cli", &["capture", "config", "daemon", "eval", "frame", "geom", "infer", "merge", "output", "sim", "skip"]),
+    (
+        "cli",
+        &["capture", "config", "daemon", "engine", "eval", "frame", "geom", "infer", "merge", "output", "sim", "skip"],
+    ),
     ("main.rs", &["cli"]),
 ];
 

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if !(2..=1000).contains(&args.window) || !(2..=100).contains(&args.windows) || !(1..=20).contains(&args.passes) {
         return Err(Failure::Usage("expected --window 2 to 1000, --windows 2 to 100, --passes 1 to 20".into()));
     }
-    let (_, model, size) = args.model.load()?;
+    let (model, size) = args.model.model()?;
     crate::capture::init().map_err(|e| Failure::Failed(e.to_string()))?;
     let settings = CalibrateSettings {
         clips: args.clips.clone(),

@@ -120,10 +120,16 @@ impl ModelArgs {
         ModelFolders::usual(self.models.as_deref())
     }
 
-    fn load(&self) -> Result<(&'static Runtime, Arc<Model>, Size), Failure> {
+    /// The model and the size to run it at.
+    fn model(&self) -> Result<(Arc<Model>, Size), Failure> {
         let model = Arc::new(Model::load(&self.model, &self.folders())?);
         let size = self.size.unwrap_or(model.size);
         model.check_size(size).map_err(|e| Failure::Usage(e.to_string()))?;
+        Ok((model, size))
+    }
+
+    fn load(&self) -> Result<(&'static Runtime, Arc<Model>, Size), Failure> {
+        let (model, size) = self.model()?;
         Ok((Runtime::get(self.library.as_deref())?, model, size))
     }
 }

@@ -73,7 +73,7 @@ pub struct Skip {
     pub mode: Option<ModeChoice>,
     /// Side of a patch in pixels of the model's input: 8, 16, 32 or 64. Default: 8 in layers, else 16.
     pub patch: Option<u32>,
-    /// Least change of an 8x8 cell that counts, levels of 255, on top of the cell's own noise. Default: 2 in
+    /// Least change of an 8x8 cell that counts, levels of 255, on top of the cell's own noise. Default: 1 in
     /// layers, else 3.
     #[schemars(range(min = 0.1, max = 255.0))]
     pub threshold: Option<f32>,

@@ -56,6 +56,15 @@ impl ChangeSet {
         }
     }
 
+    /// Adds the cells of some rows of another set.
+    pub fn join_rows(&mut self, other: &Self, rows: std::ops::Range<usize>) {
+        debug_assert_eq!((self.h, self.w), (other.h, other.w));
+        let range = rows.start * self.words..rows.end * self.words;
+        for (a, b) in self.bits[range.clone()].iter_mut().zip(&other.bits[range]) {
+            *a |= b;
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bits.iter().all(|w| *w == 0)
     }
@@ -71,6 +80,10 @@ impl ChangeSet {
     pub fn set(&mut self, y: usize, x: usize) {
         debug_assert!(x < self.w);
         self.bits[y * self.words + x / 64] |= 1 << (x % 64);
+    }
+
+    pub fn unset(&mut self, y: usize, x: usize) {
+        self.bits[y * self.words + x / 64] &= !(1 << (x % 64));
     }
 
     /// Sets the cells `x0..x1` of a row.

@@ -12,6 +12,9 @@ use super::plan::Plan;
 /// (engine.md, section 2: rising ones were better than one number).
 pub const DEFAULT_THRESHOLDS: (f32, f32) = (0.06, 0.20);
 
+/// Share of a threshold from which a change that is held back is owed.
+const OWED_SHARE: f32 = 0.25;
+
 /// The gate of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Gate {
@@ -41,6 +44,11 @@ impl Gate {
 
     pub fn limit(&self) -> f32 {
         self.limit
+    }
+
+    /// Changes below the limit and above this are owed to the readers.
+    pub fn owed_limit(&self) -> f32 {
+        self.limit * (OWED_SHARE * OWED_SHARE)
     }
 }
 

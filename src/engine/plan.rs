@@ -6,7 +6,7 @@
 //! stream remembers is in [`super::state`].
 
 use super::changes::Spread;
-use super::graph::{Binary, Conv, Graph, MapShape, Op, Output, PoolKind, Source, ValueId, Window};
+use super::graph::{Conv, Graph, MapShape, Op, Output, PoolKind, Source, ValueId, Window};
 use super::kernels::BLOCK;
 use super::pack::{Packed, pack, pack_depthwise};
 use super::passes;
@@ -411,14 +411,4 @@ fn runs(sources: &[Source]) -> Vec<Run> {
         }
     }
     runs
-}
-
-/// Whether the operation is cheap to say in words: for people.
-pub fn binary_name(op: Binary) -> &'static str {
-    match op {
-        Binary::Add => "add",
-        Binary::Sub => "sub",
-        Binary::Mul => "mul",
-        Binary::Div => "div",
-    }
 }

@@ -1,5 +1,9 @@
 //! Rolling refresh: everything is computed again within a bound, a little each frame.
 //!
+//! There are two. A [`Settling`] goes round in a few frames, but only over cells that a
+//! gate owes something: their change was too small to be passed on at once. A
+//! [`Sweep`] goes over all cells, within the age that nothing may exceed.
+//!
 //! A sweep goes through the steps in order, some rows a frame. A row is computed
 //! from maps that this sweep has refreshed already, so that whatever was held
 //! back before the sweep began is gone when it ends. What a refreshed cell
@@ -8,6 +12,28 @@
 
 use super::plan::Plan;
 use std::ops::Range;
+
+/// Which steps' owed cells are computed in a frame.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settling {
+    next: usize,
+    now: Range<usize>,
+}
+
+impl Settling {
+    /// Goes on by as many steps as make a round in `n_frames`.
+    pub fn advance(&mut self, n_steps: usize, n_frames: usize) {
+        let n = n_steps.div_ceil(n_frames.max(1));
+        let from = if self.next >= n_steps { 0 } else { self.next };
+        self.now = from..(from + n).min(n_steps);
+        self.next = self.now.end;
+    }
+
+    /// Whether it is a step's turn.
+    pub fn is_on(&self, step: usize) -> bool {
+        self.now.contains(&step)
+    }
+}
 
 /// How far the sweep has come.
 #[derive(Debug, Clone, PartialEq, Default)]

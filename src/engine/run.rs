@@ -56,6 +56,17 @@ pub struct StepStats {
     pub kernels: Duration,
 }
 
+/// Frames in which what gates owe is made good.
+const SETTLE_FRAMES: usize = 20;
+
+/// What is computed of a step beside what changed.
+struct Due {
+    /// Rows whose age is up.
+    refresh: Option<std::ops::Range<usize>>,
+    /// Cells that are owed.
+    settles: bool,
+}
+
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
 pub struct Runner {
     kernels: Kernels,
@@ -115,6 +126,7 @@ impl Runner {
         }
         let mut clock = Instant::now();
         stream.sweep.advance(&plan, refresh_share);
+        stream.settling.advance(plan.steps.len(), SETTLE_FRAMES);
         for (i, step) in plan.steps.iter().enumerate() {
             let mut set = std::mem::replace(&mut stream.changes[step.output], ChangeSet::new(0, 0));
             set.clear();
@@ -124,10 +136,23 @@ impl Runner {
                     spread.apply(changes, &mut set, &mut self.words);
                 }
             }
+            let mut owed = std::mem::replace(&mut stream.owed[step.output], ChangeSet::new(0, 0));
+            let mut settled = std::mem::replace(&mut stream.settled[step.output], ChangeSet::new(0, 0));
+            settled.clear();
+            for (input, spread) in step.inputs.iter().zip(&step.spread) {
+                let late = &stream.settled[plan.maps[*input].changes];
+                if !late.is_empty() {
+                    let to = if matches!(step.kind, Kind::Join) { &mut settled } else { &mut owed };
+                    spread.apply(late, to, &mut self.words);
+                }
+            }
             let requested = if set.is_empty() { 0 } else { set.count() };
             let refresh = stream.sweep.rows(i);
             let watched = plan.watched[step.output];
-            if let (Kind::Join, _) | (_, (0, None)) = (&step.kind, (requested, &refresh)) {
+            let settles = stream.settling.is_on(i) && !owed.is_empty();
+            if matches!(step.kind, Kind::Join) || (requested == 0 && refresh.is_none() && !settles) {
+                stream.owed[step.output] = owed;
+                stream.settled[step.output] = settled;
                 if watched {
                     let mut seen = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
                     seen.clear();
@@ -142,6 +167,9 @@ impl Runner {
             if let Some(rows) = &refresh {
                 set.set_rows(rows.clone());
             }
+            if settles {
+                set.join(&owed);
+            }
             if watched {
                 stream.computed[step.output].copy_from(&set);
             }
@@ -150,7 +178,10 @@ impl Runner {
             let cells = std::mem::take(&mut self.cells);
             let now = Instant::now();
             counters.bookkeeping += now - clock;
-            let passed = self.sparse(stream, &plan, i, &cells, &refresh, &mut set);
+            let due = Due { refresh: refresh.clone(), settles };
+            let passed = self.sparse(stream, &plan, i, &cells, &due, [&mut set, &mut owed, &mut settled]);
+            stream.owed[step.output] = owed;
+            stream.settled[step.output] = settled;
             clock = Instant::now();
             counters.kernels += clock - now;
             counters.requested_macs += requested as u64 * step.macs_per_cell;
@@ -186,6 +217,7 @@ impl Runner {
         for set in stream.changes.iter_mut().chain(&mut stream.computed) {
             set.fill();
         }
+        stream.owed.iter_mut().chain(&mut stream.settled).for_each(ChangeSet::clear);
         stream.sweep.restart();
         stream.is_filled = true;
         counters.requested_macs = counters.dense_macs;
@@ -243,8 +275,8 @@ impl Runner {
         plan: &Plan,
         i: usize,
         cells: &[Cell],
-        refresh: &Option<std::ops::Range<usize>>,
-        passed: &mut ChangeSet,
+        due: &Due,
+        [passed, owed, settled]: [&mut ChangeSet; 3],
     ) -> u64 {
         let step = &plan.steps[i];
         let out = &plan.maps[step.output];
@@ -289,12 +321,32 @@ impl Runner {
                     // Numbers that are none always pass.
                     distances[p].is_nan() || distances[p] > gate.limit()
                 };
+                // Where nothing is held back, what is made good goes on as such; heads see it at once.
+                let late = due.settles && owed.get(y, x);
+                if passes && late && gate.is_exact() && !plan.watched[step.output] {
+                    old.copy_from_slice(new);
+                    settled.set(y, x);
+                    owed.unset(y, x);
+                    continue;
+                }
                 if passes {
                     old.copy_from_slice(new);
                     passed.set(y, x);
+                    owed.unset(y, x);
                     n += 1;
-                } else if refresh.as_ref().is_some_and(|rows| rows.contains(&y)) {
+                    continue;
+                }
+                let matters = !gate.is_exact() && distances[p] > gate.owed_limit();
+                if late || due.refresh.as_ref().is_some_and(|rows| rows.contains(&y)) {
                     old.copy_from_slice(new);
+                    owed.unset(y, x);
+                    if matters {
+                        settled.set(y, x);
+                    }
+                } else if matters {
+                    owed.set(y, x);
+                } else {
+                    owed.unset(y, x);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::changes::ChangeSet;
 use super::gate::Gates;
 use super::plan::Plan;
-use super::refresh::Sweep;
+use super::refresh::{Settling, Sweep};
 use std::sync::Arc;
 
 /// A cache line, so that buffers begin at one.
@@ -57,6 +57,12 @@ pub struct Stream {
     pub(super) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
     pub(super) changes: Vec<ChangeSet>,
+    /// One a map: cells whose change was too small to be passed on at once, but not too small to
+    /// matter; they are computed again when the settling reaches them.
+    pub(super) owed: Vec<ChangeSet>,
+    /// One a map: cells that the settling has brought up to date in this frame.
+    pub(super) settled: Vec<ChangeSet>,
+    pub(super) settling: Settling,
     /// Of watched maps, the cells that were computed in the last frame; others stay empty.
     pub(super) computed: Vec<ChangeSet>,
     pub(super) gates: Gates,
@@ -69,10 +75,23 @@ impl Stream {
     pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
         let buffers = plan.buffers.iter().map(|n| Buffer::new(*n, unfilled)).collect();
         let changes = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
+        let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
+        let (owed, settled) = (sets(), sets());
         let watched =
             |(m, w): (&super::plan::Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
         let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
-        Self { sweep: Sweep::new(), buffers, changes, computed, gates, is_filled: false, plan }
+        Self {
+            owed,
+            settled,
+            settling: Settling::default(),
+            sweep: Sweep::new(),
+            buffers,
+            changes,
+            computed,
+            gates,
+            is_filled: false,
+            plan,
+        }
     }
 
     /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write.

@@ -77,6 +77,8 @@ const FAINT: f32 = 0.1;
 const CELL_COST: f64 = 3000.0;
 /// Factors by which a threshold is tried; 0 never comes back from an open gate.
 const FACTORS: [f32; 2] = [1.6, 1.0 / 1.6];
+/// Rising thresholds to begin with: bolder than the safe default, because there are clips to be shown wrong by.
+const START: (f32, f32) = (0.15, 0.4);
 /// Thresholds stay in this range.
 const RANGE: (f32, f32) = (0.01, 4.0);
 
@@ -106,7 +108,7 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         return Err("the clips are too short: at least two windows of frames are needed".into());
     }
     let plan = detector.plan().clone();
-    let mut gates = Gates::rising(&plan, crate::engine::gate::DEFAULT_THRESHOLDS);
+    let mut gates = Gates::rising(&plan, START);
     learn_scales(&mut gates, &mut detector, &tried)?;
     let mut bench = Bench { detector, skip: s.skip.clone(), size: s.size };
     let before = bench.measure(&gates, &held)?;

@@ -33,6 +33,8 @@ pub struct Made {
     pub detector: Box<dyn Detector>,
     pub mode: SkipMode,
     pub provider: Provider,
+    /// Memory that each stream needs beside the model; 0 where frames leave nothing behind.
+    pub state_bytes: usize,
     /// Why this mode; for the log.
     pub why: String,
 }
@@ -72,6 +74,7 @@ impl Recipe {
     }
 
     fn open(&self, runtime: &Runtime, mode: SkipMode, why: String) -> Result<Made, InferError> {
+        let mut state_bytes = 0;
         let (model, size, t) = (self.model.clone(), self.size, self.thresholds);
         let (detector, provider): (Box<dyn Detector>, Provider) = match mode {
             SkipMode::Off => {
@@ -87,9 +90,10 @@ impl Recipe {
             }
             SkipMode::Layers => {
                 let d = LayersDetector::open(model, size, t, self.layers.clone(), self.profile.as_ref())?;
+                state_bytes = d.plan().state_bytes();
                 (Box::new(d), Provider::Cpu)
             }
         };
-        Ok(Made { detector, mode, provider, why })
+        Ok(Made { detector, mode, provider, state_bytes, why })
     }
 }

@@ -141,9 +141,20 @@ impl Detector for LayersDetector {
         }
         let counters = self.runner.run(&mut state.stream, share);
         let now = Seen { frame: work.frame.id, pts_ns: work.frame.pts_ns };
-        self.head
-            .update(&state.stream, now, self.thresholds, &mut state.candidates, &mut fresh.detections, &mut fresh.seen)
-            .map_err(|e| InferError::Run { model: self.model.name.clone(), reason: e.to_string() })?;
+        let found = self.head.update(
+            &state.stream,
+            now,
+            self.thresholds,
+            &mut state.candidates,
+            &mut fresh.detections,
+            &mut fresh.seen,
+        );
+        if let Err(e) = found {
+            // Numbers that are none would stay: the next frame starts anew.
+            state.stream.forget();
+            state.candidates.clear();
+            return Err(InferError::Run { model: self.model.name.clone(), reason: e.to_string() });
+        }
         fresh.coverage = Coverage::Layers;
         fresh.executed_px =
             (self.size.area() as f64 * counters.executed_macs as f64 / counters.dense_macs.max(1) as f64) as u64;

@@ -15,6 +15,12 @@ pub struct CameraLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct KindLabel {
+    pub camera: String,
+    pub kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ReasonLabel {
     pub camera: String,
     pub reason: &'static str,
@@ -65,6 +71,10 @@ pub struct Metrics {
     pub executed_pixels: Family<CameraLabel, Counter>,
     pub dense_pixels: Family<CameraLabel, Counter>,
     pub model_runs: Family<CameraLabel, Counter>,
+    pub layer_macs: Family<KindLabel, Counter>,
+    pub layer_cells: Family<KindLabel, Counter>,
+    pub layer_seconds: Family<KindLabel, Counter<f64, AtomicU64>>,
+    pub layer_state_bytes: Family<CameraLabel, Gauge>,
     pub stage_seconds: SecondsFamily<StageLabel>,
     pub latency_seconds: SecondsFamily<CameraLabel>,
     pub camera_state: Family<StateLabel, Gauge>,
@@ -96,6 +106,10 @@ impl Default for Metrics {
             executed_pixels: Family::default(),
             dense_pixels: Family::default(),
             model_runs: Family::default(),
+            layer_macs: Family::default(),
+            layer_cells: Family::default(),
+            layer_seconds: Family::default(),
+            layer_state_bytes: Family::default(),
             stage_seconds: SecondsFamily::new_with_constructor(seconds),
             latency_seconds: SecondsFamily::new_with_constructor(seconds),
             camera_state: Family::default(),
@@ -118,6 +132,26 @@ impl Default for Metrics {
         r.register("detections", "Detections put out, by provenance", m.detections.clone());
         r.register("executed_pixels", "Pixels that went through the model", m.executed_pixels.clone());
         r.register("dense_pixels", "Pixels that would have without skipping", m.dense_pixels.clone());
+        r.register(
+            "layer_macs",
+            "Multiply-accumulates in mode layers: of whole frames (dense), of cells whose inputs changed (requested), of what was computed (executed)",
+            m.layer_macs.clone(),
+        );
+        r.register(
+            "layer_cells",
+            "Cells of feature maps in mode layers: computed, passed by their gate, computed for their age or for what a gate owed (refreshed)",
+            m.layer_cells.clone(),
+        );
+        r.register(
+            "layer_seconds",
+            "Time of the layer engine: finding out what to compute (bookkeeping), computing, comparing and storing it (kernels)",
+            m.layer_seconds.clone(),
+        );
+        r.register(
+            "layer_state_bytes",
+            "Memory of a camera's feature maps in mode layers",
+            m.layer_state_bytes.clone(),
+        );
         r.register("model_runs", "Runs of the model", m.model_runs.clone());
         r.register_with_unit(
             "stage_duration",

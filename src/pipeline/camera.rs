@@ -9,19 +9,20 @@ use crate::capture::{
 };
 use crate::clock::Clock;
 use crate::config::CameraConfig;
+use crate::engine::run::Counters;
 use crate::frame::Frame;
 use crate::geom::PatchMask;
 use crate::infer::{Fresh, StreamId};
 use crate::merge::MergeSettings;
 use crate::output::board::{Board, CameraBoard};
-use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics, ReasonLabel, StageLabel};
+use crate::output::metrics::{CameraLabel, DetectorLabel, KindLabel, Metrics, ReasonLabel, StageLabel};
 use crate::output::{FrameResult, Sink};
-use crate::skip::{Counts, GlobalChange};
+use crate::skip::{Counts, GlobalChange, SkipMode};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -95,6 +96,10 @@ impl Camera {
             mode: info.mode.name(),
         };
         around.metrics.detector.get_or_create(&label).set(1);
+        if info.state_bytes > 0 {
+            let camera = CameraLabel { camera: config.id.clone() };
+            around.metrics.layer_state_bytes.get_or_create(&camera).set(info.state_bytes as i64);
+        }
 
         let (stop_supervisor, stop) = bounded(1);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -132,7 +137,7 @@ impl Camera {
             stage,
             intake: intake.clone(),
             board: board.clone(),
-            handles: Handles::new(&around.metrics, &config.id),
+            handles: Handles::new(&around.metrics, &config.id, info.mode),
             around: around.clone(),
             stopping: stopping.clone(),
             detector,
@@ -349,6 +354,9 @@ impl Worker {
         h.executed.inc_by(fresh.executed_px);
         h.dense.inc_by(result.frame.size().area() as u64);
         h.runs.inc_by(u64::from(fresh.n_runs));
+        if let Some(layers) = &h.layers {
+            layers.count(&fresh.layers);
+        }
         self.count_decision();
         self.buffers = Some((patches, known, fresh));
         self.publish(&result);
@@ -419,6 +427,8 @@ struct Handles {
     executed: Counter,
     dense: Counter,
     runs: Counter,
+    /// In mode layers.
+    layers: Option<LayerHandles>,
     /// Kept, masked, changed, stale, forced.
     patches: [Counter; 5],
     skip: Histogram,
@@ -427,8 +437,41 @@ struct Handles {
     latency: Histogram,
 }
 
-impl Handles {
+/// What the layer engine counts (engine.md, section 5).
+struct LayerHandles {
+    /// Dense, requested, executed.
+    macs: [Counter; 3],
+    /// Computed, passed, refreshed.
+    cells: [Counter; 3],
+    /// Bookkeeping, kernels.
+    seconds: [Counter<f64, AtomicU64>; 2],
+}
+
+impl LayerHandles {
     fn new(m: &Metrics, id: &str) -> Self {
+        let kind = |kind| KindLabel { camera: id.into(), kind };
+        Self {
+            macs: ["dense", "requested", "executed"].map(|k| m.layer_macs.get_or_create_owned(&kind(k))),
+            cells: ["computed", "passed", "refreshed"].map(|k| m.layer_cells.get_or_create_owned(&kind(k))),
+            seconds: ["bookkeeping", "kernels"].map(|k| m.layer_seconds.get_or_create_owned(&kind(k))),
+        }
+    }
+
+    fn count(&self, c: &Counters) {
+        let add = |counters: &[Counter], by: &[u64]| {
+            for (counter, by) in counters.iter().zip(by) {
+                counter.inc_by(*by);
+            }
+        };
+        add(&self.macs, &[c.dense_macs, c.requested_macs, c.executed_macs]);
+        add(&self.cells, &[c.cells, c.passed, c.refreshed]);
+        self.seconds[0].inc_by(c.bookkeeping.as_secs_f64());
+        self.seconds[1].inc_by(c.kernels.as_secs_f64());
+    }
+}
+
+impl Handles {
+    fn new(m: &Metrics, id: &str, mode: SkipMode) -> Self {
         let camera = CameraLabel { camera: id.into() };
         let reason = |reason| ReasonLabel { camera: id.into(), reason };
         let stage = |stage| m.stage_seconds.get_or_create_owned(&StageLabel { camera: id.into(), stage });
@@ -444,6 +487,7 @@ impl Handles {
             executed: m.executed_pixels.get_or_create_owned(&camera),
             dense: m.dense_pixels.get_or_create_owned(&camera),
             runs: m.model_runs.get_or_create_owned(&camera),
+            layers: (mode == SkipMode::Layers).then(|| LayerHandles::new(m, id)),
             patches: ["kept", "masked", "changed", "stale", "forced"]
                 .map(|why| m.patches.get_or_create_owned(&reason(why))),
             skip: stage("skip"),

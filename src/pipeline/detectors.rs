@@ -50,6 +50,8 @@ pub struct DetectorInfo {
     pub size: Size,
     pub provider: String,
     pub mode: SkipMode,
+    /// Memory that each stream needs beside the model; 0 where frames leave nothing behind.
+    pub state_bytes: usize,
 }
 
 /// Makes detectors. The daemon's is [`OrtFactory`]; tests bring their own.
@@ -177,6 +179,7 @@ impl DetectorFactory for OrtFactory {
             size,
             provider: provider.to_string(),
             mode,
+            state_bytes: made.state_bytes,
         };
         Ok((made.detector, info))
     }

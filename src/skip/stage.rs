@@ -38,7 +38,7 @@ impl SkipSettings {
 
     /// Least change of a cell.
     pub fn threshold_in(&self, mode: SkipMode) -> f32 {
-        self.threshold.unwrap_or(if mode == SkipMode::Layers { 2.0 } else { 3.0 })
+        self.threshold.unwrap_or(if mode == SkipMode::Layers { 1.0 } else { 3.0 })
     }
 }
 
@@ -303,10 +303,11 @@ impl State {
                 let masked = self.masked.get(patch);
                 let y = row * cells..((row + 1) * cells).min(cell_rows);
                 let x = col * cells..((col + 1) * cells).min(cell_cols);
-                let most = y.clone().flat_map(|y| x.clone().map(move |x| y * cell_cols + x)).fold(0.0f32, |most, cell| {
-                    let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
-                    if level > self.threshold { most.max(self.noise.beyond(cell, level)) } else { most }
-                });
+                let most =
+                    y.clone().flat_map(|y| x.clone().map(move |x| y * cell_cols + x)).fold(0.0f32, |most, cell| {
+                        let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
+                        if level > self.threshold { most.max(self.noise.beyond(cell, level)) } else { most }
+                    });
                 let changed = !masked && most > self.threshold;
                 n_strong += u32::from(changed && most > STRONG);
                 let reason = if changed {
