@@ -182,7 +182,11 @@ fn http_shows_everything() {
         "passd_patches_total{camera=\"street\",reason=\"changed\"}",
         "passd_stage_duration_seconds_bucket{le=\"0.001\",camera=\"street\",stage=\"skip\"}",
         "passd_camera_state{camera=\"street\",state=\"live\"} 1",
-        "passd_detector_info{camera=\"street\",model=\"street-nano\",size=\"640x384\",provider=\"cpu\",mode=\"regions\"} 1",
+        "passd_detector_info{camera=\"street\",model=\"street-nano\",size=\"640x384\",provider=\"cpu\",mode=\"layers\"} 1",
+        "passd_layer_macs_total{camera=\"street\",kind=\"executed\"}",
+        "passd_layer_cells_total{camera=\"street\",kind=\"passed\"}",
+        "passd_layer_seconds_total{camera=\"street\",kind=\"bookkeeping\"}",
+        "passd_layer_state_bytes{camera=\"street\"}",
         "passd_resident_memory_bytes",
     ] {
         assert!(metrics.contains(name), "{name} is missing in\n{metrics}");

@@ -22,7 +22,7 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Modes to run; `off` is the reference
-    #[arg(long, value_delimiter = ',', default_value = "off,regions")]
+    #[arg(long, value_delimiter = ',', default_value = "off,regions,layers")]
     modes: Vec<String>,
     /// Threads of the model
     #[arg(long, default_value_t = 1)]

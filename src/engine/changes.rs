@@ -29,14 +29,6 @@ impl ChangeSet {
         Self::new(s.h, s.w)
     }
 
-    pub fn height(&self) -> usize {
-        self.h
-    }
-
-    pub fn width(&self) -> usize {
-        self.w
-    }
-
     pub fn clear(&mut self) {
         self.bits.fill(0);
     }

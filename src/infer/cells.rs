@@ -48,7 +48,8 @@ pub struct Candidates {
     /// One a level, in the order of the cells.
     levels: Vec<Vec<Candidate>>,
     merged: Vec<Candidate>,
-    changed: Option<ChangeSet>,
+    /// One a level.
+    changed: Vec<ChangeSet>,
     cells: Vec<Cell>,
     kept: Vec<Candidate>,
 }
@@ -101,7 +102,16 @@ impl CellHead {
         out: &mut Vec<Detection>,
         seen: &mut Vec<Seen>,
     ) -> Result<(), HeadError> {
-        candidates.levels.resize(self.levels.len(), Vec::new());
+        if candidates.levels.len() != self.levels.len() {
+            // Room for the worst at once, so that no frame allocates.
+            let room = |l: &MapLevel| l.cols * l.rows * l.n_anchors;
+            candidates.levels = self.levels.iter().map(|l| Vec::with_capacity(room(l))).collect();
+            let most = self.levels.iter().map(room).max().unwrap_or(0);
+            candidates.kept.reserve(most);
+            candidates.cells.reserve(most);
+            candidates.changed = self.levels.iter().map(|l| ChangeSet::new(l.rows, l.cols)).collect();
+            candidates.merged.reserve(self.levels.iter().map(room).sum());
+        }
         for (i, level) in self.levels.iter().enumerate() {
             self.update_level(level, stream, now, t, candidates, i)?;
         }
@@ -136,11 +146,7 @@ impl CellHead {
         if level.planes.iter().all(|(map, _)| stream.changes(*map).is_empty()) {
             return Ok(());
         }
-        let fits = |set: &ChangeSet| (set.height(), set.width()) == (level.rows, level.cols);
-        let changed = match changed {
-            Some(set) if fits(set) => set,
-            _ => changed.insert(ChangeSet::new(level.rows, level.cols)),
-        };
+        let changed = &mut changed[i];
         changed.clear();
         level.planes.iter().for_each(|(map, _)| changed.join(stream.changes(*map)));
         changed.list(cells);
@@ -173,7 +179,8 @@ impl CellHead {
             }
         }
         kept.extend(old);
-        std::mem::swap(known, kept);
+        known.clear();
+        known.extend_from_slice(kept);
         Ok(())
     }
 }

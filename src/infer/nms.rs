@@ -2,11 +2,12 @@
 
 use super::Detection;
 
-/// Keeps the best of boxes of one class that overlap by `iou` or more, best first;
-/// equals stay in their order. Of more than `most` only the best are looked at:
+/// Keeps the best of boxes of one class that overlap by `iou` or more, best first.
+/// Of more than `most` only the best are looked at:
 /// the work is quadratic in what is kept. `of` says what a candidate shows.
 pub fn suppress<T: Copy>(candidates: &mut Vec<T>, most: usize, iou: f32, of: impl Fn(&T) -> &Detection) {
-    candidates.sort_by(|a, b| of(b).score.total_cmp(&of(a).score));
+    // Unstable: it allocates nothing, and equal lists still come out equal.
+    candidates.sort_unstable_by(|a, b| of(b).score.total_cmp(&of(a).score));
     candidates.truncate(most);
     keep_first(candidates, |a, b| {
         let (a, b) = (of(a), of(b));

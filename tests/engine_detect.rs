@@ -1,0 +1,130 @@
+//! Models as they are used: whole runs of the kernels against ONNX Runtime at every
+//! size, and heads decoded where cells changed against heads decoded everywhere.
+
+mod common;
+
+use passd::engine::gate::Gates;
+use passd::engine::graph::Output;
+use passd::engine::import;
+use passd::engine::kernels::Kernels;
+use passd::engine::oracle::read_output;
+use passd::engine::plan::Plan;
+use passd::engine::run::Runner;
+use passd::engine::state::Stream;
+use passd::frame::FrameId;
+use passd::geom::Size;
+use passd::infer::cells::{Candidates, CellHead};
+use passd::infer::heads::{Tensor, Thresholds};
+use passd::infer::model::{Model, ModelFolders};
+use passd::infer::onnx::with_input_shape;
+use passd::infer::{Detection, Seen};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Name, sizes.
+const MODELS: [(&str, &[(usize, usize)]); 5] = [
+    ("street-nano", &[(640, 384)]),
+    ("yolox_nano", &[(416, 416), (640, 384), (1280, 736)]),
+    ("yunet_2023mar", &[(640, 640)]),
+    ("ultraface_rfb_320", &[(320, 240)]),
+    ("fastestdet", &[(352, 352)]),
+];
+
+fn models() -> Vec<(Model, usize, usize)> {
+    let shared = common::shared().map(|s| s.join("models"));
+    let folders = ModelFolders::usual(shared.as_deref());
+    let sized = MODELS.iter().filter(|(name, _)| shared.is_some() || *name == "street-nano");
+    sized.flat_map(|(name, sizes)| sizes.iter().map(|(w, h)| (Model::load(name, &folders).unwrap(), *w, *h))).collect()
+}
+
+/// Blocks of flat colour: nearer to a picture than noise is, and some of it moves.
+fn picture(model: &Model, w: usize, h: usize, step: usize) -> Vec<f32> {
+    let n = &model.normalise;
+    let pixel = |x: usize, y: usize, c: usize| {
+        let moving = x / 48 == (2 + step) % 6 && y / 64 == 1;
+        let level = ((x / 40 * 37 + y / 56 * 91 + c * 53 + if moving { 120 } else { 0 }) % 256) as f32;
+        (level - n.mean[c]) * n.scale[c]
+    };
+    (0..h)
+        .flat_map(|y| (0..w).flat_map(move |x| (0..3).map(move |c| (x, y, c))))
+        .map(|(x, y, c)| pixel(x, y, c))
+        .collect()
+}
+
+fn outputs(stream: &Stream) -> Vec<Vec<f32>> {
+    let plan = stream.plan();
+    let mut maps: HashMap<u32, Vec<f32>> = HashMap::new();
+    for part in plan.outputs.iter().flat_map(|o| &o.parts) {
+        maps.entry(part.base.0).or_insert_with(|| stream.map(part.base.0 as usize));
+    }
+    let read = |o: &Output| read_output(o, |v| (maps[&v.0].as_slice(), plan.maps[v.0 as usize].shape));
+    plan.outputs.iter().map(read).collect()
+}
+
+#[test]
+fn the_kernels_equal_onnx_runtime_at_every_size() {
+    for (model, w, h) in models() {
+        let sized = with_input_shape(&model.onnx, [1, 3, h as i64, w as i64]).unwrap();
+        let picture = picture(&model, w, h, 0);
+        let wanted = common::ort::onnx_runtime(&sized, &picture, [1, 3, h, w]);
+        let plan = Arc::new(Plan::new(import::import(&model.onnx, h, w).unwrap()).unwrap());
+        for kernels in Kernels::all().iter().filter(|k| k.is_fast()) {
+            let mut stream = Stream::new(plan.clone(), Gates::exact(&plan), f32::NAN);
+            stream.input().0.copy_from_slice(&picture);
+            Runner::new(&plan, *kernels).run(&mut stream, 0.0);
+            for ((name, _, wanted), found) in wanted.iter().zip(outputs(&stream)) {
+                let off = common::ort::difference(wanted, &found);
+                assert!(off < 1e-3, "{} at {w}x{h} on {}, output {name}: off by {off}", model.name, kernels.name);
+            }
+        }
+        if model.name == "yolox_nano" && (w, h) == (640, 384) {
+            let mib = plan.state_bytes() as f64 / (1 << 20) as f64;
+            assert!(mib <= 64.0, "{mib} MiB for a stream");
+        }
+    }
+}
+
+#[test]
+fn heads_decoded_where_cells_changed_equal_heads_decoded_everywhere() {
+    for (model, w, h) in models().into_iter().filter(|(_, w, _)| *w <= 640) {
+        let plan = Arc::new(Plan::new(import::import(&model.onnx, h, w).unwrap()).unwrap());
+        let size = Size::new(w as u32, h as u32);
+        let head = &model.sidecar.head;
+        let cells = CellHead::bind(head, &plan, size, model.labels.len()).unwrap();
+        let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.05, 0.2)), f32::NAN);
+        let mut runner = Runner::new(&plan, Kernels::best());
+        let (mut candidates, mut found, mut seen) = (Candidates::default(), Vec::new(), Vec::new());
+        // A low bar: flat blocks show little.
+        let t = Thresholds { score: 0.0005, iou: 0.5 };
+        let mut n_found = 0;
+        for step in 0..6 {
+            let (data, changed) = stream.input();
+            changed.clear();
+            let next = picture(&model, w, h, step);
+            for (i, (a, b)) in data.chunks_exact(3).zip(next.chunks_exact(3)).enumerate() {
+                if a != b {
+                    changed.set(i / w, i % w);
+                }
+            }
+            data.copy_from_slice(&next);
+            runner.run(&mut stream, 0.02);
+            let now = Seen { frame: FrameId(step as u64), pts_ns: step as u64 };
+            cells.update(&stream, now, t, &mut candidates, &mut found, &mut seen).unwrap();
+            let tensors = outputs(&stream);
+            let shapes: Vec<Vec<i64>> =
+                plan.outputs.iter().map(|o| o.dims.iter().map(|d| *d as i64).collect()).collect();
+            let tensors: Vec<Tensor<'_>> = plan
+                .outputs
+                .iter()
+                .zip(&shapes)
+                .zip(&tensors)
+                .map(|((o, shape), data)| Tensor { name: &o.name, shape, data })
+                .collect();
+            let mut wanted: Vec<Detection> = Vec::new();
+            head.decode(&tensors, size, model.labels.len(), t, &mut wanted).unwrap();
+            assert_eq!(found, wanted, "{} frame {step}", model.name);
+            n_found += found.len();
+        }
+        assert!(n_found > 0, "{}: nothing was found, so nothing was compared", model.name);
+    }
+}
