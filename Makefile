@@ -5,12 +5,13 @@ SHELL := /bin/bash
 # A Rust that setup has just installed is not on the PATH of this make yet.
 CARGO := . "$$HOME/.cargo/env" 2>/dev/null; cargo
 
-.PHONY: help setup build demo test lint bench clean
+.PHONY: help setup build demo test test-aarch64 lint bench clean
 
 help:
 	@echo 'make demo    install what is missing, build, watch a simulated street for 20 s'
 	@echo 'make test    install what is missing, run every test'
 	@echo 'make build   target/release/passd'
+	@echo 'make test-aarch64  the core on aarch64, cross-compiled, under qemu'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make bench   criterion benches'
 
@@ -25,6 +26,11 @@ demo: build
 
 test: setup
 	$(CARGO) test --locked
+
+# The core without GStreamer, OpenCV and ONNX Runtime, cross-compiled and run under qemu.
+test-aarch64: setup
+	. "$$HOME/.cargo/env" 2>/dev/null; scripts/test-aarch64.sh test --locked --no-default-features \
+		--lib --test engine_identities --test engine_allocations
 
 lint: setup
 	$(CARGO) fmt --check

@@ -28,10 +28,10 @@ pub struct Args {
     #[arg(long, default_value_t = 40)]
     window: usize,
     /// Windows of a clip; every second one is held out
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 8)]
     windows: usize,
-    /// Passes over all gates, four times
-    #[arg(long, default_value_t = 2)]
+    /// Passes over all gates in each of the four rounds
+    #[arg(long, default_value_t = 1)]
     passes: usize,
     /// Add sensor noise of this sigma (levels of 255) to every second clip
     #[arg(long, default_value_t = 0.0, value_name = "SIGMA")]

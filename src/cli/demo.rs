@@ -127,7 +127,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     ))?;
     print_line(&format!("detections   {}", get(&board.n_detections)))?;
     print_line(&format!(
-        "inference    {skipping_ms:.2} ms a frame, dense {:.2} ms: {:.1}x faster, {executed:.0} % of the area executed",
+        "inference    {skipping_ms:.2} ms a frame, dense {:.2} ms: {:.1}x faster, {executed:.0} % of the work",
         check.dense_ms,
         check.dense_ms / skipping_ms
     ))?;

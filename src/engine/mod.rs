@@ -1,4 +1,19 @@
-//! The layer engine.
+//! The layer engine: a network computed layer by layer, only where a feature map changed.
+//!
+//! ```text
+//! ONNX file -> import -> Graph -> passes (verifier after each) -> Plan        once a model
+//!                                                                  |
+//! picture + what changed of it -> Runner -> Stream (maps, change sets, gates)  every frame
+//!                                   |
+//!            for each step: Spread (which cells may differ) -> kernels -> gate -> store
+//! ```
+//!
+//! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps
+//! (`[rows][columns][channels]`, f32) that are what a dense run would give, up to
+//! what the gates hold back, and what changed in them. Pure: no thread, clock
+//! (but for counters), file or log; knows nothing of detection. The shape follows
+//! measurements; its identities are held by `tests/engine_identities.rs`.
+
 pub mod changes;
 pub mod gate;
 pub mod graph;

@@ -1,8 +1,8 @@
 //! `passd calibrate`: the cheapest gates that keep the detections.
 //!
 //! Windows of the clips are decoded once and run densely once; then gates are
-//! tried on the same frames, front to back, again and again. A trial changes one
-//! gate by a factor and stays if `cost + weight * harm` falls: cost is work as a
+//! tried on the same frames, front to back, again and again. A trial changes a
+//! few neighbours by a factor and stays if `cost + weight * harm` falls: cost is work as a
 //! share of dense, harm is how much the detections differ from the dense ones, a
 //! smooth measure, because agreement moves in steps. The weight is then raised
 //! or lowered until the agreement is on target. Every other window is held out:
@@ -75,6 +75,8 @@ const FAINT: f32 = 0.1;
 /// What a computed cell costs beside its multiply-accumulates, in such (measured: fetching,
 /// activation, comparing and storing it, 40 ns against 80 GMAC/s).
 const CELL_COST: f64 = 3000.0;
+/// Gates that are tried together, neighbours in the order of the network, round by round.
+const GROUPS: [usize; 4] = [12, 6, 4, 3];
 /// Factors by which a threshold is tried; 0 never comes back from an open gate.
 const FACTORS: [f32; 2] = [1.6, 1.0 / 1.6];
 /// Rising thresholds to begin with: bolder than the safe default, because there are clips to be shown wrong by.
@@ -114,27 +116,27 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
     let before = bench.measure(&gates, &held)?;
     let mut now = bench.measure(&gates, &tried)?;
     let mut best: Option<(Gates, Outcome)> = None;
-    // Coarse to fine: a weight that misses the target is doubled, one that holds it is lowered.
+    let gated: Vec<usize> = (0..plan.steps.len()).filter(|i| plan.steps[*i].is_gated).collect();
+    // A weight that misses the target is raised, one that holds it is lowered, in smaller and smaller steps.
     let (mut weight, mut step) = (2.0, 3.0);
-    const ROUNDS: usize = 4;
-    for round in 0..ROUNDS {
+    for (round, n_together) in GROUPS.into_iter().enumerate() {
         for pass in 0..s.n_passes {
-            for i in 0..plan.steps.len() {
-                let done = (round * s.n_passes + pass) as f64 + i as f64 / plan.steps.len() as f64;
-                progress(done / (ROUNDS * s.n_passes) as f64, &now);
-                if !plan.steps[i].is_gated {
-                    continue;
-                }
+            for (k, group) in gated.chunks(n_together).enumerate() {
+                let done = (round * s.n_passes + pass) as f64 + (k * n_together) as f64 / gated.len() as f64;
+                progress(done / (GROUPS.len() * s.n_passes) as f64, &now);
                 for factor in FACTORS {
-                    let gate = gates.get(i).clone();
-                    let threshold = (gate.threshold * factor).clamp(RANGE.0, RANGE.1);
-                    gates.set(i, Gate::new(threshold, gate.scales.clone()));
+                    let before = gates.clone();
+                    for &i in group {
+                        let gate = gates.get(i);
+                        let threshold = (gate.threshold * factor).clamp(RANGE.0, RANGE.1);
+                        gates.set(i, Gate::new(threshold, gate.scales.clone()));
+                    }
                     let then = bench.measure(&gates, &tried)?;
                     if then.cost + weight * then.harm < now.cost + weight * now.harm {
                         now = then;
                         break;
                     }
-                    gates.set(i, gate);
+                    gates = before;
                 }
             }
         }

@@ -84,6 +84,7 @@ macro_rules! by_cells {
 }
 
 /// Up to 12 cells by 2 vectors of 16: 24 sums of 32 registers.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub unsafe fn twelves<S: Simd>(a: &GemmArgs) {
     unsafe {
