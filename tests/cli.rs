@@ -208,6 +208,43 @@ fn sim_detect_and_eval_work_together() {
 }
 
 #[test]
+fn calibrate_writes_a_profile_that_fits_its_model_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.gates.toml");
+    let clip = "sim://street?scene=day&seed=3&frames=24";
+    let path = file.to_str().unwrap();
+    let size = ["--model", "street-nano", "--size", "320x192"];
+    let out = passd(&[&["calibrate", clip, "--windows", "2", "--window", "8", "-o", path], &size[..]].concat());
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let words = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(words.contains("held-out windows: agreement") && words.contains(path), "{words}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("model = \"street-nano\"") && text.contains("[[gates]]"), "{text}");
+
+    let eval = ["eval", clip, "--modes", "off,layers", "--json", "-", "--gates", path];
+    let out = passd(&[&eval[..], &size[..]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let layers = &report["modes"]["layers"];
+    assert!(layers["computed_share"].as_f64().unwrap() < 1.0, "{layers}");
+    assert!(layers["layers"]["executed_mmacs"].as_f64() >= layers["layers"]["requested_mmacs"].as_f64());
+    assert!(layers["agreement"].as_f64().unwrap() > 0.8, "{layers}");
+
+    std::fs::write(&file, text.replace("sha256 = \"", "sha256 = \"00")).unwrap();
+    let out = passd(&[&eval[..], &size[..]].concat());
+    let words = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && words.contains("mine.gates.toml") && words.contains("calibrate again"), "{words}");
+}
+
+#[test]
+fn models_info_shows_what_the_layer_engine_makes_of_a_model() {
+    let out = passd(&["models", "info", "street-nano", "--size", "320x192", "--layers"]);
+    let words = String::from_utf8_lossy(&out.stdout).into_owned();
+    for part in ["MMAC a picture at 320x192", "MiB of memory a stream", "fuse activations", "gated", "p8"] {
+        assert!(words.contains(part), "'{part}' is missing in\n{words}");
+    }
+}
+
+#[test]
 fn what_is_printed_can_be_used() {
     let schema: serde_json::Value = serde_json::from_slice(&passd(&["schema"]).stdout).unwrap();
     assert!(schema["properties"]["cameras"].is_object());
