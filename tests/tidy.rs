@@ -50,9 +50,9 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("infer", &["engine", "frame", "geom", "merge", "skip"]),
     ("merge", &["frame", "geom", "infer"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
-    ("output", &["capture", "engine", "frame", "geom", "memory", "merge", "skip"]),
+    ("output", &["capture", "frame", "geom", "memory", "merge", "skip"]),
     ("config", &["capture", "geom", "infer", "skip"]),
-    ("pipeline", &["capture", "clock", "config", "frame", "geom", "infer", "merge", "output", "skip"]),
+    ("pipeline", &["capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "skip"]),
     ("eval", &["capture", "engine", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip"]),
     ("daemon", &["capture", "clock", "config", "infer", "output", "pipeline"]),
     (
