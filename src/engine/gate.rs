@@ -54,15 +54,19 @@ impl Gate {
 
 /// The gates of all steps of a plan, in order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gates(Vec<Gate>);
+pub struct Gates {
+    steps: Vec<Gate>,
+    /// Whether the scales are taken from every whole frame.
+    learns: bool,
+}
 
 impl Gates {
     /// Everything that changes is passed on.
     pub fn exact(plan: &Plan) -> Self {
-        Self(vec![Gate::default(); plan.steps.len()])
+        Self { steps: vec![Gate::default(); plan.steps.len()], learns: false }
     }
 
-    /// Rising thresholds; the scales are learnt from the first frame.
+    /// Rising thresholds; the scales are learnt from every frame that is computed as a whole.
     pub fn rising(plan: &Plan, (first, last): (f32, f32)) -> Self {
         let n_gated = plan.steps.iter().filter(|s| s.is_gated).count().max(1);
         let mut i = 0;
@@ -74,35 +78,36 @@ impl Gates {
             i += 1;
             Gate { threshold: if first > 0.0 { first * (last / first).powf(along) } else { 0.0 }, ..Gate::default() }
         };
-        Self(plan.steps.iter().map(gate).collect())
-    }
-
-    pub fn from_steps(gates: Vec<Gate>) -> Self {
-        Self(gates)
+        Self { steps: plan.steps.iter().map(gate).collect(), learns: true }
     }
 
     pub fn steps(&self) -> &[Gate] {
-        &self.0
+        &self.steps
     }
 
     pub fn get(&self, step: usize) -> &Gate {
-        &self.0[step]
+        &self.steps[step]
     }
 
     pub fn set(&mut self, step: usize, gate: Gate) {
-        self.0[step] = gate;
+        self.steps[step] = gate;
     }
 
-    /// Whether a gate with a threshold lacks its scales.
-    pub fn needs_scales(&self) -> bool {
-        self.0.iter().any(|g| g.threshold > 0.0 && g.scales.is_empty())
+    /// Whether scales are learnt.
+    pub fn learns(&self) -> bool {
+        self.learns
     }
 
-    /// Gives gates that lack them the scales of a full frame: the standard deviation of each
-    /// channel, at least a twentieth of the whole map's.
+    /// The scales stay as they are from now on.
+    pub fn settle(&mut self) {
+        self.learns = false;
+    }
+
+    /// Gives gates the scales of a whole frame: the standard deviation of each channel, at least
+    /// a twentieth of the whole map's. Of large maps every second row and column is looked at.
     pub fn learn_scales(&mut self, plan: &Plan, cell: impl Fn(usize, usize, usize) -> *const f32) {
-        for (gate, step) in self.0.iter_mut().zip(&plan.steps) {
-            if gate.threshold > 0.0 && gate.scales.is_empty() {
+        for (gate, step) in self.steps.iter_mut().zip(&plan.steps) {
+            if gate.threshold > 0.0 {
                 let s = plan.maps[step.output].shape;
                 // Safety: `cell` points to `s.c` numbers of the map.
                 let read = |y, x| unsafe { std::slice::from_raw_parts(cell(step.output, y, x), s.c) };
@@ -113,16 +118,26 @@ impl Gates {
 }
 
 fn deviations<'a>(h: usize, w: usize, c: usize, read: impl Fn(usize, usize) -> &'a [f32]) -> Vec<f32> {
+    let by = if h * w > 1024 { 2 } else { 1 };
     let (mut sum, mut squares) = (vec![0f64; c], vec![0f64; c]);
-    for y in 0..h {
-        for x in 0..w {
-            for (i, v) in read(y, x).iter().enumerate() {
-                sum[i] += f64::from(*v);
-                squares[i] += f64::from(*v) * f64::from(*v);
+    let (mut row_sum, mut row_squares) = (vec![0f32; c], vec![0f32; c]);
+    let mut n = 0;
+    for y in (0..h).step_by(by) {
+        row_sum.fill(0.0);
+        row_squares.fill(0.0);
+        for x in (0..w).step_by(by) {
+            for ((sum, squares), v) in row_sum.iter_mut().zip(&mut row_squares).zip(read(y, x)) {
+                *sum += v;
+                *squares += v * v;
             }
+            n += 1;
+        }
+        for i in 0..c {
+            sum[i] += f64::from(row_sum[i]);
+            squares[i] += f64::from(row_squares[i]);
         }
     }
-    let n = (h * w) as f64;
+    let n = f64::from(n);
     let deviation = |sum: f64, squares: f64, n: f64| (squares / n - (sum / n).powi(2)).max(0.0).sqrt() as f32;
     let whole = deviation(sum.iter().sum(), squares.iter().sum(), n * c as f64).max(1e-6);
     (0..c).map(|i| deviation(sum[i], squares[i], n).max(0.05 * whole)).collect()

@@ -224,7 +224,7 @@ impl Runner {
         counters.executed_macs = counters.dense_macs;
         counters.passed = counters.cells;
         counters.kernels = start.elapsed();
-        if stream.gates.needs_scales() {
+        if stream.gates.learns() {
             let buffers = &stream.buffers;
             stream.gates.learn_scales(plan, |map, y, x| {
                 let m = &plan.maps[map];

@@ -10,7 +10,7 @@
 
 use super::score::{Agreement, harm};
 use crate::capture::{Clip, SourceSpec};
-use crate::engine::gate::{Gate, Gates};
+use crate::engine::gate::{DEFAULT_THRESHOLDS, Gate, Gates};
 use crate::engine::plan::Plan;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
@@ -110,10 +110,14 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         return Err("the clips are too short: at least two windows of frames are needed".into());
     }
     let plan = detector.plan().clone();
-    let mut gates = Gates::rising(&plan, START);
-    learn_scales(&mut gates, &mut detector, &tried)?;
+    let mut careful = Gates::rising(&plan, DEFAULT_THRESHOLDS);
+    learn_scales(&mut careful, &mut detector, &tried)?;
+    let mut gates = careful.clone();
+    for (i, bold) in Gates::rising(&plan, START).steps().iter().enumerate().filter(|(_, g)| g.threshold > 0.0) {
+        gates.set(i, Gate::new(bold.threshold, gates.get(i).scales.clone()));
+    }
     let mut bench = Bench { detector, skip: s.skip.clone(), size: s.size };
-    let before = bench.measure(&gates, &held)?;
+    let before = bench.measure(&careful, &held)?;
     let mut now = bench.measure(&gates, &tried)?;
     let mut best: Option<(Gates, Outcome)> = None;
     let gated: Vec<usize> = (0..plan.steps.len()).filter(|i| plan.steps[*i].is_gated).collect();
@@ -168,6 +172,7 @@ fn learn_scales(gates: &mut Gates, detector: &mut LayersDetector, windows: &[Win
         let threshold = gates.get(i).threshold;
         gates.set(i, Gate::new(threshold, scales));
     }
+    gates.settle();
     Ok(())
 }
 
