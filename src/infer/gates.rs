@@ -5,14 +5,11 @@ use super::model::{Model, ModelFolders};
 use crate::engine::profile::Profile;
 use std::path::Path;
 
-/// Profiles of the project's own that are inside the binary.
-const EMBEDDED: [(&str, &str); 0] = [];
-
 /// Largest profile that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The profile of a model: the given file, else `<name>.gates.toml` in a model folder, else the
-/// built-in one; `None` if there is none.
+/// The profile of a model: the given file, else `<name>.gates.toml` in a model folder; `None` if there
+/// is none.
 ///
 /// # Errors
 /// The file is no profile, or one of another model.
@@ -20,12 +17,7 @@ pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Resul
     if let Some(file) = file {
         return read(file, model).map(Some);
     }
-    let name = format!("{}.gates.toml", model.name);
-    if let Some(path) = folders.find(&name) {
-        return read(&path, model).map(Some);
-    }
-    let own = EMBEDDED.iter().find(|(name, _)| *name == model.name);
-    own.map(|(name, text)| parse(&format!("(built in) {name}.gates.toml"), text, model)).transpose()
+    folders.find(&format!("{}.gates.toml", model.name)).map(|path| read(&path, model)).transpose()
 }
 
 fn read(path: &Path, model: &Model) -> Result<Profile, InferError> {
