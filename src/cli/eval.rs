@@ -42,7 +42,7 @@ pub struct Args {
     /// Side of a patch, pixels of model input [default: 8 in layers, else 16]
     #[arg(long, value_parser = patch)]
     patch: Option<u32>,
-    /// Least change of an 8x8 cell that counts, levels of 255 [default: 1 in layers, else 3]
+    /// Least change of an 8x8 cell that counts, levels of 255 [default: 1 in layers, else 7]
     #[arg(long)]
     threshold: Option<f32>,
     /// Gate profile of the layer engine [default: the model's own, if it has one]

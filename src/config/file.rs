@@ -74,7 +74,7 @@ pub struct Skip {
     /// Side of a patch in pixels of the model's input: 8, 16, 32 or 64. Default: 8 in layers, else 16.
     pub patch: Option<u32>,
     /// Least change of an 8x8 cell that counts, levels of 255, on top of the cell's own noise. Default: 1 in
-    /// layers, else 3.
+    /// layers, else 7.
     #[schemars(range(min = 0.1, max = 255.0))]
     pub threshold: Option<f32>,
     /// Seconds after which a patch is computed again even if nothing changed. Default: 10.

@@ -38,7 +38,7 @@ impl SkipSettings {
 
     /// Least change of a cell.
     pub fn threshold_in(&self, mode: SkipMode) -> f32 {
-        self.threshold.unwrap_or(if mode == SkipMode::Layers { 1.0 } else { 3.0 })
+        self.threshold.unwrap_or(if mode == SkipMode::Layers { 1.0 } else { 7.0 })
     }
 }
 
