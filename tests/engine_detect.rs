@@ -122,7 +122,7 @@ fn heads_decoded_where_cells_changed_equal_heads_decoded_everywhere() {
                 .collect();
             let mut wanted: Vec<Detection> = Vec::new();
             head.decode(&tensors, size, model.labels.len(), t, &mut wanted).unwrap();
-            assert_eq!(found, wanted, "{} frame {step}", model.name);
+            assert!(found == wanted, "{} frame {step}: {} boxes, expected {}", model.name, found.len(), wanted.len());
             n_found += found.len();
         }
         assert!(n_found > 0, "{}: nothing was found, so nothing was compared", model.name);

@@ -6,8 +6,12 @@ use super::Detection;
 /// Of more than `most` only the best are looked at:
 /// the work is quadratic in what is kept. `of` says what a candidate shows.
 pub fn suppress<T: Copy>(candidates: &mut Vec<T>, most: usize, iou: f32, of: impl Fn(&T) -> &Detection) {
-    // Unstable: it allocates nothing, and equal lists still come out equal.
-    candidates.sort_unstable_by(|a, b| of(b).score.total_cmp(&of(a).score));
+    // Unstable, because it allocates nothing; the place breaks ties, so that the order does not depend on it.
+    let place = |d: &Detection| d.bbox.to_array().map(|v| v.to_bits());
+    candidates.sort_unstable_by(|a, b| {
+        let (a, b) = (of(a), of(b));
+        b.score.total_cmp(&a.score).then_with(|| (a.class, place(a)).cmp(&(b.class, place(b))))
+    });
     candidates.truncate(most);
     keep_first(candidates, |a, b| {
         let (a, b) = (of(a), of(b));
