@@ -7,7 +7,7 @@
 
 use super::changes::{Cell, ChangeSet};
 use super::graph::{Act, Binary, Op, PoolKind};
-use super::kernels::{BLOCK, DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, math, prefetch};
+use super::kernels::{BLOCK, ConvArgs, Kernels, Rows, TILE, math, prefetch};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Kind, Map, Plan, Step};
 use super::state::{Buffer, Stream};
@@ -385,16 +385,8 @@ impl Runner {
                     }
                     ConvKind::Depthwise(packed) => {
                         self.window_inputs(buffers, input, &conv.window, cells);
-                        let args = DepthwiseArgs {
-                            n: cells.len(),
-                            n_taps: conv.window.kernel[0] * conv.window.kernel[1],
-                            inputs: self.inputs.as_ptr(),
-                            weights: packed.weights.as_ptr(),
-                            bias: packed.bias.as_ptr(),
-                            n_blocks: packed.n_blocks,
-                            rows,
-                            stride,
-                        };
+                        let n_taps = conv.window.kernel[0] * conv.window.kernel[1];
+                        let args = self.args(packed, n_taps, 1, cells.len(), rows, stride);
                         // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
                         unsafe { self.kernels.depthwise(&args) };
                     }
@@ -541,18 +533,23 @@ impl Runner {
         }
     }
 
-    fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
-        let args = GemmArgs {
+    /// The arguments of a kernel whose inputs have been looked up.
+    fn args(&self, p: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) -> ConvArgs {
+        ConvArgs {
             n,
             n_taps,
             depth,
             inputs: self.inputs.as_ptr(),
-            weights: packed.weights.as_ptr(),
-            bias: packed.bias.as_ptr(),
-            n_blocks: packed.n_blocks,
+            weights: p.weights.as_ptr(),
+            bias: p.bias.as_ptr(),
+            n_blocks: p.n_blocks,
             rows,
             stride,
-        };
+        }
+    }
+
+    fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
+        let args = self.args(packed, n_taps, depth, n, rows, stride);
         // Safety: packed for these taps and this depth; rows have room for whole blocks.
         unsafe { self.kernels.gemm(&args) }
     }

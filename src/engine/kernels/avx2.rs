@@ -1,7 +1,7 @@
 //! AVX2 with FMA: 8 numbers a vector, 16 registers.
 
 use super::simd::Simd;
-use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
+use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 use std::arch::x86_64::*;
 
@@ -80,11 +80,11 @@ pub unsafe fn tree8(s: __m256) -> f32 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_gemm(args: &GemmArgs) {
+unsafe fn run_gemm(args: &ConvArgs) {
     unsafe { gemm::sixes::<Avx2, 2>(args) }
 }
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_depthwise(args: &DepthwiseArgs) {
+unsafe fn run_depthwise(args: &ConvArgs) {
     unsafe { depthwise::run::<Avx2>(args) }
 }
 #[target_feature(enable = "avx2,fma")]

@@ -1,7 +1,7 @@
 //! AVX-512 (F and DQ): 16 numbers a vector, 32 registers.
 
 use super::simd::Simd;
-use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
+use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 use std::arch::x86_64::*;
 
@@ -73,11 +73,11 @@ impl Simd for Avx512 {
 }
 
 #[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn run_gemm(args: &GemmArgs) {
+unsafe fn run_gemm(args: &ConvArgs) {
     unsafe { gemm::twelves::<Avx512>(args) }
 }
 #[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn run_depthwise(args: &DepthwiseArgs) {
+unsafe fn run_depthwise(args: &ConvArgs) {
     unsafe { depthwise::run::<Avx512>(args) }
 }
 #[target_feature(enable = "avx512f,avx512dq")]

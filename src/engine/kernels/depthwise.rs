@@ -1,10 +1,10 @@
 //! Depthwise convolution: each channel has taps of its own.
 
 use super::simd::Simd;
-use super::{BLOCK, DepthwiseArgs, TILE};
+use super::{BLOCK, ConvArgs, TILE};
 
 #[inline(always)]
-pub unsafe fn run<S: Simd>(a: &DepthwiseArgs) {
+pub unsafe fn run<S: Simd>(a: &ConvArgs) {
     unsafe {
         match a.n_taps {
             9 => fixed::<S, 9>(a),
@@ -15,7 +15,7 @@ pub unsafe fn run<S: Simd>(a: &DepthwiseArgs) {
 
 /// The weights of a vector of channels stay in registers over all cells.
 #[inline(always)]
-unsafe fn fixed<S: Simd, const TAPS: usize>(a: &DepthwiseArgs) {
+unsafe fn fixed<S: Simd, const TAPS: usize>(a: &ConvArgs) {
     unsafe {
         let width = a.n_blocks * BLOCK;
         let mut c = 0;
@@ -38,7 +38,7 @@ unsafe fn fixed<S: Simd, const TAPS: usize>(a: &DepthwiseArgs) {
 }
 
 #[inline(always)]
-unsafe fn any<S: Simd>(a: &DepthwiseArgs) {
+unsafe fn any<S: Simd>(a: &ConvArgs) {
     unsafe {
         let width = a.n_blocks * BLOCK;
         let mut c = 0;

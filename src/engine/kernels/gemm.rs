@@ -8,13 +8,13 @@
 //! depend on which others are computed with it.
 
 use super::simd::Simd;
-use super::{BLOCK, GemmArgs, PAIR, TILE};
+use super::{BLOCK, ConvArgs, PAIR, TILE};
 
 /// `P` cells from `first`, `V` vectors of outputs from `column`. `row` is how many
 /// numbers the weights of one input channel take, `weights` where they begin.
 #[inline(always)]
 unsafe fn block<S: Simd, const P: usize, const V: usize>(
-    a: &GemmArgs,
+    a: &ConvArgs,
     first: usize,
     column: usize,
     weights: *const f32,
@@ -86,7 +86,7 @@ macro_rules! by_cells {
 /// Up to 12 cells by 2 vectors of 16: 24 sums of 32 registers.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub unsafe fn twelves<S: Simd>(a: &GemmArgs) {
+pub unsafe fn twelves<S: Simd>(a: &ConvArgs) {
     unsafe {
         let k = a.n_taps * a.depth;
         for b in (0..a.n_blocks).step_by(2) {
@@ -104,7 +104,7 @@ pub unsafe fn twelves<S: Simd>(a: &GemmArgs) {
 /// Blocks of 16 outputs, `V` vectors each; up to 6 cells stay in registers with them:
 /// 12 sums of 16 registers with vectors of 8, 24 of 32 with vectors of 4.
 #[inline(always)]
-pub unsafe fn sixes<S: Simd, const V: usize>(a: &GemmArgs) {
+pub unsafe fn sixes<S: Simd, const V: usize>(a: &ConvArgs) {
     unsafe {
         let k = a.n_taps * a.depth;
         for b in 0..a.n_blocks {

@@ -29,38 +29,26 @@ pub const BLOCK: usize = 16;
 /// Weights of two blocks lie side by side where there are two.
 pub const PAIR: usize = 2 * BLOCK;
 
-/// `rows[p][o] = bias[o] + sum over taps t, channels c of input[t][p][c] * weights[t][c][o]`.
+/// Some cells of a convolution before its activation.
+///
+/// Ordinary: `rows[p][o] = bias[o] + sum over taps t, channels c of input[t][p][c] * weights[t][c][o]`.
+/// Depthwise: `rows[p][c] = bias[c] + sum over taps t of input[t][p][c] * weights[t][c]`.
 #[derive(Debug, Clone, Copy)]
-pub struct GemmArgs {
+pub struct ConvArgs {
     /// Cells, 1..=[`TILE`].
     pub n: usize,
     pub n_taps: usize,
-    /// Input channels of a tap.
+    /// Input channels of a tap that an output sees; 1 where depthwise.
     pub depth: usize,
     /// `[tap][TILE]`, first input channel of each.
     pub inputs: *const *const f32,
-    /// [`super::pack`]: `[pair][tap][c][PAIR]`, a last single block `[tap][c][BLOCK]`.
+    /// As [`super::pack::pack`] or [`super::pack::pack_depthwise`] laid them out.
     pub weights: *const f32,
     /// `n_blocks * BLOCK` of them.
     pub bias: *const f32,
     pub n_blocks: usize,
     pub rows: *mut f32,
     /// From row to row.
-    pub stride: usize,
-}
-
-/// `rows[p][c] = bias[c] + sum over taps t of input[t][p][c] * weights[t][c]`.
-#[derive(Debug, Clone, Copy)]
-pub struct DepthwiseArgs {
-    pub n: usize,
-    pub n_taps: usize,
-    /// `[tap][TILE]`.
-    pub inputs: *const *const f32,
-    /// `[tap][n_blocks * BLOCK]`.
-    pub weights: *const f32,
-    pub bias: *const f32,
-    pub n_blocks: usize,
-    pub rows: *mut f32,
     pub stride: usize,
 }
 
@@ -98,8 +86,8 @@ pub struct Rows {
 #[derive(Clone, Copy)]
 pub struct Kernels {
     pub name: &'static str,
-    gemm: unsafe fn(&GemmArgs),
-    depthwise: unsafe fn(&DepthwiseArgs),
+    gemm: unsafe fn(&ConvArgs),
+    depthwise: unsafe fn(&ConvArgs),
     act: unsafe fn(&Act, Rows),
     add: unsafe fn(*mut f32, *const f32, usize),
     max: unsafe fn(*mut f32, *const f32, usize),
@@ -148,16 +136,16 @@ impl Kernels {
     /// A convolution of some cells, before its activation.
     ///
     /// # Safety
-    /// Pointers and counts are as [`GemmArgs`] says; `rows` has room for whole blocks.
-    pub unsafe fn gemm(&self, args: &GemmArgs) {
+    /// Pointers and counts are as [`ConvArgs`] says; `rows` has room for whole blocks.
+    pub unsafe fn gemm(&self, args: &ConvArgs) {
         unsafe { (self.gemm)(args) }
     }
 
     /// A depthwise convolution of some cells, before its activation.
     ///
     /// # Safety
-    /// As [`DepthwiseArgs`] says; inputs, too, can be read in whole blocks.
-    pub unsafe fn depthwise(&self, args: &DepthwiseArgs) {
+    /// As [`ConvArgs`] says; inputs, too, can be read in whole blocks.
+    pub unsafe fn depthwise(&self, args: &ConvArgs) {
         unsafe { (self.depthwise)(args) }
     }
 

@@ -1,7 +1,7 @@
 //! NEON: 4 numbers a vector, 32 registers. Part of every 64-bit Arm.
 
 use super::simd::Simd;
-use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
+use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 use std::arch::aarch64::*;
 
@@ -75,11 +75,11 @@ impl Simd for Neon {
 }
 
 #[target_feature(enable = "neon")]
-unsafe fn run_gemm(args: &GemmArgs) {
+unsafe fn run_gemm(args: &ConvArgs) {
     unsafe { gemm::sixes::<Neon, 4>(args) }
 }
 #[target_feature(enable = "neon")]
-unsafe fn run_depthwise(args: &DepthwiseArgs) {
+unsafe fn run_depthwise(args: &ConvArgs) {
     unsafe { depthwise::run::<Neon>(args) }
 }
 #[target_feature(enable = "neon")]

@@ -1,7 +1,7 @@
 //! Plain Rust: runs everywhere, and says what the others must compute.
 
 use super::simd::{Simd, tree};
-use super::{DepthwiseArgs, GemmArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
+use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
 use crate::engine::graph::Act;
 
 #[derive(Clone, Copy)]
@@ -71,10 +71,10 @@ impl Simd for Portable {
     }
 }
 
-unsafe fn run_gemm(args: &GemmArgs) {
+unsafe fn run_gemm(args: &ConvArgs) {
     unsafe { gemm::sixes::<Portable, 1>(args) }
 }
-unsafe fn run_depthwise(args: &DepthwiseArgs) {
+unsafe fn run_depthwise(args: &ConvArgs) {
     unsafe { depthwise::run::<Portable>(args) }
 }
 unsafe fn act(act: &Act, rows: Rows) {
