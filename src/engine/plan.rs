@@ -60,7 +60,6 @@ pub enum Kind {
     Resize(Taps),
     Rearrange {
         stride: [usize; 2],
-        sources: Vec<Source>,
         runs: Vec<Run>,
     },
     Pad {
@@ -191,7 +190,10 @@ impl Plan {
 
     /// Bytes that one stream needs for its maps and change sets.
     pub fn state_bytes(&self) -> usize {
-        let sets: usize = self.maps.iter().map(|m| m.shape.h * m.shape.w.div_ceil(64) * 8).sum();
+        // Changed, owed and settled cells of every map, computed ones of those that are watched.
+        let n_sets = |watched: bool| 3 + usize::from(watched);
+        let set = |m: &Map| m.shape.h * m.shape.w.div_ceil(64) * 8;
+        let sets: usize = self.maps.iter().zip(&self.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
         self.buffers.iter().sum::<usize>() * 4 + sets
     }
 
@@ -351,7 +353,7 @@ fn step(graph: &Graph, i: usize) -> Step {
             let reach = |f: fn(&Source) -> usize| sources.iter().map(f).max().unwrap_or(0) + 1;
             let kernel = [reach(|s| s.dy), reach(|s| s.dx)];
             spread[0] = Spread::Window(Window { kernel, stride: *stride, ..Window::POINT });
-            Kind::Rearrange { stride: *stride, sources: sources.clone(), runs: runs(sources) }
+            Kind::Rearrange { stride: *stride, runs: runs(sources) }
         }
         Op::Pad { before, value } => {
             spread[0] = Spread::Window(Window { pad: *before, ..Window::POINT });

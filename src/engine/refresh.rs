@@ -13,6 +13,9 @@
 use super::plan::Plan;
 use std::ops::Range;
 
+/// Frames in which what gates owe is made good.
+const SETTLE_FRAMES: usize = 20;
+
 /// Which steps' owed cells are computed in a frame.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settling {
@@ -21,9 +24,9 @@ pub struct Settling {
 }
 
 impl Settling {
-    /// Goes on by as many steps as make a round in `n_frames`.
-    pub fn advance(&mut self, n_steps: usize, n_frames: usize) {
-        let n = n_steps.div_ceil(n_frames.max(1));
+    /// Goes on by as many steps as make a round in [`SETTLE_FRAMES`].
+    pub fn advance(&mut self, n_steps: usize) {
+        let n = n_steps.div_ceil(SETTLE_FRAMES);
         let from = if self.next >= n_steps { 0 } else { self.next };
         self.now = from..(from + n).min(n_steps);
         self.next = self.now.end;

@@ -56,9 +56,6 @@ pub struct StepStats {
     pub kernels: Duration,
 }
 
-/// Frames in which what gates owe is made good.
-const SETTLE_FRAMES: usize = 20;
-
 /// What is computed of a step beside what changed.
 struct Due {
     /// Rows whose age is up.
@@ -126,7 +123,7 @@ impl Runner {
         }
         let mut clock = Instant::now();
         stream.sweep.advance(&plan, refresh_share);
-        stream.settling.advance(plan.steps.len(), SETTLE_FRAMES);
+        stream.settling.advance(plan.steps.len());
         for (i, step) in plan.steps.iter().enumerate() {
             let mut set = std::mem::replace(&mut stream.changes[step.output], ChangeSet::new(0, 0));
             set.clear();
@@ -502,7 +499,7 @@ impl Runner {
                     }
                 }
             }
-            Kind::Rearrange { stride: by, runs, .. } => {
+            Kind::Rearrange { stride: by, runs } => {
                 for (p, cell) in cells.iter().enumerate() {
                     let (y, x) = (cell.y as usize * by[0], cell.x as usize * by[1]);
                     let mut to = 0;

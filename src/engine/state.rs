@@ -74,9 +74,8 @@ impl Stream {
     /// `unfilled` stands in all maps until the first frame; tests use NaN to see leaks.
     pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
         let buffers = plan.buffers.iter().map(|n| Buffer::new(*n, unfilled)).collect();
-        let changes = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
         let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
-        let (owed, settled) = (sets(), sets());
+        let (changes, owed, settled) = (sets(), sets(), sets());
         let watched =
             |(m, w): (&super::plan::Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
         let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
@@ -133,10 +132,6 @@ impl Stream {
         &self.gates
     }
 
-    pub fn set_gates(&mut self, gates: Gates) {
-        self.gates = gates;
-    }
-
     /// The next frame is computed as a whole.
     pub fn forget(&mut self) {
         self.is_filled = false;
@@ -145,14 +140,5 @@ impl Stream {
     /// Refresh sweeps that are complete.
     pub fn n_sweeps(&self) -> u64 {
         self.sweep.n_sweeps
-    }
-
-    pub fn is_filled(&self) -> bool {
-        self.is_filled
-    }
-
-    /// Bytes of maps and change sets.
-    pub fn bytes(&self) -> usize {
-        self.plan.state_bytes()
     }
 }

@@ -7,7 +7,7 @@ use super::preprocess::Crop;
 use super::session::{Provider, Runtime, Session, SessionSettings};
 use super::{Coverage, Detection, Detector, Fresh, InferError, StreamId, Work};
 use crate::frame::Frame;
-use crate::geom::{ModelInput, Rect, Size};
+use crate::geom::{ModelInput, PatchMask, Rect, Size};
 use crate::merge::FAINT;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -199,14 +199,13 @@ impl Detector for RegionsDetector {
     }
 }
 
-/// Patches whose picture is known after `fresh` was computed.
-pub fn computed_patches(coverage: &Coverage, out: &mut crate::geom::PatchMask) {
+/// Patches whose picture is known after what was `asked` for was computed.
+pub fn computed_patches(coverage: &Coverage, asked: &PatchMask, out: &mut PatchMask) {
     out.clear();
     match coverage {
         Coverage::Nothing => {}
         Coverage::Full => out.fill(),
-        // What was asked for, which the caller knows.
-        Coverage::Layers => {}
+        Coverage::Layers => out.copy_from(asked),
         Coverage::Regions(regions) => {
             let grid = out.grid();
             for r in regions {

@@ -4,7 +4,7 @@
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::detector::computed_patches;
-use crate::infer::{Coverage, Detection, Fresh};
+use crate::infer::{Detection, Fresh};
 use crate::merge::{MergeSettings, Merged, Merger};
 use crate::skip::{Decision, SkipMode, SkipSettings, SkipStage};
 
@@ -41,10 +41,7 @@ impl Stage {
 
     /// Takes in what was computed of that frame.
     pub fn finish(&mut self, frame: &Frame, fresh: &Fresh) -> &[Merged] {
-        match fresh.coverage {
-            Coverage::Layers => self.computed.copy_from(&self.asked),
-            _ => computed_patches(&fresh.coverage, &mut self.computed),
-        }
+        computed_patches(&fresh.coverage, &self.asked, &mut self.computed);
         if let Some(skip) = &mut self.skip {
             skip.accept(frame, &self.computed);
         }
@@ -87,6 +84,7 @@ mod tests {
     use super::*;
     use crate::frame::{FrameId, Pixels};
     use crate::geom::{Letterbox, Rect};
+    use crate::infer::Coverage;
 
     /// A tree sways beside a box that is not there any more: though the box's own patches never
     /// change and are computed with the tree all the time, the box is gone after `max_age`.
