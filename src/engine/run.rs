@@ -47,15 +47,6 @@ impl Counters {
     }
 }
 
-/// What one step did since the runner was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StepStats {
-    pub requested: u64,
-    pub computed: u64,
-    pub passed: u64,
-    pub kernels: Duration,
-}
-
 /// What is computed of a step beside what changed.
 struct Due {
     /// Rows whose age is up.
@@ -75,7 +66,6 @@ pub struct Runner {
     zeros: Buffer,
     cells: Vec<Cell>,
     words: Vec<u64>,
-    stats: Vec<StepStats>,
 }
 
 // Safety: the pointers are scratch of one call of `run`, and are not kept between calls.
@@ -99,13 +89,7 @@ impl Runner {
             zeros: Buffer::zeros(stride),
             cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
-            stats: vec![StepStats::default(); plan.steps.len()],
         }
-    }
-
-    /// What each step did in frames that were not computed as a whole.
-    pub fn stats(&self) -> &[StepStats] {
-        &self.stats
     }
 
     pub fn kernels(&self) -> &Kernels {
@@ -186,11 +170,6 @@ impl Runner {
             counters.cells += cells.len() as u64;
             counters.refreshed += (cells.len() - requested) as u64;
             counters.passed += passed;
-            let stats = &mut self.stats[i];
-            stats.requested += requested as u64;
-            stats.computed += cells.len() as u64;
-            stats.passed += passed;
-            stats.kernels += clock - now;
             self.cells = cells;
             stream.changes[step.output] = set;
         }
@@ -227,18 +206,6 @@ impl Runner {
                 let m = &plan.maps[map];
                 cell_ptr(buffers, m, y, x)
             });
-        }
-    }
-
-    /// Seconds of each step of a whole frame, added to `seconds`: for benches.
-    pub fn profile(&mut self, stream: &mut Stream, seconds: &mut [f64]) {
-        let plan = stream.plan.clone();
-        for (step, seconds) in plan.steps.iter().zip(seconds) {
-            let s = plan.maps[step.output].shape;
-            let cells: Vec<Cell> = (0..s.h as u32).flat_map(|y| (0..s.w as u32).map(move |x| Cell { y, x })).collect();
-            let start = Instant::now();
-            self.dense(&mut stream.buffers, &plan, step, &cells);
-            *seconds += start.elapsed().as_secs_f64();
         }
     }
 

@@ -80,10 +80,6 @@ impl LayersDetector {
         Ok(Self { model, plan, head, gates, runner, streams: HashMap::new(), thresholds, settings, size })
     }
 
-    pub fn runner(&self) -> &Runner {
-        &self.runner
-    }
-
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
