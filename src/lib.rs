@@ -16,6 +16,7 @@
 pub mod clock;
 pub mod frame;
 pub mod geom;
+pub mod leeway;
 pub mod memory;
 
 pub mod sim;

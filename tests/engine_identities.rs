@@ -14,6 +14,7 @@ use passd::engine::plan::Plan;
 use passd::engine::run::{Counters, Runner};
 use passd::engine::state::Stream;
 use passd::engine::verify::verify;
+use passd::geom::Size;
 use std::sync::Arc;
 
 /// Seeds of the random graphs.
@@ -154,6 +155,32 @@ fn errors_die_within_one_sweep() {
         assert!(outputs(&stream) == wanted, "seed {seed}");
     }
     assert!(n_held > 50, "gates held something back in {n_held} graphs");
+}
+
+#[test]
+fn a_leeway_of_two_is_a_threshold_of_twice_as_much() {
+    for seed in CASES {
+        let (mut random, graph, plan) = planned(seed);
+        let picture = graphs::picture(&mut random, graph.shape(graph.input));
+        let stream = |thresholds: (f32, f32)| {
+            let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, thresholds), f32::NAN);
+            stream.input().0.copy_from_slice(&picture);
+            Runner::new(&plan, Kernels::best()).run(&mut stream, 0.0);
+            stream
+        };
+        let (mut eased, mut wide) = (stream((0.1, 0.2)), stream((0.2, 0.4)));
+        eased.leeway_mut().fill(Size::new(32, 32), 2.0);
+        let mut runner = Runner::new(&plan, Kernels::best());
+        for step in 0..6 {
+            let at = random.u64(..);
+            for stream in [&mut eased, &mut wide] {
+                change(&mut Rng::with_seed(at), graph.shape(graph.input), stream, 0.5);
+            }
+            let counts = |c: Counters| (c.requested_macs, c.executed_macs, c.passed);
+            assert_eq!(counts(runner.run(&mut eased, 0.1)), counts(runner.run(&mut wide, 0.1)), "seed {seed}, {step}");
+            assert_eq!(outputs(&eased), outputs(&wide), "seed {seed}, step {step}");
+        }
+    }
 }
 
 #[test]

@@ -138,10 +138,11 @@ fn threads_give_what_the_pure_parts_give() {
     let size = Size::new(320, 192);
     let mut clip = Clip::open(&SourceSpec::parse(CLIP).unwrap(), size).unwrap();
     let camera = &config.cameras[0];
+    let max_age_ns = camera.skip.max_age_in(SkipMode::Regions);
     let merge = MergeSettings {
         iou: camera.detector.nms_iou,
         min_score: camera.detector.score,
-        max_age_ns: camera.skip.max_age_ns,
+        max_age_ns,
         ..MergeSettings::default()
     };
     let mut stage = Stage::new(SkipMode::Regions, size, &camera.skip, merge);
@@ -170,7 +171,7 @@ fn threads_give_what_the_pure_parts_give() {
                 }
                 Provenance::Carried => {
                     carried += 1;
-                    assert!(m.frame < result.frame.id && m.age_ns(&result.frame) <= camera.skip.max_age_ns);
+                    assert!(m.frame < result.frame.id && m.age_ns(&result.frame) <= max_age_ns);
                 }
             }
         }

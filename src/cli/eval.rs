@@ -54,9 +54,9 @@ pub struct Args {
     /// Share of the picture from which all of it is run
     #[arg(long)]
     break_even: Option<f32>,
-    /// No patch's picture is older than this many seconds
-    #[arg(long, default_value_t = 10.0)]
-    max_age: f32,
+    /// Nothing that is known is older than this many seconds; 30 in mode layers, else 10
+    #[arg(long)]
+    max_age: Option<f32>,
 }
 
 fn patch(text: &str) -> Result<u32, String> {
@@ -93,14 +93,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         skip: SkipSettings {
             patch: args.patch,
             threshold: args.threshold,
-            max_age_ns: (f64::from(args.max_age) * 1e9) as u64,
+            max_age_ns: args.max_age.map(|v| (f64::from(v) * 1e9) as u64),
             ..SkipSettings::default()
         },
-        merge: MergeSettings {
-            min_score: args.score,
-            max_age_ns: (f64::from(args.max_age) * 1e9) as u64,
-            ..MergeSettings::default()
-        },
+        merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },
         plan,
         profile: crate::infer::gates::find(&model, &args.model.folders(), args.gates.as_deref())?,
     };

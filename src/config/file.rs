@@ -77,7 +77,7 @@ pub struct Skip {
     /// layers, else 7.
     #[schemars(range(min = 0.1, max = 255.0))]
     pub threshold: Option<f32>,
-    /// Seconds after which a patch is computed again even if nothing changed. Default: 10.
+    /// Seconds after which a patch is computed again even if nothing changed. Default: 30 in mode `layers`, else 10.
     #[schemars(range(min = 0.1, max = 86400.0))]
     pub max_age: Option<f64>,
     /// Changed share of the picture from which all of it is computed, 0 to 1. Default: 0.6.

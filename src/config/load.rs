@@ -211,7 +211,7 @@ mod tests {
         )
         .unwrap();
         let [a, b] = &config.cameras[..] else { panic!() };
-        assert_eq!((a.skip.patch, b.skip.patch, b.skip.max_age_ns), (Some(32), Some(8), 5_000_000_000));
+        assert_eq!((a.skip.patch, b.skip.patch, b.skip.max_age_ns), (Some(32), Some(8), Some(5_000_000_000)));
         assert_eq!((a.detector.model.as_str(), b.detector.score), ("yolox_nano", 0.6));
     }
 

@@ -189,7 +189,7 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
         skip: SkipSettings {
             patch: s.patch.or(ds.patch),
             threshold: s.threshold.or(ds.threshold),
-            max_age_ns: s.max_age.or(ds.max_age).map_or(skip.max_age_ns, |v| (v * 1e9) as u64),
+            max_age_ns: s.max_age.or(ds.max_age).map(|v| (v * 1e9) as u64),
             global_share: s.global_share.or(ds.global_share).unwrap_or(skip.global_share),
             masks: camera.masks.clone(),
         },

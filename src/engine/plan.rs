@@ -12,6 +12,7 @@ use super::pack::{Packed, pack, pack_depthwise};
 use super::passes;
 use super::resample::Taps;
 use super::verify::Broken;
+use crate::leeway;
 use std::ops::Range;
 
 /// Where a map lives.
@@ -188,13 +189,15 @@ impl Plan {
         })
     }
 
-    /// Bytes that one stream needs for its maps and change sets.
+    /// Bytes that one stream needs for its maps, change sets and leeway.
     pub fn state_bytes(&self) -> usize {
         // Changed, owed and settled cells of every map, computed ones of those that are watched.
         let n_sets = |watched: bool| 3 + usize::from(watched);
         let set = |m: &Map| m.shape.h * m.shape.w.div_ceil(64) * 8;
         let sets: usize = self.maps.iter().zip(&self.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
-        self.buffers.iter().sum::<usize>() * 4 + sets
+        let s = self.maps[self.input].shape;
+        let leeway = s.h.div_ceil(leeway::CELL) * s.w.div_ceil(leeway::CELL) * 4;
+        self.buffers.iter().sum::<usize>() * 4 + sets + leeway
     }
 
     /// Multiply-accumulates of one whole picture.

@@ -245,6 +245,7 @@ impl Runner {
         let step = &plan.steps[i];
         let out = &plan.maps[step.output];
         let gate = stream.gates.get(i);
+        let leeway = stream.leeway.over(out.shape.h, out.shape.w);
         let input = &plan.maps[step.inputs[0]];
         let stride = step.input_stride();
         // What a tile reads and is compared with lies anywhere in memory: it is asked for
@@ -279,11 +280,12 @@ impl Runner {
                 let at = (y * out.shape.w + x) * out.stride + out.offset;
                 let new = &self.rows.as_slice()[p * self.stride..][..out.shape.c];
                 let old = &mut stream.buffers[out.buffer].as_mut_slice()[at..][..out.shape.c];
+                let wider = leeway.at(y, x).powi(2);
                 let passes = if gate.is_exact() {
                     new.iter().zip(&*old).any(|(a, b)| a.to_bits() != b.to_bits())
                 } else {
                     // Numbers that are none always pass.
-                    distances[p].is_nan() || distances[p] > gate.limit()
+                    distances[p].is_nan() || distances[p] > gate.limit() * wider
                 };
                 // Where nothing is held back, what is made good goes on as such; heads see it at once.
                 let late = due.settles && owed.get(y, x);
@@ -300,7 +302,7 @@ impl Runner {
                     n += 1;
                     continue;
                 }
-                let matters = !gate.is_exact() && distances[p] > gate.owed_limit();
+                let matters = !gate.is_exact() && distances[p] > gate.owed_limit() * wider;
                 if late || due.refresh.as_ref().is_some_and(|rows| rows.contains(&y)) {
                     old.copy_from_slice(new);
                     owed.unset(y, x);

@@ -4,6 +4,7 @@ use super::changes::ChangeSet;
 use super::gate::Gates;
 use super::plan::Plan;
 use super::refresh::{Settling, Sweep};
+use crate::leeway::Leeway;
 use std::sync::Arc;
 
 /// A cache line, so that buffers begin at one.
@@ -66,6 +67,8 @@ pub struct Stream {
     /// Of watched maps, the cells that were computed in the last frame; others stay empty.
     pub(super) computed: Vec<ChangeSet>,
     pub(super) gates: Gates,
+    /// How far the gates stand open, part by part of the picture.
+    pub(super) leeway: Leeway,
     pub(super) sweep: Sweep,
     pub(super) is_filled: bool,
 }
@@ -88,6 +91,7 @@ impl Stream {
             changes,
             computed,
             gates,
+            leeway: Leeway::default(),
             is_filled: false,
             plan,
         }
@@ -132,9 +136,15 @@ impl Stream {
         &self.gates
     }
 
+    /// The factors of the gates' thresholds, for the caller to write; 1 everywhere until then.
+    pub fn leeway_mut(&mut self) -> &mut Leeway {
+        &mut self.leeway
+    }
+
     /// The next frame is computed as a whole.
     pub fn forget(&mut self) {
         self.is_filled = false;
+        self.leeway.clear();
     }
 
     /// Refresh sweeps that are complete.

@@ -250,7 +250,7 @@ impl Bench {
             let mut stage = Stage::new(SkipMode::Layers, self.size, &self.skip, MergeSettings::default());
             for (i, (frame, dense)) in window.frames.iter().zip(&window.dense).enumerate() {
                 let (patches, known) = stage.begin(frame);
-                let work = Work { frame, patches, known, max_age_ns: self.skip.max_age_ns };
+                let work = Work { frame, patches, known, max_age_ns: self.skip.max_age_in(SkipMode::Layers) };
                 self.detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
                 stage.finish(frame, &fresh);
                 if i == 0 {

@@ -104,12 +104,13 @@ pub fn evaluate(
     let mut provider = None;
     for &mode in &s.modes {
         let before = resident_mib();
+        let max_age_ns = s.skip.max_age_in(mode);
         let made = recipe.make(runtime, Some(mode)).map_err(|e| e.to_string())?;
         provider.get_or_insert(made.provider);
         lanes.push(Lane {
             mode,
-            max_age_ns: s.skip.max_age_ns,
-            stage: Stage::new(mode, s.size, &s.skip, s.merge),
+            max_age_ns,
+            stage: Stage::new(mode, s.size, &s.skip, MergeSettings { max_age_ns, ..s.merge }),
             detector: made.detector,
             fresh: Fresh::default(),
             found: Vec::new(),

@@ -151,6 +151,8 @@ impl Detector for LayersDetector {
             state.candidates.clear();
             return Err(InferError::Run { model: self.model.name.clone(), reason: e.to_string() });
         }
+        state.candidates.leeway(self.thresholds, self.size, state.stream.leeway_mut());
+        fresh.leeway.copy_from(state.stream.leeway_mut());
         fresh.coverage = Coverage::Layers;
         fresh.executed_px =
             (self.size.area() as f64 * counters.executed_macs as f64 / counters.dense_macs.max(1) as f64) as u64;

@@ -33,6 +33,7 @@ pub mod session;
 use crate::engine::run::Counters;
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
+use crate::leeway::Leeway;
 
 /// Five facial points (eyes, nose, corners of the mouth), model-input pixels.
 pub type Landmarks = [[f32; 2]; 5];
@@ -97,6 +98,8 @@ pub struct Fresh {
     pub layers: Counters,
     /// How many times the model ran.
     pub n_runs: u32,
+    /// How closely the next frame must be followed.
+    pub leeway: Leeway,
 }
 
 impl Fresh {
@@ -108,6 +111,7 @@ impl Fresh {
         self.coverage = Coverage::Nothing;
         self.executed_px = 0;
         self.n_runs = 0;
+        self.leeway.clear();
     }
 }
 

@@ -121,14 +121,14 @@ impl Camera {
         let merge = MergeSettings {
             iou: config.detector.nms_iou,
             min_score: config.detector.score,
-            max_age_ns: config.skip.max_age_ns,
+            max_age_ns: config.skip.max_age_in(info.mode),
             ..MergeSettings::default()
         };
         let stage = Stage::new(info.mode, info.size, &config.skip, merge);
         let (reply, replies) = bounded(1);
         let grid = stage.grid();
         let worker = Worker {
-            max_age_ns: config.skip.max_age_ns,
+            max_age_ns: config.skip.max_age_in(info.mode),
             camera: config.id.as_str().into(),
             stream,
             wanted: info.labels.iter().map(|l| config.labels.is_empty() || config.labels.contains(l)).collect(),

@@ -43,7 +43,7 @@ impl Stage {
     pub fn finish(&mut self, frame: &Frame, fresh: &Fresh) -> &[Merged] {
         computed_patches(&fresh.coverage, &self.asked, &mut self.computed);
         if let Some(skip) = &mut self.skip {
-            skip.accept(frame, &self.computed);
+            skip.accept(frame, &self.computed, &fresh.leeway);
         }
         self.merger.merge(frame, fresh, &self.asked)
     }
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn nothing_unseen_is_carried_for_longer_than_max_age() {
         let size = Size::new(256, 128);
-        let skip = SkipSettings { max_age_ns: 2_000_000_000, ..SkipSettings::default() };
-        let merge = MergeSettings { max_age_ns: skip.max_age_ns, ..MergeSettings::default() };
+        let skip = SkipSettings { max_age_ns: Some(2_000_000_000), ..SkipSettings::default() };
+        let merge = MergeSettings { max_age_ns: skip.max_age_in(SkipMode::Regions), ..MergeSettings::default() };
         let mut stage = Stage::new(SkipMode::Regions, size, &skip, merge);
         let ghost = Detection { class: 0, score: 0.9, bbox: Rect::new(64.0, 16.0, 112.0, 96.0), landmarks: None };
         let mut last_seen = 0;

@@ -6,6 +6,7 @@ use super::mode::SkipMode;
 use super::noise::Noise;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
+use crate::leeway::Leeway;
 
 /// What the user sets.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,8 +16,8 @@ pub struct SkipSettings {
     /// Least mean difference of an 8x8 cell that is a change, levels of 255, on top of
     /// the cell's own noise; `None`: what suits the mode.
     pub threshold: Option<f32>,
-    /// No patch's picture is older than this.
-    pub max_age_ns: u64,
+    /// Nothing that is known is older than this; `None`: what suits the mode.
+    pub max_age_ns: Option<u64>,
     /// Changed share of the picture from which everything is computed, 0..=1.
     pub global_share: f32,
     /// Areas to ignore: polygons in shares (0..=1) of the camera picture's sides.
@@ -25,7 +26,7 @@ pub struct SkipSettings {
 
 impl Default for SkipSettings {
     fn default() -> Self {
-        Self { patch: None, threshold: None, max_age_ns: 10_000_000_000, global_share: 0.6, masks: Vec::new() }
+        Self { patch: None, threshold: None, max_age_ns: None, global_share: 0.6, masks: Vec::new() }
     }
 }
 
@@ -34,6 +35,12 @@ impl SkipSettings {
     /// its patches can be small and sensitive; a region costs at least its context.
     pub fn patch_in(&self, mode: SkipMode) -> u32 {
         self.patch.unwrap_or(if mode == SkipMode::Layers { 8 } else { 16 })
+    }
+
+    /// Age that nothing exceeds. The layer engine makes good within a second what its gates hold
+    /// back, so that its sweep is for what nobody noticed.
+    pub fn max_age_in(&self, mode: SkipMode) -> u64 {
+        self.max_age_ns.unwrap_or(if mode == SkipMode::Layers { 30_000_000_000 } else { 10_000_000_000 })
     }
 
     /// Least change of a cell.
@@ -106,6 +113,8 @@ const NOISE_TURN: u64 = 8;
 const NOISE_START: u64 = 8;
 /// The row of pixels, of the eight of a cell, whose sum tells its light.
 const LIGHT_ROW: usize = 3;
+/// Share of the leeway that the patches' threshold takes: what it holds back is lost to the gates behind it.
+const LEEWAY_SHARE: f32 = 0.5;
 /// Patches grow stale block by block: this many blocks each way.
 const STALE_BLOCKS: usize = 2;
 
@@ -132,6 +141,7 @@ struct State {
     /// Not part of the camera's picture.
     padding: PatchMask,
     masked: PatchMask,
+    leeway: Leeway,
     /// When each patch was last computed because it was asked for; moved back to stagger staleness.
     asked_ns: Vec<i64>,
     differ: Differ,
@@ -210,9 +220,11 @@ impl SkipStage {
     /// Call it with the frame of the last [`SkipStage::decide`]. What was asked
     /// for and is left out will be asked for again. What was computed for its
     /// neighbours' sake only goes on growing stale: nobody asked what is there.
-    pub fn accept(&mut self, frame: &Frame, computed: &PatchMask) {
+    /// `leeway` is for the next frame.
+    pub fn accept(&mut self, frame: &Frame, computed: &PatchMask, leeway: &Leeway) {
         if let Some(state) = &mut self.state {
-            state.accept(frame, computed, &self.decision, self.settings.max_age_ns);
+            state.leeway.copy_from(leeway);
+            state.accept(frame, computed, &self.decision, self.settings.max_age_in(self.mode));
         }
     }
 }
@@ -249,6 +261,7 @@ impl State {
                 |x, y| settings.masks.iter().any(|polygon| inside(polygon, x, y)),
                 Corner::Middle,
             ),
+            leeway: Leeway::default(),
             asked_ns: vec![i64::MIN; grid.n_patches()],
             sad: vec![0; n_cells],
             reference_sums: sums.clone(),
@@ -291,7 +304,7 @@ impl State {
         let mut n_strong = 0;
         let cells = grid.patch as usize / CELL;
         let now = frame.pts_ns as i64;
-        let limits = self.stale_limits(grid, now, settings.max_age_ns);
+        let limits = self.stale_limits(grid, now, settings.max_age_in(self.mode));
         for row in 0..grid.rows {
             for col in 0..grid.cols {
                 let patch = row * grid.cols + col;
@@ -301,14 +314,17 @@ impl State {
                     continue;
                 }
                 let masked = self.masked.get(patch);
+                let pixels = |at: usize| at * grid.patch as usize..(at + 1) * grid.patch as usize;
+                let leeway = self.leeway.within(pixels(col), pixels(row));
+                let threshold = self.threshold * (1.0 + LEEWAY_SHARE * (leeway - 1.0));
                 let y = row * cells..((row + 1) * cells).min(cell_rows);
                 let x = col * cells..((col + 1) * cells).min(cell_cols);
                 let most =
                     y.clone().flat_map(|y| x.clone().map(move |x| y * cell_cols + x)).fold(0.0f32, |most, cell| {
                         let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
-                        if level > self.threshold { most.max(self.noise.beyond(cell, level)) } else { most }
+                        if level > threshold { most.max(self.noise.beyond(cell, level)) } else { most }
                     });
-                let changed = !masked && most > self.threshold;
+                let changed = !masked && most > threshold;
                 n_strong += u32::from(changed && most > STRONG);
                 let reason = if changed {
                     counts.changed += 1;
@@ -513,7 +529,7 @@ mod tests {
         /// Shows a picture and accepts everything that is asked for.
         fn show(&mut self, pixel: impl Fn(usize, usize) -> u8) -> Decision {
             let (decision, frame) = self.look(pixel);
-            self.stage.accept(&frame, &decision.patches);
+            self.stage.accept(&frame, &decision.patches, &Leeway::default());
             decision
         }
 
@@ -533,7 +549,7 @@ mod tests {
     }
 
     fn settings() -> SkipSettings {
-        SkipSettings { max_age_ns: 1000 * SECOND, ..SkipSettings::default() }
+        SkipSettings { max_age_ns: Some(1000 * SECOND), ..SkipSettings::default() }
     }
 
     #[test]
@@ -606,7 +622,7 @@ mod tests {
 
     #[test]
     fn every_patch_is_computed_in_time_and_not_all_at_once() {
-        let mut film = Film::new(SkipSettings { max_age_ns: 2 * SECOND, ..SkipSettings::default() });
+        let mut film = Film::new(SkipSettings { max_age_ns: Some(2 * SECOND), ..SkipSettings::default() });
         let grid = film.stage.grid();
         let mut age = vec![0u32; grid.n_patches()];
         let mut most = 0;

@@ -1,0 +1,134 @@
+//! How closely each part of the picture must be followed.
+//!
+//! A change matters by what it can do to the answer. Where a detector is sure, of
+//! something or of nothing, the thresholds of the skip stage and of the engine's
+//! gates may be wide; where a score stands near the limit from which it is
+//! reported, they may not. The factors here are of thresholds, a cell of
+//! [`CELL`] pixels of model input each; 1 is as set.
+
+use crate::geom::{ModelInput, Rect, Size};
+use std::ops::Range;
+
+/// Side of a cell, pixels.
+pub const CELL: usize = 32;
+
+/// Factors of at least 1. The default is 1 everywhere.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Leeway {
+    size: Size,
+    cols: usize,
+    rows: usize,
+    /// Row by row; empty: 1 everywhere.
+    factors: Vec<f32>,
+}
+
+impl Leeway {
+    /// Forgets everything: 1 everywhere.
+    pub fn clear(&mut self) {
+        self.factors.clear();
+    }
+
+    /// The same factor for a whole picture.
+    pub fn fill(&mut self, size: Size, factor: f32) {
+        (self.cols, self.rows) = ((size.width as usize).div_ceil(CELL), (size.height as usize).div_ceil(CELL));
+        self.size = size;
+        self.factors.clear();
+        self.factors.resize(self.cols * self.rows, factor.max(1.0));
+    }
+
+    pub fn copy_from(&mut self, other: &Self) {
+        (self.size, self.cols, self.rows) = (other.size, other.cols, other.rows);
+        self.factors.clear();
+        self.factors.extend_from_slice(&other.factors);
+    }
+
+    /// No more than this where a box lies.
+    pub fn lower(&mut self, bbox: &Rect<ModelInput>, factor: f32) {
+        if self.factors.is_empty() || !bbox.is_finite() {
+            return;
+        }
+        // Casts of negative numbers give 0.
+        let cell = |v: f32, n: usize| ((v / CELL as f32) as usize).min(n - 1);
+        for y in cell(bbox.y1, self.rows)..=cell(bbox.y2, self.rows) {
+            for x in cell(bbox.x1, self.cols)..=cell(bbox.x2, self.cols) {
+                let known = &mut self.factors[y * self.cols + x];
+                *known = known.min(factor.max(1.0));
+            }
+        }
+    }
+
+    /// The least factor of some pixels; the range holds at least one of the picture.
+    pub fn within(&self, x: Range<usize>, y: Range<usize>) -> f32 {
+        if self.factors.is_empty() {
+            return 1.0;
+        }
+        let cells = |pixels: Range<usize>, n: usize| pixels.start / CELL..pixels.end.div_ceil(CELL).min(n);
+        let row = |y: usize| &self.factors[y * self.cols..][cells(x.clone(), self.cols)];
+        cells(y, self.rows).flat_map(row).copied().fold(f32::INFINITY, f32::min)
+    }
+
+    /// As seen by the cells of a map of `h` x `w` that covers the picture.
+    pub fn over(&self, h: usize, w: usize) -> Over<'_> {
+        // A cell of a coarser map sees more than one factor speaks for.
+        let factors = if h < self.rows || w < self.cols { &[][..] } else { &self.factors };
+        let step = |side: u32, n: usize| side as f32 / (n.max(1) * CELL) as f32;
+        Over { factors, cols: self.cols, y: step(self.size.height, h), x: step(self.size.width, w) }
+    }
+}
+
+/// A [`Leeway`] by the cells of a map.
+#[derive(Debug, Clone, Copy)]
+pub struct Over<'a> {
+    factors: &'a [f32],
+    cols: usize,
+    /// Cells of the leeway a cell of the map.
+    y: f32,
+    x: f32,
+}
+
+impl Over<'_> {
+    /// The factor at the middle of a cell.
+    #[inline]
+    pub fn at(&self, y: usize, x: usize) -> f32 {
+        let (row, col) = ((y as f32 + 0.5) * self.y, (x as f32 + 0.5) * self.x);
+        self.factors.get(row as usize * self.cols + col as usize).copied().unwrap_or(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_one_until_it_is_filled_and_lowest_where_boxes_lie() {
+        let size = Size::new(100, 64);
+        let mut leeway = Leeway::default();
+        leeway.lower(&Rect::new(0.0, 0.0, 9.0, 9.0), 0.5);
+        let at = |leeway: &Leeway, x: usize, y: usize| leeway.within(x..x + 1, y..y + 1);
+        assert_eq!((at(&leeway, 5, 5), leeway.over(64, 100).at(63, 99)), (1.0, 1.0));
+        leeway.fill(size, 4.0);
+        leeway.lower(&Rect::new(-50.0, 33.0, 40.0, 500.0), 0.5);
+        leeway.lower(&Rect::new(33.0, 33.0, 34.0, 34.0), 2.0);
+        leeway.lower(&Rect::new(f32::NAN, 0.0, 0.0, 0.0), 1.0);
+        let seen = [(0, 31), (0, 32), (63, 63), (99, 63)].map(|(x, y)| at(&leeway, x, y));
+        assert_eq!((seen, leeway.within(64..128, 0..64)), ([4.0, 1.0, 1.0, 4.0], 4.0));
+        assert_eq!(leeway.within(0..128, 0..64), 1.0);
+    }
+
+    #[test]
+    fn maps_of_all_sizes_see_the_cell_they_lie_in() {
+        let size = Size::new(100, 64);
+        let mut leeway = Leeway::default();
+        leeway.fill(size, 3.0);
+        leeway.lower(&Rect::new(96.0, 40.0, 99.0, 50.0), 1.0);
+        for (h, w) in [(64, 100), (32, 50), (16, 25), (2, 4)] {
+            for y in 0..h {
+                for x in 0..w {
+                    let (py, px) = ((2 * y + 1) * 64 / (2 * h), (2 * x + 1) * 100 / (2 * w));
+                    assert_eq!(leeway.over(h, w).at(y, x), leeway.within(px..px + 1, py..py + 1), "{y} {x} of {h}x{w}");
+                }
+            }
+        }
+        assert_eq!(leeway.over(1, 1).at(0, 0), 1.0, "what sees everything follows closely");
+    }
+}
