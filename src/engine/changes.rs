@@ -10,6 +10,13 @@ pub struct Cell {
     pub x: u32,
 }
 
+/// A cell's bit in a set.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    word: usize,
+    bit: u64,
+}
+
 /// Cells of a map of `h` x `w`; rows are whole words, bits beyond `w` are 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeSet {
@@ -69,13 +76,27 @@ impl ChangeSet {
         self.bits[y * self.words + x / 64] >> (x % 64) & 1 == 1
     }
 
+    /// Where a cell's bit stands in this set and all others of its size.
+    pub fn place(&self, cell: Cell) -> Place {
+        debug_assert!((cell.y as usize) < self.h && (cell.x as usize) < self.w);
+        Place { word: cell.y as usize * self.words + cell.x as usize / 64, bit: 1 << (cell.x % 64) }
+    }
+
+    pub fn contains(&self, at: Place) -> bool {
+        self.bits[at.word] & at.bit != 0
+    }
+
+    pub fn insert(&mut self, at: Place) {
+        self.bits[at.word] |= at.bit;
+    }
+
+    pub fn remove(&mut self, at: Place) {
+        self.bits[at.word] &= !at.bit;
+    }
+
     pub fn set(&mut self, y: usize, x: usize) {
         debug_assert!(x < self.w);
         self.bits[y * self.words + x / 64] |= 1 << (x % 64);
-    }
-
-    pub fn unset(&mut self, y: usize, x: usize) {
-        self.bits[y * self.words + x / 64] &= !(1 << (x % 64));
     }
 
     /// Sets the cells `x0..x1` of a row.

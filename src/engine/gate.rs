@@ -46,9 +46,9 @@ impl Gate {
         self.limit
     }
 
-    /// Changes below the limit and above this are owed to the readers.
-    pub fn owed_limit(&self) -> f32 {
-        self.limit * (OWED_SHARE * OWED_SHARE)
+    /// Whether a change that is below `limit` is owed to the readers.
+    pub fn owes(distance: f32, limit: f32) -> bool {
+        distance > limit * (OWED_SHARE * OWED_SHARE)
     }
 }
 

@@ -6,8 +6,9 @@
 //! The first frame, and any that is asked for, is computed as a whole.
 
 use super::changes::{Cell, ChangeSet};
+use super::gate::Gate;
 use super::graph::{Act, Binary, Op, PoolKind};
-use super::kernels::{BLOCK, ConvArgs, Kernels, Rows, TILE, math, prefetch};
+use super::kernels::{BLOCK, Cells, ConvArgs, Kernels, Limits, Rows, TILE, math, prefetch};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Kind, Map, Plan, Step};
 use super::state::{Buffer, Stream};
@@ -248,71 +249,68 @@ impl Runner {
         let leeway = stream.leeway.over(out.shape.h, out.shape.w);
         let input = &plan.maps[step.inputs[0]];
         let stride = step.input_stride();
+        let (rows, width) = (self.rows.as_mut_ptr(), out.shape.c);
+        let base = stream.buffers[out.buffer].as_mut_ptr();
         // What a tile reads and is compared with lies anywhere in memory: it is asked for
         // while the tile before is computed.
-        let warm = |buffers: &[Buffer], tile: &[Cell]| {
-            for cell in tile {
+        let warm = |buffers: &[Buffer], tile: &[Cell], stored: &mut Cells| {
+            for (cell, stored) in tile.iter().zip(stored) {
                 let (y, x) = (cell.y as usize, cell.x as usize);
-                prefetch(cell_ptr(buffers, out, y, x), out.shape.c);
+                // Safety: the cell lies in the map, and the map in its buffer.
+                *stored = unsafe { base.add((y * out.shape.w + x) * out.stride + out.offset) };
+                prefetch(*stored, width);
                 let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
                 prefetch(cell_ptr(buffers, input, y, x), input.shape.c);
             }
         };
-        warm(&stream.buffers, &cells[..cells.len().min(TILE)]);
+        let mut next: Cells = [std::ptr::null_mut(); TILE];
+        warm(&stream.buffers, &cells[..cells.len().min(TILE)], &mut next);
+        let mut limits = Limits { weights: gate.weights(), limits: [0.0; TILE] };
+        let mut distances = [0.0; TILE];
         let mut n = 0;
         for (k, tile) in cells.chunks(TILE).enumerate() {
-            let rows = self.rows.as_mut_ptr();
-            let next = &cells[((k + 1) * TILE).min(cells.len())..];
-            warm(&stream.buffers, &next[..next.len().min(TILE)]);
+            let stored = next;
+            let behind = &cells[((k + 1) * TILE).min(cells.len())..];
+            warm(&stream.buffers, &behind[..behind.len().min(TILE)], &mut next);
             self.tile(&stream.buffers, plan, step, tile, rows, self.stride);
-            let mut old = [std::ptr::null(); TILE];
-            for (old, cell) in old.iter_mut().zip(tile) {
-                *old = cell_ptr(&stream.buffers, out, cell.y as usize, cell.x as usize);
-            }
-            let mut distances = [0.0; TILE];
-            if !gate.is_exact() {
-                let new = Rows { first: rows, stride: self.stride, n: tile.len(), width: out.shape.c };
-                // Safety: rows and cells hold that many numbers.
-                unsafe { self.kernels.distance(new, &old, gate.weights(), &mut distances) };
-            }
-            for (p, cell) in tile.iter().enumerate() {
-                let (y, x) = (cell.y as usize, cell.x as usize);
-                let at = (y * out.shape.w + x) * out.stride + out.offset;
-                let new = &self.rows.as_slice()[p * self.stride..][..out.shape.c];
-                let old = &mut stream.buffers[out.buffer].as_mut_slice()[at..][..out.shape.c];
-                let wider = leeway.at(y, x).powi(2);
-                let passes = if gate.is_exact() {
-                    new.iter().zip(&*old).any(|(a, b)| a.to_bits() != b.to_bits())
+            let new = Rows { first: rows, stride: self.stride, n: tile.len(), width };
+            // Safety: rows and cells hold that many numbers, and scratch is apart from the maps.
+            let passes = unsafe {
+                if gate.is_exact() {
+                    self.kernels.replace(new, &stored)
                 } else {
-                    // Numbers that are none always pass.
-                    distances[p].is_nan() || distances[p] > gate.limit() * wider
-                };
-                // Where nothing is held back, what is made good goes on as such; heads see it at once.
-                let late = due.settles && owed.get(y, x);
-                if passes && late && gate.is_exact() && !plan.watched[step.output] {
-                    old.copy_from_slice(new);
-                    settled.set(y, x);
-                    owed.unset(y, x);
-                    continue;
-                }
-                if passes {
-                    old.copy_from_slice(new);
-                    passed.set(y, x);
-                    owed.unset(y, x);
-                    n += 1;
-                    continue;
-                }
-                let matters = !gate.is_exact() && distances[p] > gate.owed_limit() * wider;
-                if late || due.refresh.as_ref().is_some_and(|rows| rows.contains(&y)) {
-                    old.copy_from_slice(new);
-                    owed.unset(y, x);
-                    if matters {
-                        settled.set(y, x);
+                    for (limit, cell) in limits.limits.iter_mut().zip(tile) {
+                        *limit = gate.limit() * leeway.at(cell.y as usize, cell.x as usize).powi(2);
                     }
-                } else if matters {
-                    owed.set(y, x);
+                    self.kernels.gate(new, &stored, &limits, &mut distances)
+                }
+            };
+            for (p, cell) in tile.iter().enumerate() {
+                let at = passed.place(*cell);
+                let late = due.settles && owed.contains(at);
+                if passes >> p & 1 == 1 {
+                    owed.remove(at);
+                    // Where nothing is held back, what is made good goes on as such; heads see it at once.
+                    if late && gate.is_exact() && !plan.watched[step.output] {
+                        settled.insert(at);
+                    } else {
+                        passed.insert(at);
+                        n += 1;
+                    }
+                    continue;
+                }
+                let owes = !gate.is_exact() && Gate::owes(distances[p], limits.limits[p]);
+                if late || due.refresh.as_ref().is_some_and(|rows| rows.contains(&(cell.y as usize))) {
+                    // Safety: as above.
+                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * self.stride), stored[p], width) };
+                    owed.remove(at);
+                    if owes {
+                        settled.insert(at);
+                    }
+                } else if owes {
+                    owed.insert(at);
                 } else {
-                    owed.unset(y, x);
+                    owed.remove(at);
                 }
             }
         }

@@ -1,8 +1,7 @@
 //! AVX2 with FMA: 8 numbers a vector, 16 registers.
 
+use super::gemm;
 use super::simd::Simd;
-use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
-use crate::engine::graph::Act;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -79,30 +78,4 @@ pub unsafe fn tree8(s: __m256) -> f32 {
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-unsafe fn run_gemm(args: &ConvArgs) {
-    unsafe { gemm::sixes::<Avx2, 2>(args) }
-}
-#[target_feature(enable = "avx2,fma")]
-unsafe fn run_depthwise(args: &ConvArgs) {
-    unsafe { depthwise::run::<Avx2>(args) }
-}
-#[target_feature(enable = "avx2,fma")]
-unsafe fn act(act: &Act, rows: Rows) {
-    unsafe { rows::act::<Avx2>(act, rows) }
-}
-#[target_feature(enable = "avx2,fma")]
-unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::add::<Avx2>(row, other, n) }
-}
-#[target_feature(enable = "avx2,fma")]
-unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::max::<Avx2>(row, other, n) }
-}
-#[target_feature(enable = "avx2,fma")]
-unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
-    unsafe { rows::distance::<Avx2, 2>(new, old, weight, out) }
-}
-
-pub const KERNELS: Kernels =
-    Kernels { name: "avx2", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };
+super::functions!("avx2", Avx2, gemm::sixes::<Avx2, 2>, "avx2,fma");

@@ -1,8 +1,7 @@
 //! AVX-512 (F and DQ): 16 numbers a vector, 32 registers.
 
+use super::gemm;
 use super::simd::Simd;
-use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
-use crate::engine::graph::Act;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -72,30 +71,4 @@ impl Simd for Avx512 {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn run_gemm(args: &ConvArgs) {
-    unsafe { gemm::twelves::<Avx512>(args) }
-}
-#[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn run_depthwise(args: &ConvArgs) {
-    unsafe { depthwise::run::<Avx512>(args) }
-}
-#[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn act(act: &Act, rows: Rows) {
-    unsafe { rows::act::<Avx512>(act, rows) }
-}
-#[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::add::<Avx512>(row, other, n) }
-}
-#[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::max::<Avx512>(row, other, n) }
-}
-#[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
-    unsafe { rows::distance::<Avx512, 1>(new, old, weight, out) }
-}
-
-pub const KERNELS: Kernels =
-    Kernels { name: "avx512", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };
+super::functions!("avx512", Avx512, gemm::twelves::<Avx512>, "avx512f,avx512dq");

@@ -22,6 +22,45 @@ mod simd;
 
 use super::graph::Act;
 
+/// The functions of one instruction set: its vectors, its shape of GEMM, and what must be
+/// enabled for them.
+macro_rules! functions {
+    ($name:literal, $S:ty, $gemm:path $(, $feature:literal)?) => {
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn run_gemm(args: &super::ConvArgs) {
+            unsafe { $gemm(args) }
+        }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn depthwise(args: &super::ConvArgs) {
+            unsafe { super::depthwise::run::<$S>(args) }
+        }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn act(act: &crate::engine::graph::Act, rows: super::Rows) {
+            unsafe { super::rows::act::<$S>(act, rows) }
+        }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
+            unsafe { super::rows::add::<$S>(row, other, n) }
+        }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
+            unsafe { super::rows::max::<$S>(row, other, n) }
+        }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn gate(new: super::Rows, old: &super::Cells, limits: &super::Limits<'_>, out: &mut super::Distances) -> u32 {
+            unsafe { super::rows::gate::<$S>(new, old, limits, out) }
+        }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn replace(new: super::Rows, old: &super::Cells) -> u32 {
+            unsafe { super::rows::replace::<$S>(new, old) }
+        }
+
+        pub const KERNELS: super::Kernels =
+            super::Kernels { name: $name, gemm: run_gemm, depthwise, act, add, max, gate, replace };
+    };
+}
+use functions;
+
 /// Most cells in one call.
 pub const TILE: usize = 12;
 /// Channels of weights, biases and scratch rows come in blocks of this many.
@@ -82,6 +121,20 @@ pub struct Rows {
     pub width: usize,
 }
 
+/// The first numbers of the stored cells of a tile.
+pub type Cells = [*mut f32; TILE];
+/// One a cell of a tile.
+pub type Distances = [f32; TILE];
+
+/// What a change of a cell must exceed.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits<'a> {
+    /// One a channel.
+    pub weights: &'a [f32],
+    /// One a cell.
+    pub limits: Distances,
+}
+
 /// The functions of one instruction set.
 #[derive(Clone, Copy)]
 pub struct Kernels {
@@ -91,7 +144,8 @@ pub struct Kernels {
     act: unsafe fn(&Act, Rows),
     add: unsafe fn(*mut f32, *const f32, usize),
     max: unsafe fn(*mut f32, *const f32, usize),
-    distance: unsafe fn(Rows, &[*const f32; TILE], *const f32, &mut [f32; TILE]),
+    gate: unsafe fn(Rows, &Cells, &Limits<'_>, &mut Distances) -> u32,
+    replace: unsafe fn(Rows, &Cells) -> u32,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -172,12 +226,22 @@ impl Kernels {
         unsafe { (self.max)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
     }
 
-    /// For each row the sum over channels of `((new - old) * weight)^2`.
+    /// Finds for each row the sum over channels of `((new - old) * weight)^2`, and stores the rows
+    /// where it exceeds its limit, or is no number. A bit for each that was stored.
     ///
     /// # Safety
-    /// The rows, and as many numbers behind each pointer of `old`, can be read.
-    pub unsafe fn distance(&self, new: Rows, old: &[*const f32; TILE], weight: &[f32], out: &mut [f32; TILE]) {
-        assert!(weight.len() >= new.width && new.n <= TILE, "one weight a channel, a tile of rows");
-        unsafe { (self.distance)(new, old, weight.as_ptr(), out) }
+    /// The rows can be read, and as many numbers behind each pointer of `old` written.
+    pub unsafe fn gate(&self, new: Rows, old: &Cells, limits: &Limits<'_>, distances: &mut Distances) -> u32 {
+        assert!(limits.weights.len() >= new.width && new.n <= TILE, "one weight a channel, a tile of rows");
+        unsafe { (self.gate)(new, old, limits, distances) }
+    }
+
+    /// Stores the rows that differ in any bit. A bit for each.
+    ///
+    /// # Safety
+    /// As for [`Kernels::gate`].
+    pub unsafe fn replace(&self, new: Rows, old: &Cells) -> u32 {
+        assert!(new.n <= TILE, "a tile of rows");
+        unsafe { (self.replace)(new, old) }
     }
 }

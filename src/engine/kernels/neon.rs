@@ -1,8 +1,7 @@
 //! NEON: 4 numbers a vector, 32 registers. Part of every 64-bit Arm.
 
+use super::gemm;
 use super::simd::Simd;
-use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
-use crate::engine::graph::Act;
 use std::arch::aarch64::*;
 
 #[derive(Clone, Copy)]
@@ -74,30 +73,4 @@ impl Simd for Neon {
     }
 }
 
-#[target_feature(enable = "neon")]
-unsafe fn run_gemm(args: &ConvArgs) {
-    unsafe { gemm::sixes::<Neon, 4>(args) }
-}
-#[target_feature(enable = "neon")]
-unsafe fn run_depthwise(args: &ConvArgs) {
-    unsafe { depthwise::run::<Neon>(args) }
-}
-#[target_feature(enable = "neon")]
-unsafe fn act(act: &Act, rows: Rows) {
-    unsafe { rows::act::<Neon>(act, rows) }
-}
-#[target_feature(enable = "neon")]
-unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::add::<Neon>(row, other, n) }
-}
-#[target_feature(enable = "neon")]
-unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::max::<Neon>(row, other, n) }
-}
-#[target_feature(enable = "neon")]
-unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
-    unsafe { rows::distance::<Neon, 4>(new, old, weight, out) }
-}
-
-pub const KERNELS: Kernels =
-    Kernels { name: "neon", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };
+super::functions!("neon", Neon, gemm::sixes::<Neon, 4>, "neon");

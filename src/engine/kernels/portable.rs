@@ -1,8 +1,7 @@
 //! Plain Rust: runs everywhere, and says what the others must compute.
 
+use super::gemm;
 use super::simd::{Simd, tree};
-use super::{ConvArgs, Kernels, Rows, TILE, depthwise, gemm, rows};
-use crate::engine::graph::Act;
 
 #[derive(Clone, Copy)]
 struct Portable;
@@ -71,24 +70,4 @@ impl Simd for Portable {
     }
 }
 
-unsafe fn run_gemm(args: &ConvArgs) {
-    unsafe { gemm::sixes::<Portable, 1>(args) }
-}
-unsafe fn run_depthwise(args: &ConvArgs) {
-    unsafe { depthwise::run::<Portable>(args) }
-}
-unsafe fn act(act: &Act, rows: Rows) {
-    unsafe { rows::act::<Portable>(act, rows) }
-}
-unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::add::<Portable>(row, other, n) }
-}
-unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { rows::max::<Portable>(row, other, n) }
-}
-unsafe fn distance(new: Rows, old: &[*const f32; TILE], weight: *const f32, out: &mut [f32; TILE]) {
-    unsafe { rows::distance::<Portable, 1>(new, old, weight, out) }
-}
-
-pub const KERNELS: Kernels =
-    Kernels { name: "portable", gemm: run_gemm, depthwise: run_depthwise, act, add, max, distance };
+super::functions!("portable", Portable, gemm::sixes::<Portable, 1>);

@@ -2,7 +2,7 @@
 
 use super::math::{EXP_POLY, EXP_RANGE, LN_2, LOG2_E};
 use super::simd::Simd;
-use super::{Rows, TILE};
+use super::{Cells, Distances, Limits, Rows};
 use crate::engine::graph::Act;
 
 /// Replaces every vector `x` of a row, which begins at number `i`; the rest of the row goes
@@ -132,38 +132,80 @@ pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
     }
 }
 
-/// `VECS` vectors are 16 numbers. Each row's sum has 16 parts, of every 16th number, whatever the vectors.
 #[inline(always)]
-pub unsafe fn distance<S: Simd, const VECS: usize>(
-    new: Rows,
-    old: &[*const f32; TILE],
-    weight: *const f32,
-    out: &mut [f32; TILE],
-) {
+unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, n: usize) {
     unsafe {
-        let n = new.width;
-        let whole = n / 16 * 16;
-        for p in 0..new.n {
-            let (new, old) = (new.first.add(p * new.stride), old[p]);
-            let mut sums = [S::splat(0.0); VECS];
-            let mut i = 0;
-            while i < whole {
-                for sum in &mut sums {
-                    let delta = S::sub(S::load(new.add(i)), S::load(old.add(i)));
-                    let scaled = S::mul(delta, S::load(weight.add(i)));
-                    *sum = S::fma(scaled, scaled, *sum);
-                    i += S::LANES;
-                }
-            }
-            for sum in &mut sums {
-                if i < n {
-                    let delta = S::sub(load_part::<S>(new, i, n), load_part::<S>(old, i, n));
-                    let scaled = S::mul(delta, load_part::<S>(weight, i, n));
-                    *sum = S::fma(scaled, scaled, *sum);
-                    i += S::LANES;
-                }
-            }
-            out[p] = S::sum16(&sums);
+        let mut i = 0;
+        while i + S::LANES <= n {
+            S::store(to.add(i), S::load(from.add(i)));
+            i += S::LANES;
         }
+        std::ptr::copy_nonoverlapping(from.add(i), to.add(i), n - i);
+    }
+}
+
+/// A row's sum has 16 parts, of every 16th number, whatever the vectors.
+#[inline(always)]
+unsafe fn distance<S: Simd>(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
+    unsafe {
+        let n_vectors = 16 / S::LANES;
+        let whole = n / 16 * 16;
+        let mut sums = [S::splat(0.0); 4];
+        let sums = &mut sums[..n_vectors];
+        let mut i = 0;
+        while i < whole {
+            for sum in &mut *sums {
+                let delta = S::sub(S::load(new.add(i)), S::load(old.add(i)));
+                let scaled = S::mul(delta, S::load(weight.add(i)));
+                *sum = S::fma(scaled, scaled, *sum);
+                i += S::LANES;
+            }
+        }
+        for sum in &mut *sums {
+            if i < n {
+                let delta = S::sub(load_part::<S>(new, i, n), load_part::<S>(old, i, n));
+                let scaled = S::mul(delta, load_part::<S>(weight, i, n));
+                *sum = S::fma(scaled, scaled, *sum);
+                i += S::LANES;
+            }
+        }
+        S::sum16(sums)
+    }
+}
+
+#[inline(always)]
+pub unsafe fn gate<S: Simd>(new: Rows, old: &Cells, limits: &Limits<'_>, out: &mut Distances) -> u32 {
+    unsafe {
+        let mut stored = 0;
+        for p in 0..new.n {
+            let row = new.first.add(p * new.stride);
+            let d = distance::<S>(row, old[p], limits.weights.as_ptr(), new.width);
+            out[p] = d;
+            // Numbers that are none always pass.
+            if d > limits.limits[p] || d.is_nan() {
+                copy::<S>(row, old[p], new.width);
+                stored |= 1 << p;
+            }
+        }
+        stored
+    }
+}
+
+#[inline(always)]
+pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u32 {
+    unsafe {
+        let mut stored = 0;
+        for p in 0..new.n {
+            let row = new.first.add(p * new.stride);
+            let mut differs = 0;
+            for i in 0..new.width {
+                differs |= (*row.add(i)).to_bits() ^ (*old[p].add(i)).to_bits();
+            }
+            if differs != 0 {
+                copy::<S>(row, old[p], new.width);
+                stored |= 1 << p;
+            }
+        }
+        stored
     }
 }
