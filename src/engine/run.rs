@@ -10,7 +10,7 @@ use super::gate::Gate;
 use super::graph::{Act, Binary, Op, PoolKind};
 use super::kernels::{BLOCK, Cells, ConvArgs, Kernels, Limits, Rows, TILE, math, prefetch};
 use super::pack::{Packed, blocks};
-use super::plan::{ConvKind, Kind, Map, Plan, Step};
+use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
 use super::state::{Buffer, Stream};
 use std::time::{Duration, Instant};
 
@@ -331,20 +331,13 @@ impl Runner {
             Kind::Conv { conv, how } => {
                 match how {
                     ConvKind::Gemm(dense) => {
-                        self.window_inputs(buffers, input, &dense.window, cells);
+                        let (n_taps, depth) = self.dense_inputs(buffers, input, dense, cells);
                         let n_out = c / dense.packed.len();
                         for (g, packed) in dense.packed.iter().enumerate() {
                             if g > 0 {
                                 self.shift_inputs(dense.window.kernel, cells.len(), dense.depth);
                             }
-                            self.gemm(
-                                packed,
-                                dense.window.kernel[0] * dense.window.kernel[1],
-                                dense.depth,
-                                cells.len(),
-                                unsafe { rows.add(g * n_out) },
-                                stride,
-                            );
+                            self.gemm(packed, n_taps, depth, cells.len(), unsafe { rows.add(g * n_out) }, stride);
                         }
                     }
                     ConvKind::Depthwise(packed) => {
@@ -549,6 +542,33 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Where the taps of a GEMM begin; how many there are, and how deep. Where a row of the window
+    /// is one run of numbers in memory it is one tap: the sums run in the same order.
+    fn dense_inputs(&mut self, buffers: &[Buffer], map: &Map, dense: &Dense, cells: &[Cell]) -> (usize, usize) {
+        let w = &dense.window;
+        let [kh, kw] = w.kernel;
+        let (s, base) = (map.shape, buffers[map.buffer].as_ptr());
+        let is_run = kw > 1 && map.stride == dense.depth && w.dilation[1] == 1;
+        let first = |cell: &Cell| {
+            let y = (cell.y as usize * w.stride[0]).checked_sub(w.pad[0])?;
+            let x = (cell.x as usize * w.stride[1]).checked_sub(w.pad[1])?;
+            (y + (kh - 1) * w.dilation[0] < s.h && x + kw <= s.w).then_some((y, x))
+        };
+        if !is_run || cells.iter().any(|cell| first(cell).is_none()) {
+            self.window_inputs(buffers, map, w, cells);
+            return (kh * kw, dense.depth);
+        }
+        for (p, (y, x)) in cells.iter().filter_map(first).enumerate() {
+            // Safety: the window lies inside the map.
+            let mut at = unsafe { base.add((y * s.w + x) * map.stride + map.offset) };
+            for ky in 0..kh {
+                self.inputs[ky * TILE + p] = at;
+                at = at.wrapping_add(w.dilation[0] * s.w * map.stride);
+            }
+        }
+        (kh, kw * dense.depth)
     }
 
     /// Moves all inputs on to the next group's channels; zeros stay where they are.

@@ -177,13 +177,13 @@ unsafe fn distance<S: Simd>(new: *const f32, old: *const f32, weight: *const f32
 pub unsafe fn gate<S: Simd>(new: Rows, old: &Cells, limits: &Limits<'_>, out: &mut Distances) -> u32 {
     unsafe {
         let mut stored = 0;
-        for p in 0..new.n {
+        let cells = old.iter().zip(&limits.limits).zip(out).take(new.n).enumerate();
+        for (p, ((old, limit), out)) in cells {
             let row = new.first.add(p * new.stride);
-            let d = distance::<S>(row, old[p], limits.weights.as_ptr(), new.width);
-            out[p] = d;
+            *out = distance::<S>(row, *old, limits.weights.as_ptr(), new.width);
             // Numbers that are none always pass.
-            if d > limits.limits[p] || d.is_nan() {
-                copy::<S>(row, old[p], new.width);
+            if *out > *limit || out.is_nan() {
+                copy::<S>(row, *old, new.width);
                 stored |= 1 << p;
             }
         }
@@ -195,14 +195,14 @@ pub unsafe fn gate<S: Simd>(new: Rows, old: &Cells, limits: &Limits<'_>, out: &m
 pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u32 {
     unsafe {
         let mut stored = 0;
-        for p in 0..new.n {
+        for (p, old) in old.iter().take(new.n).enumerate() {
             let row = new.first.add(p * new.stride);
             let mut differs = 0;
             for i in 0..new.width {
-                differs |= (*row.add(i)).to_bits() ^ (*old[p].add(i)).to_bits();
+                differs |= (*row.add(i)).to_bits() ^ (*old.add(i)).to_bits();
             }
             if differs != 0 {
-                copy::<S>(row, old[p], new.width);
+                copy::<S>(row, *old, new.width);
                 stored |= 1 << p;
             }
         }

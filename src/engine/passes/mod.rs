@@ -11,6 +11,7 @@ mod pools;
 mod rearrange;
 mod residual;
 mod silu;
+mod stem;
 
 use super::graph::Graph;
 use super::verify::{Broken, verify};
@@ -19,13 +20,14 @@ use super::verify::{Broken, verify};
 type Pass = (&'static str, fn(&mut Graph) -> usize);
 
 /// Later passes rely on what earlier ones leave.
-const PASSES: [Pass; 8] = [
+const PASSES: [Pass; 9] = [
     ("fold scales and shifts into convolutions", affine::run),
     ("recognise x * sigmoid(x)", silu::run),
     ("fuse activations into convolutions", activation::run),
     ("fuse residual additions into convolutions", residual::run),
     ("merge rearrangements that are joined", rearrange::run),
     ("fold borders of zeros into windows", pad::run),
+    ("convolve what a space-to-depth was made of", stem::run),
     ("chain max pools of growing size", pools::run),
     ("drop what nobody reads", dead::run),
 ];
