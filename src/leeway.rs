@@ -71,7 +71,7 @@ impl Leeway {
     pub fn over(&self, h: usize, w: usize) -> Over<'_> {
         // A cell of a coarser map sees more than one factor speaks for.
         let factors = if h < self.rows || w < self.cols { &[][..] } else { &self.factors };
-        let step = |side: u32, n: usize| side as f32 / (n.max(1) * CELL) as f32;
+        let step = |side: u32, n: usize| (u64::from(side) << 32) / (n.max(1) * CELL) as u64 + 1;
         Over { factors, cols: self.cols, y: step(self.size.height, h), x: step(self.size.width, w) }
     }
 }
@@ -81,17 +81,17 @@ impl Leeway {
 pub struct Over<'a> {
     factors: &'a [f32],
     cols: usize,
-    /// Cells of the leeway a cell of the map.
-    y: f32,
-    x: f32,
+    /// Cells of the leeway a cell of the map, times 2^32.
+    y: u64,
+    x: u64,
 }
 
 impl Over<'_> {
     /// The factor at the middle of a cell.
     #[inline]
     pub fn at(&self, y: usize, x: usize) -> f32 {
-        let (row, col) = ((y as f32 + 0.5) * self.y, (x as f32 + 0.5) * self.x);
-        self.factors.get(row as usize * self.cols + col as usize).copied().unwrap_or(1.0)
+        let middle = |at: usize, step: u64| ((2 * at as u64 + 1) * step >> 33) as usize;
+        self.factors.get(middle(y, self.y) * self.cols + middle(x, self.x)).copied().unwrap_or(1.0)
     }
 }
 
