@@ -90,7 +90,7 @@ impl Over<'_> {
     /// The factor at the middle of a cell.
     #[inline]
     pub fn at(&self, y: usize, x: usize) -> f32 {
-        let middle = |at: usize, step: u64| ((2 * at as u64 + 1) * step >> 33) as usize;
+        let middle = |at: usize, step: u64| (((2 * at as u64 + 1) * step) >> 33) as usize;
         self.factors.get(middle(y, self.y) * self.cols + middle(x, self.x)).copied().unwrap_or(1.0)
     }
 }

@@ -221,13 +221,19 @@ fn calibrate_writes_a_profile_that_fits_its_model_only() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains("model = \"street-nano\"") && text.contains("[[gates]]"), "{text}");
 
-    let eval = ["eval", clip, "--modes", "off,layers", "--json", "-", "--gates", path];
+    let eval = ["eval", clip, "--modes", "off,layers", "--json", "-", "--raw", "--gates", path];
     let out = passd(&[&eval[..], &size[..]].concat());
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     let layers = &report["modes"]["layers"];
     assert!(layers["computed_share"].as_f64().unwrap() < 1.0, "{layers}");
     assert!(layers["layers"]["executed_mmacs"].as_f64() >= layers["layers"]["requested_mmacs"].as_f64());
     assert!(layers["agreement"].as_f64().unwrap() > 0.8, "{layers}");
+
+    let raw = &layers["raw_difference"];
+    let curve: Vec<f64> = raw["frames"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert_eq!((curve.len(), curve[0]), (24, 0.0), "the first frame is whole");
+    assert!(curve[23] > 0.0 && raw["max"].as_f64().unwrap() < 0.1, "{raw}");
+    assert!(report["modes"]["off"].get("raw_difference").is_none());
 
     std::fs::write(&file, text.replace("sha256 = \"", "sha256 = \"00")).unwrap();
     let out = passd(&[&eval[..], &size[..]].concat());

@@ -4,10 +4,8 @@
 mod common;
 
 use passd::engine::gate::Gates;
-use passd::engine::graph::Output;
 use passd::engine::import;
 use passd::engine::kernels::Kernels;
-use passd::engine::oracle::read_output;
 use passd::engine::plan::Plan;
 use passd::engine::run::Runner;
 use passd::engine::state::Stream;
@@ -18,7 +16,6 @@ use passd::infer::heads::{Tensor, Thresholds};
 use passd::infer::model::{Model, ModelFolders};
 use passd::infer::onnx::with_input_shape;
 use passd::infer::{Detection, Seen};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Name, sizes.
@@ -51,16 +48,6 @@ fn picture(model: &Model, w: usize, h: usize, step: usize) -> Vec<f32> {
         .collect()
 }
 
-fn outputs(stream: &Stream) -> Vec<Vec<f32>> {
-    let plan = stream.plan();
-    let mut maps: HashMap<u32, Vec<f32>> = HashMap::new();
-    for part in plan.outputs.iter().flat_map(|o| &o.parts) {
-        maps.entry(part.base.0).or_insert_with(|| stream.map(part.base.0 as usize));
-    }
-    let read = |o: &Output| read_output(o, |v| (maps[&v.0].as_slice(), plan.maps[v.0 as usize].shape));
-    plan.outputs.iter().map(read).collect()
-}
-
 #[test]
 fn the_kernels_equal_onnx_runtime_at_every_size() {
     for (model, w, h) in models() {
@@ -72,7 +59,7 @@ fn the_kernels_equal_onnx_runtime_at_every_size() {
             let mut stream = Stream::new(plan.clone(), Gates::exact(&plan), f32::NAN);
             stream.input().0.copy_from_slice(&picture);
             Runner::new(&plan, *kernels).run(&mut stream, 0.0);
-            for ((name, _, wanted), found) in wanted.iter().zip(outputs(&stream)) {
+            for ((name, _, wanted), found) in wanted.iter().zip(stream.outputs()) {
                 let off = common::ort::difference(wanted, &found);
                 assert!(off < 1e-3, "{} at {w}x{h} on {}, output {name}: off by {off}", model.name, kernels.name);
             }
@@ -110,7 +97,7 @@ fn heads_decoded_where_cells_changed_equal_heads_decoded_everywhere() {
             runner.run(&mut stream, 0.02);
             let now = Seen { frame: FrameId(step as u64), pts_ns: step as u64 };
             cells.update(&stream, now, t, &mut candidates, &mut found, &mut seen).unwrap();
-            let tensors = outputs(&stream);
+            let tensors = stream.outputs();
             let shapes: Vec<Vec<i64>> =
                 plan.outputs.iter().map(|o| o.dims.iter().map(|d| *d as i64).collect()).collect();
             let tensors: Vec<Tensor<'_>> = plan

@@ -39,15 +39,16 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("geom", &[]),
     ("clock", &[]),
     ("memory", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
-    ("skip", &["frame", "geom"]),
-    ("engine", &[]),
-    ("infer", &["engine", "frame", "geom", "merge", "skip"]),
+    ("leeway", &["geom"]),
+    ("skip", &["frame", "geom", "leeway"]),
+    ("engine", &["leeway"]),
+    ("infer", &["engine", "frame", "geom", "leeway", "merge", "skip"]),
     ("merge", &["frame", "geom", "infer"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
     ("output", &["capture", "frame", "geom", "memory", "merge", "skip"]),

@@ -54,6 +54,10 @@ pub struct Args {
     /// Share of the picture from which all of it is run
     #[arg(long)]
     break_even: Option<f32>,
+    /// Compare the raw outputs of mode layers with a whole run's, frame by frame (in the JSON as a
+    /// curve); takes as long as a dense run, and the times are those of a busier machine
+    #[arg(long)]
+    raw: bool,
     /// Nothing that is known is older than this many seconds; 30 in mode layers, else 10
     #[arg(long)]
     max_age: Option<f32>,
@@ -99,6 +103,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },
         plan,
         profile: crate::infer::gates::find(&model, &args.model.folders(), args.gates.as_deref())?,
+        raw: args.raw,
     };
     let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -155,6 +160,9 @@ fn print_table(r: &Report) -> Result<(), Failure> {
             share(m.map50),
             m.peak_rss_mib,
         ))?;
+    }
+    for (mode, d) in r.modes.iter().filter_map(|(mode, m)| Some((mode, m.raw_difference.as_ref()?))) {
+        print_line(&format!("{mode}: raw outputs differ from a whole run's by {:.2e}, {:.2e} at most", d.mean, d.max))?;
     }
     for (mode, m) in r.modes.iter().filter(|(_, m)| m.patches.is_some()) {
         print_line(&format!(

@@ -64,6 +64,9 @@ pub struct ModeReport {
     /// What the layer engine did; absent in other modes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayerReport>,
+    /// Mean absolute difference of the model's raw outputs from a whole run's; where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw_difference: Option<RawDifference>,
     /// Patches by reason, all frames together; absent in `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patches: Option<PatchReport>,
@@ -101,6 +104,15 @@ impl LayerReport {
             kernel_ms: mean(c.kernels.as_secs_f64() * 1e3),
         }
     }
+}
+
+/// Drift shows here first (engine.md, section 6).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RawDifference {
+    pub mean: f64,
+    pub max: f64,
+    /// One a frame.
+    pub frames: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]

@@ -2,12 +2,12 @@
 
 use super::score::{Agreement, AveragePrecision};
 use super::truth::TruthOf;
-use super::{LayerReport, ModeReport, PatchReport, Report, Spread};
+use super::{LayerReport, ModeReport, PatchReport, RawDifference, Report, Spread};
 use crate::capture::{Clip, SourceSpec};
 use crate::engine::profile::Profile;
 use crate::engine::run::Counters;
 use crate::frame::Frame;
-use crate::geom::Size;
+use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::factory::Recipe;
 use crate::infer::heads::Thresholds;
 use crate::infer::layers::LayersSettings;
@@ -40,6 +40,8 @@ pub struct EvalSettings {
     pub plan: PlanSettings,
     /// Gates of the layer engine; `None`: safe defaults.
     pub profile: Option<Profile>,
+    /// Whether the raw outputs of mode layers are compared with a whole run's; takes as long as that.
+    pub raw: bool,
 }
 
 /// Called after every frame with its number.
@@ -58,6 +60,7 @@ struct Lane {
     idle_ms: Vec<f64>,
     executed_px: u64,
     layers: Counters,
+    raw_differences: Vec<f64>,
     n_full: u64,
     n_runs: u64,
     n_detections: u64,
@@ -119,6 +122,7 @@ pub fn evaluate(
             idle_ms: Vec::new(),
             executed_px: 0,
             layers: Counters::default(),
+            raw_differences: Vec::new(),
             n_full: 0,
             n_runs: 0,
             n_detections: 0,
@@ -129,6 +133,8 @@ pub fn evaluate(
             peak_mib: 0.0,
         });
     }
+    let wants_raw = s.raw && s.modes.contains(&SkipMode::Layers);
+    let mut whole = wants_raw.then(|| Whole::new(&recipe, runtime, s.size)).transpose()?;
     let grain = (s.noise > 0.0).then(|| Grain::new(s.noise, 99));
     let n_lanes = lanes.len();
     let mut n = 0;
@@ -139,6 +145,10 @@ pub fn evaluate(
         }
         for i in 0..n_lanes {
             lanes[(i + n as usize) % n_lanes].step(&frame)?;
+        }
+        if let Some(whole) = &mut whole {
+            let wanted = whole.run(&frame)?;
+            lanes.iter_mut().for_each(|lane| lane.compare_raw(&wanted));
         }
         let dense = lanes.iter().find(|l| l.mode == SkipMode::Off).map(|l| l.found.clone());
         if let Some(dense) = dense {
@@ -175,7 +185,36 @@ pub fn evaluate(
     })
 }
 
+/// The layer engine, computing every frame as a whole: within 1e-3 of ONNX Runtime's numbers
+/// (tests/engine_detect.rs), and in the same order as mode layers has them.
+struct Whole {
+    detector: Box<dyn Detector>,
+    everything: PatchMask,
+    fresh: Fresh,
+}
+
+impl Whole {
+    fn new(recipe: &Recipe, runtime: &Runtime, size: Size) -> Result<Self, String> {
+        let made = recipe.make(runtime, Some(SkipMode::Layers)).map_err(|e| e.to_string())?;
+        let everything = PatchMask::full(PatchGrid::new(size, 32));
+        Ok(Self { detector: made.detector, everything, fresh: Fresh::default() })
+    }
+
+    fn run(&mut self, frame: &Frame) -> Result<Vec<f32>, String> {
+        let work = Work { frame, patches: &self.everything, known: &[], max_age_ns: u64::MAX };
+        self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
+        self.detector.raw_outputs(StreamId(0)).ok_or_else(|| "the layer engine kept no outputs".into())
+    }
+}
+
 impl Lane {
+    /// Notes how far the raw outputs are from those of a whole run, where they are kept.
+    fn compare_raw(&mut self, wanted: &[f32]) {
+        let Some(found) = self.detector.raw_outputs(StreamId(0)) else { return };
+        let sum: f64 = found.iter().zip(wanted).map(|(a, b)| f64::from((a - b).abs())).sum();
+        self.raw_differences.push(sum / wanted.len().max(1) as f64);
+    }
+
     fn step(&mut self, frame: &Frame) -> Result<(), String> {
         let resident = resident_mib();
         let start = Instant::now();
@@ -230,6 +269,11 @@ impl Lane {
             map50: if is_sim { self.precision.mean() } else { None },
             peak_rss_mib: base_mib + self.peak_mib,
             layers: (self.mode == SkipMode::Layers).then(|| LayerReport::new(&self.layers, n)),
+            raw_difference: (!self.raw_differences.is_empty()).then(|| RawDifference {
+                mean: self.raw_differences.iter().sum::<f64>() / self.raw_differences.len() as f64,
+                max: self.raw_differences.iter().copied().fold(0.0, f64::max),
+                frames: self.raw_differences.clone(),
+            }),
             patches: (self.mode != SkipMode::Off).then_some(self.patches),
             full_frames: self.n_full,
             runs: self.n_runs,

@@ -161,6 +161,10 @@ impl Detector for LayersDetector {
         Ok(())
     }
 
+    fn raw_outputs(&self, stream: StreamId) -> Option<Vec<f32>> {
+        self.stream(stream).map(|s| s.outputs().concat())
+    }
+
     fn forget(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
     }
