@@ -29,5 +29,6 @@ pub mod refresh;
 pub mod resample;
 pub mod run;
 pub mod state;
+mod tile;
 pub mod verify;
 pub mod view;

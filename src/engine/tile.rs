@@ -1,0 +1,357 @@
+//! Computing a tile: a handful of cells of a step, into rows of scratch.
+
+use super::changes::Cell;
+use super::graph::{Act, Binary, Op, PoolKind, Window};
+use super::kernels::{BLOCK, ConvArgs, Kernels, Rows, TILE, math};
+use super::pack::{Packed, blocks};
+use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
+use super::state::Buffer;
+
+/// What one thread needs to compute tiles.
+pub(super) struct Tiler {
+    pub kernels: Kernels,
+    /// Rows of a tile, each of whole blocks and one more.
+    rows: Buffer,
+    /// From row to row.
+    pub stride: usize,
+    /// `[tap][TILE]`.
+    inputs: Vec<*const f32>,
+    zeros: Buffer,
+}
+
+// Safety: the pointers are scratch of one call of `tile`, and are not kept between calls.
+unsafe impl Send for Tiler {}
+
+impl Tiler {
+    pub fn new(plan: &Plan, kernels: Kernels) -> Self {
+        let stride = (blocks(plan.max_channels) + 1) * BLOCK;
+        let taps = |s: &Step| match &s.kind {
+            Kind::Conv { conv, .. } => conv.window.kernel[0] * conv.window.kernel[1],
+            Kind::Pool(_, w) => w.kernel[0] * w.kernel[1],
+            _ => 1,
+        };
+        let n_taps = plan.steps.iter().map(taps).max().unwrap_or(1);
+        Self {
+            kernels,
+            rows: Buffer::zeros(TILE * stride),
+            stride,
+            inputs: vec![std::ptr::null(); n_taps * TILE],
+            zeros: Buffer::zeros(stride),
+        }
+    }
+
+    /// Room for the rows of a tile.
+    pub fn rows(&mut self) -> *mut f32 {
+        self.rows.as_mut_ptr()
+    }
+
+    /// Computes up to [`TILE`] cells of a step into rows of `stride` numbers.
+    pub fn tile(
+        &mut self,
+        buffers: &[Buffer],
+        plan: &Plan,
+        step: &Step,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) {
+        let input = &plan.maps[step.inputs[0]];
+        let c = plan.maps[step.output].shape.c;
+        // Safety, here and below: a row has room for `c` numbers in whole blocks, and is
+        // not part of a map that this step reads.
+        let row = |p: usize| unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
+        let read = |map: &Map, cell: Cell| unsafe {
+            std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), map.shape.c)
+        };
+        match &step.kind {
+            Kind::Conv { conv, how } => {
+                match how {
+                    ConvKind::Gemm(dense) => {
+                        let (n_taps, depth) = self.dense_inputs(buffers, input, dense, cells);
+                        let n_out = c / dense.packed.len();
+                        for (g, packed) in dense.packed.iter().enumerate() {
+                            if g > 0 {
+                                self.shift_inputs(dense.window.kernel, cells.len(), dense.depth);
+                            }
+                            self.gemm(packed, n_taps, depth, cells.len(), unsafe { rows.add(g * n_out) }, stride);
+                        }
+                    }
+                    ConvKind::Depthwise(packed) => {
+                        self.window_inputs(buffers, input, &conv.window, cells);
+                        let n_taps = conv.window.kernel[0] * conv.window.kernel[1];
+                        let args = self.args(packed, n_taps, 1, cells.len(), rows, stride);
+                        // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
+                        unsafe { self.kernels.depthwise(&args) };
+                    }
+                    ConvKind::Transposed { phases, window, depth } => {
+                        for (p, cell) in cells.iter().enumerate() {
+                            let at = [cell.y as usize, cell.x as usize];
+                            let s = window.stride;
+                            let phase = &phases[at[0] % s[0] * s[1] + at[1] % s[1]];
+                            for (t, tap) in phase.taps.iter().enumerate() {
+                                let from = |i: usize| {
+                                    let at = (at[i] + window.pad[i]).checked_sub(tap[i] * window.dilation[i])?;
+                                    Some(at / window.stride[i])
+                                };
+                                self.inputs[t * TILE] = match (from(0), from(1)) {
+                                    (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => {
+                                        cell_ptr(buffers, input, y, x)
+                                    }
+                                    _ => self.zeros.as_ptr(),
+                                };
+                            }
+                            self.gemm(
+                                &phase.packed,
+                                phase.taps.len(),
+                                *depth,
+                                1,
+                                unsafe { rows.add(p * stride) },
+                                stride,
+                            );
+                        }
+                    }
+                }
+                self.finish(buffers, plan, step, &conv.act, &conv.post, cells, rows, stride);
+            }
+            Kind::Elementwise(op) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    row(p).copy_from_slice(read(input, *cell));
+                    match op {
+                        Op::Act(act) => {
+                            let rows = Rows { first: row(p).as_mut_ptr(), stride, n: 1, width: c };
+                            // Safety: one row.
+                            unsafe { self.kernels.act(act, rows) }
+                        }
+                        Op::Affine { scale, shift } => {
+                            for (v, (a, b)) in row(p).iter_mut().zip(scale.iter().zip(shift)) {
+                                *v = v.mul_add(*a, *b);
+                            }
+                        }
+                        Op::Binary(op) => {
+                            let second = &plan.maps[step.inputs[1]];
+                            let is_one = second.shape.n_cells() == 1 && input.shape.n_cells() != 1;
+                            let at = if is_one { Cell { y: 0, x: 0 } } else { *cell };
+                            let other = read(second, at);
+                            match op {
+                                Binary::Add => self.kernels.add(row(p), other),
+                                _ => {
+                                    for (v, o) in row(p).iter_mut().zip(other) {
+                                        *v = super::oracle::binary(*op, *v, *o);
+                                    }
+                                }
+                            }
+                        }
+                        _ => unreachable!("the plan makes no other element-wise steps"),
+                    }
+                }
+            }
+            Kind::Pool(kind, window) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let mut seen = 0;
+                    row(p).fill(if *kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 });
+                    for ky in 0..window.kernel[0] {
+                        let y = cell.y as usize * window.stride[0] + ky * window.dilation[0];
+                        let Some(y) = y.checked_sub(window.pad[0]).filter(|y| *y < input.shape.h) else { continue };
+                        for kx in 0..window.kernel[1] {
+                            let x = cell.x as usize * window.stride[1] + kx * window.dilation[1];
+                            let Some(x) = x.checked_sub(window.pad[1]).filter(|x| *x < input.shape.w) else { continue };
+                            let from = read(input, Cell { y: y as u32, x: x as u32 });
+                            match kind {
+                                PoolKind::Max => self.kernels.max(row(p), from),
+                                PoolKind::Average { .. } => self.kernels.add(row(p), from),
+                            }
+                            seen += 1;
+                        }
+                    }
+                    if let PoolKind::Average { count_pad } = kind {
+                        let n = if *count_pad { window.kernel[0] * window.kernel[1] } else { seen };
+                        row(p).iter_mut().for_each(|v| *v /= n as f32);
+                    }
+                }
+            }
+            Kind::GlobalAverage => {
+                row(0).fill(0.0);
+                for y in 0..input.shape.h as u32 {
+                    for x in 0..input.shape.w as u32 {
+                        self.kernels.add(row(0), read(input, Cell { y, x }));
+                    }
+                }
+                let n = input.shape.n_cells() as f32;
+                row(0).iter_mut().for_each(|v| *v /= n);
+            }
+            Kind::Resize(taps) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let (r, k) = (taps.rows[cell.y as usize], taps.cols[cell.x as usize]);
+                    let at = |y: usize, x: usize| read(input, Cell { y: y as u32, x: x as u32 });
+                    if r.share == 0.0 && k.share == 0.0 {
+                        row(p).copy_from_slice(at(r.first, k.first));
+                        continue;
+                    }
+                    let (a, b) = (at(r.first, k.first), at(r.first, k.second));
+                    let (d, e) = (at(r.second, k.first), at(r.second, k.second));
+                    for (i, v) in row(p).iter_mut().enumerate() {
+                        let along = |a: f32, b: f32| super::resample::mix(a, b, k.share);
+                        *v = super::resample::mix(along(a[i], b[i]), along(d[i], e[i]), r.share);
+                    }
+                }
+            }
+            Kind::Rearrange { stride: by, runs } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let (y, x) = (cell.y as usize * by[0], cell.x as usize * by[1]);
+                    let mut to = 0;
+                    for run in runs {
+                        let from = read(input, Cell { y: (y + run.dy) as u32, x: (x + run.dx) as u32 });
+                        row(p)[to..to + run.n].copy_from_slice(&from[run.from..run.from + run.n]);
+                        to += run.n;
+                    }
+                }
+            }
+            Kind::Pad { before, value } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let at = (cell.y as usize).checked_sub(before[0]).zip((cell.x as usize).checked_sub(before[1]));
+                    match at.filter(|(y, x)| *y < input.shape.h && *x < input.shape.w) {
+                        Some((y, x)) => row(p).copy_from_slice(read(input, Cell { y: y as u32, x: x as u32 })),
+                        None => row(p).fill(*value),
+                    }
+                }
+            }
+            Kind::Softmax { group } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    for (from, to) in read(input, *cell).chunks_exact(*group).zip(row(p).chunks_exact_mut(*group)) {
+                        math::softmax(from, to);
+                    }
+                }
+            }
+            Kind::Join => {}
+        }
+    }
+
+    /// The arguments of a kernel whose inputs have been looked up.
+    fn args(&self, p: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) -> ConvArgs {
+        ConvArgs {
+            n,
+            n_taps,
+            depth,
+            inputs: self.inputs.as_ptr(),
+            weights: p.weights.as_ptr(),
+            bias: p.bias.as_ptr(),
+            n_blocks: p.n_blocks,
+            rows,
+            stride,
+        }
+    }
+
+    fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
+        let args = self.args(packed, n_taps, depth, n, rows, stride);
+        // Safety: packed for these taps and this depth; rows have room for whole blocks.
+        unsafe { self.kernels.gemm(&args) }
+    }
+
+    /// Where each tap of each cell begins; zeros outside of the map.
+    fn window_inputs(&mut self, buffers: &[Buffer], map: &Map, w: &Window, cells: &[Cell]) {
+        let base = buffers[map.buffer].as_ptr();
+        let s = map.shape;
+        let [kh, kw] = w.kernel;
+        let reach = [(kh - 1) * w.dilation[0], (kw - 1) * w.dilation[1]];
+        for (p, cell) in cells.iter().enumerate() {
+            let y = (cell.y as usize * w.stride[0]) as isize - w.pad[0] as isize;
+            let x = (cell.x as usize * w.stride[1]) as isize - w.pad[1] as isize;
+            let inside = y >= 0 && x >= 0 && y as usize + reach[0] < s.h && x as usize + reach[1] < s.w;
+            if inside {
+                // Safety: the window lies inside the map.
+                let first = unsafe { base.add((y as usize * s.w + x as usize) * map.stride + map.offset) };
+                for ky in 0..kh {
+                    for kx in 0..kw {
+                        let off = (ky * w.dilation[0] * s.w + kx * w.dilation[1]) * map.stride;
+                        self.inputs[(ky * kw + kx) * TILE + p] = unsafe { first.add(off) };
+                    }
+                }
+                continue;
+            }
+            for ky in 0..kh {
+                let y = y + (ky * w.dilation[0]) as isize;
+                for kx in 0..kw {
+                    let x = x + (kx * w.dilation[1]) as isize;
+                    let hit = (0..s.h as isize).contains(&y) && (0..s.w as isize).contains(&x);
+                    self.inputs[(ky * kw + kx) * TILE + p] =
+                        if hit { cell_ptr(buffers, map, y as usize, x as usize) } else { self.zeros.as_ptr() };
+                }
+            }
+        }
+    }
+
+    /// Where the taps of a GEMM begin; how many there are, and how deep. Where a row of the window
+    /// is one run of numbers in memory it is one tap: the sums run in the same order.
+    fn dense_inputs(&mut self, buffers: &[Buffer], map: &Map, dense: &Dense, cells: &[Cell]) -> (usize, usize) {
+        let w = &dense.window;
+        let [kh, kw] = w.kernel;
+        let (s, base) = (map.shape, buffers[map.buffer].as_ptr());
+        let is_run = kw > 1 && map.stride == dense.depth && w.dilation[1] == 1;
+        let first = |cell: &Cell| {
+            let y = (cell.y as usize * w.stride[0]).checked_sub(w.pad[0])?;
+            let x = (cell.x as usize * w.stride[1]).checked_sub(w.pad[1])?;
+            (y + (kh - 1) * w.dilation[0] < s.h && x + kw <= s.w).then_some((y, x))
+        };
+        if !is_run || cells.iter().any(|cell| first(cell).is_none()) {
+            self.window_inputs(buffers, map, w, cells);
+            return (kh * kw, dense.depth);
+        }
+        for (p, (y, x)) in cells.iter().filter_map(first).enumerate() {
+            // Safety: the window lies inside the map.
+            let mut at = unsafe { base.add((y * s.w + x) * map.stride + map.offset) };
+            for ky in 0..kh {
+                self.inputs[ky * TILE + p] = at;
+                at = at.wrapping_add(w.dilation[0] * s.w * map.stride);
+            }
+        }
+        (kh, kw * dense.depth)
+    }
+
+    /// Moves all inputs on to the next group's channels; zeros stay where they are.
+    fn shift_inputs(&mut self, kernel: [usize; 2], n: usize, depth: usize) {
+        let zeros = self.zeros.as_ptr();
+        for tap in 0..kernel[0] * kernel[1] {
+            for input in &mut self.inputs[tap * TILE..][..n] {
+                if *input != zeros {
+                    // Safety: the next group's channels follow in the same cell.
+                    *input = unsafe { input.add(depth) };
+                }
+            }
+        }
+    }
+
+    /// Activation, residual, second activation.
+    #[allow(clippy::too_many_arguments)]
+    fn finish(
+        &self,
+        buffers: &[Buffer],
+        plan: &Plan,
+        step: &Step,
+        act: &Act,
+        post: &Act,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) {
+        let c = plan.maps[step.output].shape.c;
+        let rows = Rows { first: rows, stride, n: cells.len(), width: c };
+        // Safety: as in `tile`.
+        unsafe { self.kernels.act(act, rows) };
+        let Some(map) = step.inputs.get(1).map(|r| &plan.maps[*r]) else { return };
+        for (p, cell) in cells.iter().enumerate() {
+            let row = unsafe { std::slice::from_raw_parts_mut(rows.first.add(p * stride), c) };
+            let other =
+                unsafe { std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), c) };
+            self.kernels.add(row, other);
+        }
+        unsafe { self.kernels.act(post, rows) };
+    }
+}
+
+/// Where a cell of a map begins.
+pub(super) fn cell_ptr(buffers: &[Buffer], map: &Map, y: usize, x: usize) -> *const f32 {
+    let at = (y * map.shape.w + x) * map.stride + map.offset;
+    debug_assert!(y < map.shape.h && x < map.shape.w && at < buffers[map.buffer].len());
+    // Safety: the cell lies in the map, and the map in its buffer.
+    unsafe { buffers[map.buffer].as_ptr().add(at) }
+}
