@@ -13,6 +13,7 @@ use passd::engine::passes;
 use passd::engine::plan::Plan;
 use passd::engine::run::{Counters, Runner};
 use passd::engine::state::Stream;
+use passd::engine::threads::Threads;
 use passd::engine::verify::verify;
 use passd::geom::Size;
 use std::sync::Arc;
@@ -101,6 +102,35 @@ fn any_changes_with_open_gates_equal_a_whole_run_of_the_last_frame() {
             let picture = stream.input().0.to_vec();
             let wanted = whole(&plan, Kernels::best(), &picture);
             assert!(outputs(&stream) == outputs(&wanted), "seed {seed}, frame {frame}, {}", kernels.name);
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let runners = |plan: &Arc<Plan>| {
+        let threads = |n| Threads { n, least: 1 };
+        [1, 2, 5].map(|n| Runner::with_threads(plan, Kernels::best(), threads(n)).unwrap())
+    };
+    for seed in CASES.step_by(3) {
+        let (mut random, graph, plan) = planned(seed);
+        let picture = graphs::picture(&mut random, graph.shape(graph.input));
+        let gates = if seed % 2 == 0 { Gates::exact(&plan) } else { Gates::rising(&plan, (0.1, 0.3)) };
+        let mut runs = runners(&plan).map(|runner| (runner, Stream::new(plan.clone(), gates.clone(), f32::NAN)));
+        for (_, stream) in &mut runs {
+            stream.input().0.copy_from_slice(&picture);
+        }
+        for step in 0..5 {
+            let at = random.u64(..);
+            let mut one = None;
+            for (runner, stream) in &mut runs {
+                if step > 0 {
+                    change(&mut Rng::with_seed(at), graph.shape(graph.input), stream, 0.5);
+                }
+                let c = runner.run(stream, 0.1);
+                let found = (c.requested_macs, c.executed_macs, c.passed, outputs(stream));
+                assert_eq!(one.get_or_insert(found.clone()), &found, "seed {seed}, step {step}");
+            }
         }
     }
 }

@@ -10,8 +10,8 @@
 //!
 //! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps
 //! (`[rows][columns][channels]`, f32) that are what a dense run would give, up to
-//! what the gates hold back, and what changed in them. Pure: no thread, clock
-//! (but for counters), file or log; knows nothing of detection. The shape follows
+//! what the gates hold back, and what changed in them. Pure: no clock
+//! (but for counters), file or log, and no thread that was not asked for; knows nothing of detection. The shape follows
 //! measurements; its identities are held by `tests/engine_identities.rs`.
 
 pub mod changes;
@@ -29,6 +29,7 @@ pub mod refresh;
 pub mod resample;
 pub mod run;
 pub mod state;
+pub mod threads;
 mod tile;
 pub mod verify;
 pub mod view;

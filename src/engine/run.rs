@@ -10,7 +10,10 @@ use super::gate::Gate;
 use super::kernels::{BLOCK, Cells, Kernels, Limits, Rows, TILE, prefetch};
 use super::plan::{ConvKind, Kind, Plan, Step};
 use super::state::{Buffer, Stream};
+use super::threads::{self, Outcome, Threads};
 use super::tile::{Tiler, cell_ptr};
+use crate::leeway::Over;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// What a frame cost. Counted apart, because the differences show where savings are lost.
@@ -50,26 +53,50 @@ impl Counters {
 /// What is computed of a step beside what changed.
 struct Due {
     /// Rows whose age is up.
-    refresh: Option<std::ops::Range<usize>>,
+    refresh: Option<Range<usize>>,
     /// Cells that are owed.
     settles: bool,
 }
 
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
 pub struct Runner {
-    tiler: Tiler,
+    threads: Threads,
+    /// `None` where there is one thread, the caller's.
+    pool: Option<rayon::ThreadPool>,
+    /// One a thread.
+    tilers: Vec<Tiler>,
+    /// One a tile.
+    outcomes: Vec<Outcome>,
     cells: Vec<Cell>,
     words: Vec<u64>,
 }
 
 impl Runner {
+    /// Runs on the caller's thread.
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
-        let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
-        Self { tiler: Tiler::new(plan, kernels), cells: Vec::with_capacity(n_cells), words: Vec::new() }
+        Self {
+            threads: Threads::ONE,
+            pool: None,
+            tilers: vec![Tiler::new(plan, kernels)],
+            outcomes: threads::room(plan),
+            cells: Vec::with_capacity(plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0)),
+            words: Vec::new(),
+        }
     }
 
-    pub fn kernels(&self) -> &Kernels {
-        &self.tiler.kernels
+    /// Runs on several threads where there is enough to do. Handing work over allocates now and then.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
+    pub fn with_threads(plan: &Plan, kernels: Kernels, threads: Threads) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let mut runner = Self::new(plan, kernels);
+        if threads.n > 1 {
+            let name = |i| format!("engine-{i}");
+            runner.pool = Some(rayon::ThreadPoolBuilder::new().num_threads(threads.n).thread_name(name).build()?);
+            runner.tilers.resize_with(threads.n, || Tiler::new(plan, kernels));
+            runner.threads = threads;
+        }
+        Ok(runner)
     }
 
     /// Computes what the changes of the picture ask for, and a share (0..=1) of a refresh sweep.
@@ -191,23 +218,28 @@ impl Runner {
         let c = out.shape.c;
         // Whole blocks may be written in place where no other cell is behind them.
         let in_place = c.is_multiple_of(BLOCK) && step.fits_in_place();
-        for (i, tile) in cells.chunks(TILE).enumerate() {
-            let at = i * TILE * out.stride + out.offset;
-            // Safety: `at` is the first cell of the tile; the buffer holds the rest of them.
-            let target = unsafe { buffers[out.buffer].as_mut_ptr().add(at) };
-            if in_place {
-                self.tiler.tile(buffers, plan, step, tile, target, out.stride);
-            } else {
-                let rows = self.tiler.rows();
-                self.tiler.tile(buffers, plan, step, tile, rows, self.tiler.stride);
+        // Safety: the map lies in its buffer.
+        let base = Base(unsafe { buffers[out.buffer].as_mut_ptr().add(out.offset) });
+        let buffers = &*buffers;
+        let work = |tiler: &mut Tiler, tiles: Range<usize>, _: &mut [Outcome]| {
+            for i in tiles {
+                let tile = &cells[i * TILE..cells.len().min((i + 1) * TILE)];
+                // Safety: this is the first cell of the tile; the buffer holds the rest of them, and
+                // no other thread writes them.
+                let target = unsafe { base.at(i * TILE * out.stride) };
+                if in_place {
+                    tiler.tile(buffers, plan, step, tile, target, out.stride);
+                    continue;
+                }
+                let (rows, stride) = (tiler.rows(), tiler.stride);
+                tiler.tile(buffers, plan, step, tile, rows, stride);
                 for p in 0..tile.len() {
                     // Safety: rows and cells hold `c` numbers, and scratch is apart from the maps.
-                    unsafe {
-                        std::ptr::copy_nonoverlapping(rows.add(p * self.tiler.stride), target.add(p * out.stride), c)
-                    };
+                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), target.add(p * out.stride), c) };
                 }
             }
-        }
+        };
+        self.split(cells.len(), step.macs_per_cell, &work);
     }
 
     /// The listed cells: stored where they pass the gate. How many did.
@@ -222,50 +254,21 @@ impl Runner {
     ) -> u64 {
         let step = &plan.steps[i];
         let out = &plan.maps[step.output];
+        // Safety: the map lies in its buffer.
+        let base = Base(unsafe { stream.buffers[out.buffer].as_mut_ptr().add(out.offset) });
         let gate = stream.gates.get(i);
         let leeway = stream.leeway.over(out.shape.h, out.shape.w);
-        let input = &plan.maps[step.inputs[0]];
-        let stride = step.input_stride();
-        let (rows, width) = (self.tiler.rows(), out.shape.c);
-        let base = stream.buffers[out.buffer].as_mut_ptr();
-        // What a tile reads and is compared with lies anywhere in memory: it is asked for
-        // while the tile before is computed.
-        let warm = |buffers: &[Buffer], tile: &[Cell], stored: &mut Cells| {
-            for (cell, stored) in tile.iter().zip(stored) {
-                let (y, x) = (cell.y as usize, cell.x as usize);
-                // Safety: the cell lies in the map, and the map in its buffer.
-                *stored = unsafe { base.add((y * out.shape.w + x) * out.stride + out.offset) };
-                prefetch(*stored, width);
-                let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
-                prefetch(cell_ptr(buffers, input, y, x), input.shape.c);
-            }
-        };
-        let mut next: Cells = [std::ptr::null_mut(); TILE];
-        warm(&stream.buffers, &cells[..cells.len().min(TILE)], &mut next);
-        let mut limits = Limits { weights: gate.weights(), limits: [0.0; TILE] };
-        let mut distances = [0.0; TILE];
+        let sparse = Sparse { buffers: &stream.buffers, base, plan, step, gate, leeway, cells, due, owed };
+        self.split(cells.len(), step.macs_per_cell, &|tiler: &mut Tiler, tiles, outcomes: &mut [Outcome]| {
+            sparse.compute(tiler, tiles, outcomes);
+        });
         let mut n = 0;
-        for (k, tile) in cells.chunks(TILE).enumerate() {
-            let stored = next;
-            let behind = &cells[((k + 1) * TILE).min(cells.len())..];
-            warm(&stream.buffers, &behind[..behind.len().min(TILE)], &mut next);
-            self.tiler.tile(&stream.buffers, plan, step, tile, rows, self.tiler.stride);
-            let new = Rows { first: rows, stride: self.tiler.stride, n: tile.len(), width };
-            // Safety: rows and cells hold that many numbers, and scratch is apart from the maps.
-            let passes = unsafe {
-                if gate.is_exact() {
-                    self.tiler.kernels.replace(new, &stored)
-                } else {
-                    for (limit, cell) in limits.limits.iter_mut().zip(tile) {
-                        *limit = gate.limit() * leeway.at(cell.y as usize, cell.x as usize).powi(2);
-                    }
-                    self.tiler.kernels.gate(new, &stored, &limits, &mut distances)
-                }
-            };
+        for (tile, outcome) in cells.chunks(TILE).zip(&self.outcomes) {
             for (p, cell) in tile.iter().enumerate() {
                 let at = passed.place(*cell);
                 let late = due.settles && owed.contains(at);
-                if passes >> p & 1 == 1 {
+                let owes = outcome.owes >> p & 1 == 1;
+                if outcome.passes >> p & 1 == 1 {
                     owed.remove(at);
                     // Where nothing is held back, what is made good goes on as such; heads see it at once.
                     if late && gate.is_exact() && !plan.watched[step.output] {
@@ -274,12 +277,7 @@ impl Runner {
                         passed.insert(at);
                         n += 1;
                     }
-                    continue;
-                }
-                let owes = !gate.is_exact() && Gate::owes(distances[p], limits.limits[p]);
-                if late || due.refresh.as_ref().is_some_and(|rows| rows.contains(&(cell.y as usize))) {
-                    // Safety: as above.
-                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * self.tiler.stride), stored[p], width) };
+                } else if late || due.refreshes(cell) {
                     owed.remove(at);
                     if owes {
                         settled.insert(at);
@@ -292,6 +290,116 @@ impl Runner {
             }
         }
         n
+    }
+
+    /// Has the tiles of some cells computed by as many threads as they are worth.
+    fn split<F>(&mut self, n_cells: usize, macs_per_cell: u64, work: &F)
+    where
+        F: Fn(&mut Tiler, Range<usize>, &mut [Outcome]) + Sync,
+    {
+        let n_tiles = n_cells.div_ceil(TILE);
+        let n_parts = self.threads.for_step(n_cells, macs_per_cell);
+        let (tilers, outcomes) = (&mut self.tilers[..n_parts], &mut self.outcomes[..n_tiles]);
+        match &self.pool {
+            // Little work stays where its data is warm.
+            Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, outcomes, work)),
+            _ => threads::split(tilers, 0..n_tiles, outcomes, work),
+        }
+    }
+}
+
+/// Where a map begins: threads write cells of their own.
+#[derive(Clone, Copy)]
+struct Base(*mut f32);
+
+// Safety: whoever writes through it says why no other thread does.
+unsafe impl Sync for Base {}
+
+impl Base {
+    /// # Safety
+    /// As for pointers: the buffer holds more than `offset` numbers.
+    unsafe fn at(&self, offset: usize) -> *mut f32 {
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// Cells of a step to be compared and stored.
+struct Sparse<'a> {
+    buffers: &'a [Buffer],
+    base: Base,
+    plan: &'a Plan,
+    step: &'a Step,
+    gate: &'a Gate,
+    leeway: Over<'a>,
+    cells: &'a [Cell],
+    due: &'a Due,
+    owed: &'a ChangeSet,
+}
+
+impl Sparse<'_> {
+    fn compute(&self, tiler: &mut Tiler, tiles: Range<usize>, outcomes: &mut [Outcome]) {
+        let width = self.plan.maps[self.step.output].shape.c;
+        let (rows, stride) = (tiler.rows(), tiler.stride);
+        let mut next: Cells = [std::ptr::null_mut(); TILE];
+        self.warm(self.tile(tiles.start), &mut next);
+        let mut limits = Limits { weights: self.gate.weights(), limits: [0.0; TILE] };
+        let mut distances = [0.0; TILE];
+        for (k, outcome) in tiles.clone().zip(outcomes) {
+            let (tile, stored) = (self.tile(k), next);
+            if k + 1 < tiles.end {
+                self.warm(self.tile(k + 1), &mut next);
+            }
+            tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride);
+            let new = Rows { first: rows, stride, n: tile.len(), width };
+            // Safety: rows and cells hold that many numbers, scratch is apart from the maps, and no
+            // other thread has these cells.
+            let passes = unsafe {
+                if self.gate.is_exact() {
+                    tiler.kernels.replace(new, &stored)
+                } else {
+                    for (limit, cell) in limits.limits.iter_mut().zip(tile) {
+                        *limit = self.gate.limit() * self.leeway.at(cell.y as usize, cell.x as usize).powi(2);
+                    }
+                    tiler.kernels.gate(new, &stored, &limits, &mut distances)
+                }
+            };
+            *outcome = Outcome { passes, owes: 0 };
+            for (p, cell) in tile.iter().enumerate().filter(|(p, _)| passes >> p & 1 == 0) {
+                let owes = !self.gate.is_exact() && Gate::owes(distances[p], limits.limits[p]);
+                outcome.owes |= u32::from(owes) << p;
+                let late = self.due.settles && self.owed.contains(self.owed.place(*cell));
+                if late || self.due.refreshes(cell) {
+                    // Safety: as above.
+                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), stored[p], width) };
+                }
+            }
+        }
+    }
+
+    fn tile(&self, k: usize) -> &[Cell] {
+        &self.cells[(k * TILE).min(self.cells.len())..((k + 1) * TILE).min(self.cells.len())]
+    }
+
+    /// What a tile reads and is compared with lies anywhere in memory: it is asked for while the
+    /// tile before is computed.
+    fn warm(&self, tile: &[Cell], stored: &mut Cells) {
+        let (out, input) = (&self.plan.maps[self.step.output], &self.plan.maps[self.step.inputs[0]]);
+        let stride = self.step.input_stride();
+        for (cell, stored) in tile.iter().zip(stored) {
+            let (y, x) = (cell.y as usize, cell.x as usize);
+            // Safety: the cell lies in the map.
+            *stored = unsafe { self.base.at((y * out.shape.w + x) * out.stride) };
+            prefetch(*stored, out.shape.c);
+            let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
+            prefetch(cell_ptr(self.buffers, input, y, x), input.shape.c);
+        }
+    }
+}
+
+impl Due {
+    /// Whether a cell's age is up.
+    fn refreshes(&self, cell: &Cell) -> bool {
+        self.refresh.as_ref().is_some_and(|rows| rows.contains(&(cell.y as usize)))
     }
 }
 

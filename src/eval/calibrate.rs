@@ -94,6 +94,7 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         s.size,
         Thresholds { score: FAINT, iou: 0.5 },
         LayersSettings::default(),
+        1,
         None,
     )
     .map_err(|e| e.to_string())?;

@@ -89,7 +89,14 @@ impl Recipe {
                 (Box::new(d), provider)
             }
             SkipMode::Layers => {
-                let d = LayersDetector::open(model, size, t, self.layers.clone(), self.profile.as_ref())?;
+                let d = LayersDetector::open(
+                    model,
+                    size,
+                    t,
+                    self.layers.clone(),
+                    self.session.threads,
+                    self.profile.as_ref(),
+                )?;
                 state_bytes = d.plan().state_bytes();
                 (Box::new(d), Provider::Cpu)
             }

@@ -12,6 +12,7 @@ use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
 use crate::engine::run::Runner;
 use crate::engine::state::Stream;
+use crate::engine::threads::Threads;
 use crate::geom::Size;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ impl LayersDetector {
         size: Size,
         thresholds: Thresholds,
         settings: LayersSettings,
+        threads: usize,
         profile: Option<&Profile>,
     ) -> Result<Self, InferError> {
         let plan = Arc::new(plan_of(&model, size)?);
@@ -76,7 +78,8 @@ impl LayersDetector {
             Some(profile) => profile.gates(&plan).map_err(|e| InferError::model(&model.file, e))?,
             None => Gates::rising(&plan, DEFAULT_THRESHOLDS),
         };
-        let runner = Runner::new(&plan, Kernels::best());
+        let runner = Runner::with_threads(&plan, Kernels::best(), Threads::of(threads))
+            .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
         Ok(Self { model, plan, head, gates, runner, streams: HashMap::new(), thresholds, settings, size })
     }
 
