@@ -61,6 +61,8 @@ pub fn plan_of(model: &Model, size: Size) -> Result<Plan, InferError> {
 }
 
 impl LayersDetector {
+    /// `threads` 0: one a core.
+    ///
     /// # Errors
     /// As [`plan_of`], the head cannot be read from the maps, or the profile does not fit.
     pub fn open(
@@ -78,7 +80,8 @@ impl LayersDetector {
             Some(profile) => profile.gates(&plan).map_err(|e| InferError::model(&model.file, e))?,
             None => Gates::rising(&plan, DEFAULT_THRESHOLDS),
         };
-        let runner = Runner::with_threads(&plan, Kernels::best(), Threads::of(threads))
+        let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
+        let runner = Runner::with_threads(&plan, Kernels::best(), Threads::of(n))
             .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
         Ok(Self { model, plan, head, gates, runner, streams: HashMap::new(), thresholds, settings, size })
     }

@@ -209,3 +209,57 @@ pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u32 {
         stored
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::kernels::{BLOCK, Kernels, Limits, Rows, TILE};
+
+    /// What the cells hold afterwards, what was stored, the distances.
+    type Done = (Vec<f32>, u32, [f32; TILE]);
+
+    /// Cells of `width` numbers that differ from the rows a little, some of them not at all.
+    fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> Done {
+        let mut random = fastrand::Rng::with_seed((width * 31 + n) as u64);
+        let stride = width + BLOCK;
+        let mut rows: Vec<f32> = (0..TILE * stride).map(|_| random.f32() - 0.5).collect();
+        let mut cells: Vec<f32> = rows.iter().map(|v| v + (random.f32() - 0.5) * 0.1).collect();
+        cells[..width].copy_from_slice(&rows[..width]);
+        rows[stride + width - 1] = f32::NAN;
+        let weights: Vec<f32> = (0..width).map(|_| random.f32() * 9.0).collect();
+        let limits = Limits { weights: &weights, limits: std::array::from_fn(|p| p as f32 * 0.02 * width as f32) };
+        let first = cells.as_mut_ptr();
+        let old = std::array::from_fn(|p| first.wrapping_add(p * stride));
+        let new = Rows { first: rows.as_mut_ptr(), stride, n, width };
+        let mut distances = [0.0; TILE];
+        // Safety: a tile of rows and cells of `stride` numbers each.
+        let stored = unsafe {
+            if exact { kernels.replace(new, &old) } else { kernels.gate(new, &old, &limits, &mut distances) }
+        };
+        (cells, stored, distances)
+    }
+
+    #[test]
+    fn gates_are_the_same_on_every_instruction_set() {
+        let bits = |(cells, stored, distances): Done| {
+            let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            // The sign of a NaN is not promised.
+            let distances = distances.map(|d| if d.is_nan() { f32::INFINITY } else { d });
+            (bits(&cells), stored, bits(&distances))
+        };
+        let [oracle, others @ ..] = &*Kernels::all().iter().rev().collect::<Vec<_>>() else { unreachable!() };
+        for width in 1..70 {
+            for n in [1, 5, TILE] {
+                for exact in [true, false] {
+                    let wanted = run(oracle, width, n, exact);
+                    assert_eq!(wanted.1 & 1, 0, "equal rows are not stored");
+                    assert!(n < 2 || wanted.1 & 2 != 0, "numbers that are none are");
+                    assert!(n < TILE || exact || wanted.1.count_ones() < TILE as u32, "some are held back");
+                    for kernels in others {
+                        let found = run(kernels, width, n, exact);
+                        assert_eq!(bits(found), bits(wanted.clone()), "{kernels:?}, {width} wide, {n} rows");
+                    }
+                }
+            }
+        }
+    }
+}
