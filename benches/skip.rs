@@ -5,7 +5,6 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, PatchGrid, PatchMask, Size};
-use passd::leeway::Leeway;
 use passd::sim::{Grain, SimCamera, SimSettings};
 use passd::skip::{CELL, Differ, SkipMode, SkipSettings, SkipStage};
 use std::hint::black_box;
@@ -69,13 +68,13 @@ fn benches(c: &mut Criterion) {
     let mut stage = SkipStage::new(SkipMode::Regions, SkipSettings::default(), SIZE);
     let none = PatchMask::empty(PatchGrid::new(SIZE, 16));
     stage.decide(&frames[0]);
-    stage.accept(&frames[0], &PatchMask::full(none.grid()), &Leeway::default());
+    stage.accept(&frames[0], &PatchMask::full(none.grid()));
     let mut n = 0;
     c.bench_function("skip stage, nothing changed but noise", |bench| {
         bench.iter(|| {
             n += 1;
             let changed = stage.decide(&frames[n % 3]).patches.count();
-            stage.accept(&frames[n % 3], &none, &Leeway::default());
+            stage.accept(&frames[n % 3], &none);
             black_box(changed)
         });
     });

@@ -4,7 +4,7 @@
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::detector::computed_patches;
-use crate::infer::{Detection, Fresh};
+use crate::infer::{Coverage, Detection, Fresh};
 use crate::merge::{MergeSettings, Merged, Merger};
 use crate::skip::{Decision, SkipMode, SkipSettings, SkipStage};
 
@@ -43,7 +43,11 @@ impl Stage {
     pub fn finish(&mut self, frame: &Frame, fresh: &Fresh) -> &[Merged] {
         computed_patches(&fresh.coverage, &self.asked, &mut self.computed);
         if let Some(skip) = &mut self.skip {
-            skip.accept(frame, &self.computed, &fresh.leeway);
+            skip.accept(frame, &self.computed);
+            // What was not computed has nothing new to say.
+            if fresh.coverage == Coverage::Layers {
+                skip.follow(&fresh.leeway);
+            }
         }
         self.merger.merge(frame, fresh, &self.asked)
     }
@@ -84,7 +88,37 @@ mod tests {
     use super::*;
     use crate::frame::{FrameId, Pixels};
     use crate::geom::{Letterbox, Rect};
-    use crate::infer::Coverage;
+
+    #[test]
+    fn where_nothing_is_in_doubt_little_changes_are_not_asked_for() {
+        let size = Size::new(128, 64);
+        let skip = SkipSettings { max_age_ns: Some(1_000_000_000_000), ..SkipSettings::default() };
+        let mut stage = Stage::new(SkipMode::Layers, size, &skip, MergeSettings::default());
+        let mut n = 0;
+        let mut asked = |level: u8, leeway: Option<f32>| {
+            let mut data = vec![100; size.area() * 3];
+            for y in 0..32 {
+                data[y * 128 * 3..][..32 * 3].fill(level);
+            }
+            let frame = Frame::new(FrameId(n), n * 40_000_000, Letterbox::fit(size, size), Pixels::owned(data));
+            n += 1;
+            let n_asked = stage.begin(&frame).0.count();
+            let mut fresh = Fresh::default();
+            if let Some(factor) = leeway {
+                fresh.coverage = Coverage::Layers;
+                fresh.leeway.fill(size, factor);
+            }
+            stage.finish(&frame, &fresh);
+            n_asked
+        };
+        assert_eq!(asked(100, Some(1.0)), 128, "the first frame");
+        (0..20).for_each(|_| assert_eq!(asked(100, None), 0));
+        assert_eq!(asked(102, Some(5.0)), 16, "two levels are a change");
+        assert_eq!(asked(104, None), 0, "not where there is leeway");
+        assert_eq!(asked(104, None), 0, "and a frame that is not computed changes nothing about that");
+        assert_eq!(asked(107, Some(1.0)), 16, "what adds up is one");
+        assert_eq!(asked(109, None), 16);
+    }
 
     /// A tree sways beside a box that is not there any more: though the box's own patches never
     /// change and are computed with the tree all the time, the box is gone after `max_age`.

@@ -37,8 +37,8 @@ impl SkipSettings {
         self.patch.unwrap_or(if mode == SkipMode::Layers { 8 } else { 16 })
     }
 
-    /// Age that nothing exceeds. The layer engine makes good within a second what its gates hold
-    /// back, so that its sweep is for what nobody noticed.
+    /// Age that nothing exceeds. The layer engine makes good within 20 frames what its gates owe,
+    /// so that its sweep is for what nobody noticed.
     pub fn max_age_in(&self, mode: SkipMode) -> u64 {
         self.max_age_ns.unwrap_or(if mode == SkipMode::Layers { 30_000_000_000 } else { 10_000_000_000 })
     }
@@ -215,15 +215,20 @@ impl SkipStage {
         &self.decision
     }
 
+    /// How closely frames are followed from now on.
+    pub fn follow(&mut self, leeway: &Leeway) {
+        if let Some(state) = &mut self.state {
+            state.leeway.copy_from(leeway);
+        }
+    }
+
     /// Takes over the pictures of the patches that were computed.
     ///
     /// Call it with the frame of the last [`SkipStage::decide`]. What was asked
     /// for and is left out will be asked for again. What was computed for its
     /// neighbours' sake only goes on growing stale: nobody asked what is there.
-    /// `leeway` is for the next frame.
-    pub fn accept(&mut self, frame: &Frame, computed: &PatchMask, leeway: &Leeway) {
+    pub fn accept(&mut self, frame: &Frame, computed: &PatchMask) {
         if let Some(state) = &mut self.state {
-            state.leeway.copy_from(leeway);
             state.accept(frame, computed, &self.decision, self.settings.max_age_in(self.mode));
         }
     }
@@ -529,7 +534,7 @@ mod tests {
         /// Shows a picture and accepts everything that is asked for.
         fn show(&mut self, pixel: impl Fn(usize, usize) -> u8) -> Decision {
             let (decision, frame) = self.look(pixel);
-            self.stage.accept(&frame, &decision.patches, &Leeway::default());
+            self.stage.accept(&frame, &decision.patches);
             decision
         }
 
