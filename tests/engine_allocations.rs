@@ -63,7 +63,7 @@ fn a_frame_allocates_nothing() {
         runner.run(&mut stream, 0.01);
         let now = Seen { frame: FrameId(frame as u64), pts_ns: frame as u64 };
         cells.update(&stream, now, t, &mut candidates, &mut found, &mut seen).unwrap();
-        candidates.leeway(t, size, stream.leeway_mut());
+        candidates.leeway(t.score, size, stream.leeway_mut());
         let n = COUNT.load(Ordering::Relaxed) - before;
         n_found += found.len();
         assert!(frame < 30 || n == 0, "frame {frame}: {n} allocations");

@@ -8,7 +8,7 @@
 //! or lowered until the agreement is on target. Every other window is held out:
 //! it is never tried on, and says what to expect of other pictures.
 
-use super::score::{Agreement, harm};
+use super::score::{Agreement, REPORT, harm};
 use crate::capture::{Clip, SourceSpec};
 use crate::engine::gate::{DEFAULT_THRESHOLDS, Gate, Gates};
 use crate::engine::plan::Plan;
@@ -93,7 +93,7 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         model.clone(),
         s.size,
         Thresholds { score: FAINT, iou: 0.5 },
-        LayersSettings::default(),
+        LayersSettings { reported: Some(REPORT), ..LayersSettings::default() },
         1,
         None,
     )

@@ -210,10 +210,10 @@ impl CellHead {
 
 impl Candidates {
     /// How closely the next frame must be followed: the more a candidate's log-odds differ from
-    /// those in doubt, the wider thresholds may be where it lies.
-    pub fn leeway(&self, t: Thresholds, input: Size, out: &mut Leeway) {
+    /// those in doubt, near the `reported` score, the wider thresholds may be where it lies.
+    pub fn leeway(&self, reported: f32, input: Size, out: &mut Leeway) {
         let log_odds = |p: f32| (p / (1.0 - p).max(1e-6)).max(1e-6).ln();
-        let doubt = log_odds(t.score) - DOUBT_BELOW;
+        let doubt = log_odds(reported) - DOUBT_BELOW;
         out.fill(input, if self.is_sure { MOST_LEEWAY } else { 1.0 });
         for c in &self.merged {
             let b = &c.detection.bbox;
@@ -281,7 +281,6 @@ mod tests {
     #[test]
     fn what_is_in_doubt_is_followed_closely() {
         let input = Size::new(320, 192);
-        let t = Thresholds { score: 0.3, iou: 0.5 };
         let candidate = |score: f32, x: f32| Candidate {
             cell: 0,
             anchor: 0,
@@ -292,7 +291,7 @@ mod tests {
         known.merged = [(0.95, 20.0), (0.2, 120.0), (0.03, 220.0)].map(|(score, x)| candidate(score, x)).to_vec();
         let mut leeway = Leeway::default();
         let mut at = |known: &Candidates| {
-            known.leeway(t, input, &mut leeway);
+            known.leeway(0.3, input, &mut leeway);
             [25, 125, 225, 300].map(|x| leeway.within(x..x + 1, 85..86))
         };
         let [sure, doubtful, faint, nothing] = at(&known);

@@ -22,11 +22,14 @@ use std::sync::Arc;
 pub struct LayersSettings {
     /// Pixels of a changed patch that differ by no more than this (levels of 255) stay as they are.
     pub pixel: u8,
+    /// The score that is in doubt, where that is not the least one that is wanted: calibration
+    /// looks at fainter ones too.
+    pub reported: Option<f32>,
 }
 
 impl Default for LayersSettings {
     fn default() -> Self {
-        Self { pixel: 3 }
+        Self { pixel: 3, reported: None }
     }
 }
 
@@ -157,7 +160,8 @@ impl Detector for LayersDetector {
             state.candidates.clear();
             return Err(InferError::Run { model: self.model.name.clone(), reason: e.to_string() });
         }
-        state.candidates.leeway(self.thresholds, self.size, state.stream.leeway_mut());
+        let reported = self.settings.reported.unwrap_or(self.thresholds.score);
+        state.candidates.leeway(reported, self.size, state.stream.leeway_mut());
         fresh.leeway.copy_from(state.stream.leeway_mut());
         fresh.coverage = Coverage::Layers;
         fresh.executed_px =
