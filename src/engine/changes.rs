@@ -73,7 +73,7 @@ impl ChangeSet {
     }
 
     pub fn get(&self, y: usize, x: usize) -> bool {
-        self.bits[y * self.words + x / 64] >> (x % 64) & 1 == 1
+        self.contains(self.place(Cell { y: y as u32, x: x as u32 }))
     }
 
     /// Where a cell's bit stands in this set and all others of its size.
@@ -95,8 +95,7 @@ impl ChangeSet {
     }
 
     pub fn set(&mut self, y: usize, x: usize) {
-        debug_assert!(x < self.w);
-        self.bits[y * self.words + x / 64] |= 1 << (x % 64);
+        self.insert(self.place(Cell { y: y as u32, x: x as u32 }));
     }
 
     /// Sets the cells `x0..x1` of a row.

@@ -74,12 +74,13 @@ pub struct Runner {
 impl Runner {
     /// Runs on the caller's thread.
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
+        let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
         Self {
             threads: Threads::ONE,
             pool: None,
             tilers: vec![Tiler::new(plan, kernels)],
-            outcomes: threads::room(plan),
-            cells: Vec::with_capacity(plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0)),
+            outcomes: vec![Outcome::default(); n_cells.div_ceil(TILE)],
+            cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
         }
     }
@@ -162,7 +163,7 @@ impl Runner {
             let cells = std::mem::take(&mut self.cells);
             let now = Instant::now();
             counters.bookkeeping += now - clock;
-            let due = Due { refresh: refresh.clone(), settles };
+            let due = Due { refresh, settles };
             let passed = self.sparse(stream, &plan, i, &cells, &due, [&mut set, &mut owed, &mut settled]);
             stream.owed[step.output] = owed;
             stream.settled[step.output] = settled;
@@ -267,9 +268,8 @@ impl Runner {
             for (p, cell) in tile.iter().enumerate() {
                 let at = passed.place(*cell);
                 let late = due.settles && owed.contains(at);
-                let owes = outcome.owes >> p & 1 == 1;
+                owed.remove(at);
                 if outcome.passes >> p & 1 == 1 {
-                    owed.remove(at);
                     // Where nothing is held back, what is made good goes on as such; heads see it at once.
                     if late && gate.is_exact() && !plan.watched[step.output] {
                         settled.insert(at);
@@ -277,15 +277,9 @@ impl Runner {
                         passed.insert(at);
                         n += 1;
                     }
-                } else if late || due.refreshes(cell) {
-                    owed.remove(at);
-                    if owes {
-                        settled.insert(at);
-                    }
-                } else if owes {
-                    owed.insert(at);
-                } else {
-                    owed.remove(at);
+                } else if outcome.owes >> p & 1 == 1 {
+                    let made_good = late || due.refreshes(cell);
+                    if made_good { &mut *settled } else { &mut *owed }.insert(at);
                 }
             }
         }

@@ -5,7 +5,6 @@
 //! number of threads gives the same bits.
 
 use super::kernels::TILE;
-use super::plan::Plan;
 use super::tile::Tiler;
 use std::ops::Range;
 
@@ -60,12 +59,6 @@ where
     let (a, b) = outcomes.split_at_mut(n);
     let middle = tiles.start + n;
     rayon::join(|| split(first, tiles.start..middle, a, work), || split(rest, middle..tiles.end, b, work));
-}
-
-/// Room for the outcomes of any step.
-pub(super) fn room(plan: &Plan) -> Vec<Outcome> {
-    let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
-    vec![Outcome::default(); n_cells.div_ceil(TILE)]
 }
 
 #[cfg(test)]
