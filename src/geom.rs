@@ -180,7 +180,7 @@ impl Letterbox {
 }
 
 /// The grid of square patches over a model input; border patches may be cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PatchGrid {
     pub size: Size,
     /// Side of a patch in pixels of the model input.

@@ -6,7 +6,7 @@
 //! reported, they may not. The factors here are of thresholds, a cell of
 //! [`CELL`] pixels of model input each; 1 is as set.
 
-use crate::geom::{ModelInput, Rect, Size};
+use crate::geom::{ModelInput, PatchGrid, Rect, Size};
 use std::ops::Range;
 
 /// Side of a cell, pixels.
@@ -15,9 +15,7 @@ pub const CELL: usize = 32;
 /// Factors of at least 1. The default is 1 everywhere.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Leeway {
-    size: Size,
-    cols: usize,
-    rows: usize,
+    grid: PatchGrid,
     /// Row by row; empty: 1 everywhere.
     factors: Vec<f32>,
 }
@@ -30,14 +28,13 @@ impl Leeway {
 
     /// The same factor for a whole picture.
     pub fn fill(&mut self, size: Size, factor: f32) {
-        (self.cols, self.rows) = ((size.width as usize).div_ceil(CELL), (size.height as usize).div_ceil(CELL));
-        self.size = size;
+        self.grid = PatchGrid::new(size, CELL as u32);
         self.factors.clear();
-        self.factors.resize(self.cols * self.rows, factor.max(1.0));
+        self.factors.resize(self.grid.n_patches(), factor.max(1.0));
     }
 
     pub fn copy_from(&mut self, other: &Self) {
-        (self.size, self.cols, self.rows) = (other.size, other.cols, other.rows);
+        self.grid = other.grid;
         self.factors.clear();
         self.factors.extend_from_slice(&other.factors);
     }
@@ -47,11 +44,9 @@ impl Leeway {
         if self.factors.is_empty() || !bbox.is_finite() {
             return;
         }
-        // Casts of negative numbers give 0.
-        let cell = |v: f32, n: usize| ((v / CELL as f32) as usize).min(n - 1);
-        for y in cell(bbox.y1, self.rows)..=cell(bbox.y2, self.rows) {
-            for x in cell(bbox.x1, self.cols)..=cell(bbox.x2, self.cols) {
-                let known = &mut self.factors[y * self.cols + x];
+        let (cols, rows) = self.grid.span(bbox);
+        for row in rows {
+            for known in &mut self.factors[row * self.grid.cols..][cols.clone()] {
                 *known = known.min(factor.max(1.0));
             }
         }
@@ -63,16 +58,16 @@ impl Leeway {
             return 1.0;
         }
         let cells = |pixels: Range<usize>, n: usize| pixels.start / CELL..pixels.end.div_ceil(CELL).min(n);
-        let row = |y: usize| &self.factors[y * self.cols..][cells(x.clone(), self.cols)];
-        cells(y, self.rows).flat_map(row).copied().fold(f32::INFINITY, f32::min)
+        let row = |y: usize| &self.factors[y * self.grid.cols..][cells(x.clone(), self.grid.cols)];
+        cells(y, self.grid.rows).flat_map(row).copied().fold(f32::INFINITY, f32::min)
     }
 
     /// As seen by the cells of a map of `h` x `w` that covers the picture.
     pub fn over(&self, h: usize, w: usize) -> Over<'_> {
         // A cell of a coarser map sees more than one factor speaks for.
-        let factors = if h < self.rows || w < self.cols { &[][..] } else { &self.factors };
+        let factors = if h < self.grid.rows || w < self.grid.cols { &[][..] } else { &self.factors };
         let step = |side: u32, n: usize| (u64::from(side) << 32) / (n.max(1) * CELL) as u64 + 1;
-        Over { factors, cols: self.cols, y: step(self.size.height, h), x: step(self.size.width, w) }
+        Over { factors, cols: self.grid.cols, y: step(self.grid.size.height, h), x: step(self.grid.size.width, w) }
     }
 }
 

@@ -191,7 +191,7 @@ fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<D
         drawn.render(n, &mut bgr);
         let frame = crate::frame::Frame::letterboxed(*pts_ns, letterbox, &bgr);
         let start = Instant::now();
-        let work = Work { frame: &frame, patches: &everything, known: &[], max_age_ns: u64::MAX };
+        let work = Work::whole(&frame, &everything);
         detector.detect(StreamId(0), &work, &mut fresh).map_err(text)?;
         check.dense_ms += start.elapsed().as_secs_f64() * 1e3 / frames.len() as f64;
         let wanted = truth.of_frame(n);

@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 continue;
             }
         };
-        let work = Work { frame: &frame, patches: &everything, known: &[], max_age_ns: u64::MAX };
+        let work = Work::whole(&frame, &everything);
         detector.detect(StreamId(0), &work, &mut fresh)?;
         let detections: Vec<_> = fresh
             .detections

@@ -180,7 +180,7 @@ fn learn_scales(gates: &mut Gates, detector: &mut LayersDetector, windows: &[Win
 fn run_dense(detector: &mut LayersDetector, frame: &Frame) -> Result<Vec<Detection>, String> {
     let all = PatchMask::full(PatchGrid::new(frame.size(), 8));
     let mut fresh = Fresh::default();
-    let work = Work { frame, patches: &all, known: &[], max_age_ns: u64::MAX };
+    let work = Work::whole(frame, &all);
     detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
     Ok(fresh.detections)
 }

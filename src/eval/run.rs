@@ -201,7 +201,7 @@ impl Whole {
     }
 
     fn run(&mut self, frame: &Frame) -> Result<Vec<f32>, String> {
-        let work = Work { frame, patches: &self.everything, known: &[], max_age_ns: u64::MAX };
+        let work = Work::whole(frame, &self.everything);
         self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
         self.detector.raw_outputs(StreamId(0)).ok_or_else(|| "the layer engine kept no outputs".into())
     }

@@ -135,10 +135,9 @@ impl CellHead {
             self.update_level(level, stream, now, t, candidates, i)?;
         }
         candidates.merged.clear();
-        let all = candidates.levels.iter().flatten();
-        candidates.is_sure = all.clone().count() <= MOST_CANDIDATES;
+        candidates.is_sure = candidates.levels.iter().map(Vec::len).sum::<usize>() <= MOST_CANDIDATES;
         let least = if candidates.is_sure { 0.0 } else { t.score };
-        candidates.merged.extend(all.filter(|c| c.detection.score >= least));
+        candidates.merged.extend(candidates.levels.iter().flatten().filter(|c| c.detection.score >= least));
         select(&mut candidates.merged, t, |c| &c.detection)?;
         out.clear();
         seen.clear();

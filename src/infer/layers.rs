@@ -161,8 +161,8 @@ impl Detector for LayersDetector {
             return Err(InferError::Run { model: self.model.name.clone(), reason: e.to_string() });
         }
         let reported = self.settings.reported.unwrap_or(self.thresholds.score);
-        state.candidates.leeway(reported, self.size, state.stream.leeway_mut());
-        fresh.leeway.copy_from(state.stream.leeway_mut());
+        state.candidates.leeway(reported, self.size, &mut fresh.leeway);
+        state.stream.leeway_mut().copy_from(&fresh.leeway);
         fresh.coverage = Coverage::Layers;
         fresh.executed_px =
             (self.size.area() as f64 * counters.executed_macs as f64 / counters.dense_macs.max(1) as f64) as u64;

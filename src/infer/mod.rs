@@ -61,6 +61,13 @@ pub struct Work<'a> {
     pub max_age_ns: u64,
 }
 
+impl<'a> Work<'a> {
+    /// The whole frame, whatever is known; `everything` holds all patches.
+    pub fn whole(frame: &'a Frame, everything: &'a PatchMask) -> Self {
+        Self { frame, patches: everything, known: &[], max_age_ns: u64::MAX }
+    }
+}
+
 /// A frame of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
