@@ -146,7 +146,7 @@ fn wiring() {
 #[test]
 fn weights() {
     check(&[
-        ("missing", "weights that are not constant", |m, x| m.node("Conv", &[x, "nobody"], &[])),
+        ("missing", "'nobody' is not defined", |m, x| m.node("Conv", &[x, "nobody"], &[])),
         ("not given", "weights that are not constant", |m, x| m.node("Conv", &[x], &[])),
         ("a map", "weights that are not constant", |m, x| m.node("Conv", &[x, x], &[])),
         ("whole numbers", "weights of shape", |m, x| {

@@ -80,16 +80,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// What the layer engine makes of a model.
 fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -> Result<(), Failure> {
-    let plan = match plan_of(model, size) {
-        Ok(plan) => plan,
+    let (plan, tail) = match plan_of(model, size) {
+        Ok(planned) => planned,
         Err(e) => return print_line(&format!("layers       the layer engine does not run it: {e}")),
     };
     print_line(&format!(
-        "layers       {} steps, {:.1} MMAC a picture at {size}, {:.1} MiB of memory a stream; nothing is left to ONNX Runtime",
+        "layers       {} steps, {:.1} MMAC a picture at {size}, {:.1} MiB of memory a stream",
         plan.steps.len(),
         plan.macs() as f64 / 1e6,
         plan.state_bytes() as f64 / (1 << 20) as f64
     ))?;
+    match tail {
+        None => print_line("             nothing is left to ONNX Runtime")?,
+        Some(tail) => print_line(&format!(
+            "tail         {} operations at the end are left to ONNX Runtime, from '{}' on; first {}",
+            tail.n_nodes,
+            tail.inputs.join("', '"),
+            tail.why
+        ))?,
+    }
     let macs = |s: &Step| s.macs_per_cell * plan.maps[s.output].shape.n_cells() as u64;
     let mut kinds: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
     for step in &plan.steps {

@@ -63,6 +63,9 @@ pub mod attribute_type {
     pub const TENSOR: i32 = 4;
     pub const FLOATS: i32 = 6;
     pub const INTS: i32 = 7;
+
+    /// Those that [`super::Attribute`](super::Attribute) holds whole: written again, nothing is lost.
+    pub const PLAIN: [i32; 6] = [FLOAT, INT, STRING, TENSOR, FLOATS, INTS];
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -145,6 +148,25 @@ pub struct Shape {
 pub struct Dim {
     #[prost(int64, tag = "1")]
     pub value: i64,
+}
+
+impl ValueInfo {
+    /// A tensor of floats.
+    pub fn floats(name: &str, dims: &[usize]) -> Self {
+        let shape = Shape { dim: dims.iter().map(|d| Dim { value: *d as i64 }).collect() };
+        let tensor = TensorType { elem_type: data_type::FLOAT, shape: Some(shape) };
+        Self { name: name.into(), kind: Some(Type { tensor: Some(tensor) }) }
+    }
+
+    /// The same, of whatever shape.
+    #[must_use]
+    pub fn without_shape(&self) -> Self {
+        let mut value = self.clone();
+        if let Some(tensor) = value.kind.as_mut().and_then(|k| k.tensor.as_mut()) {
+            tensor.shape = None;
+        }
+        value
+    }
 }
 
 impl Node {

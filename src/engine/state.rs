@@ -2,12 +2,10 @@
 
 use super::changes::ChangeSet;
 use super::gate::Gates;
-use super::graph::Output;
-use super::oracle::read_output;
+use super::outputs::Outputs;
 use super::plan::Plan;
 use super::refresh::{Settling, Sweep};
 use crate::leeway::Leeway;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A cache line, so that buffers begin at one.
@@ -131,14 +129,11 @@ impl Stream {
         cells.flat_map(|(y, x)| self.cell(map, y, x)).copied().collect()
     }
 
-    /// The model's outputs, one after another, as ONNX Runtime would return them.
+    /// The model's outputs, as ONNX Runtime would return them; to read them every frame, see [`Outputs`].
     pub fn outputs(&self) -> Vec<Vec<f32>> {
-        let mut maps: HashMap<u32, Vec<f32>> = HashMap::new();
-        for part in self.plan.outputs.iter().flat_map(|o| &o.parts) {
-            maps.entry(part.base.0).or_insert_with(|| self.map(part.base.0 as usize));
-        }
-        let read = |o: &Output| read_output(o, |v| (maps[&v.0].as_slice(), self.plan.maps[v.0 as usize].shape));
-        self.plan.outputs.iter().map(read).collect()
+        let mut all = Vec::new();
+        Outputs::new(&self.plan).read(self, &mut all);
+        all
     }
 
     pub fn plan(&self) -> &Arc<Plan> {

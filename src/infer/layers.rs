@@ -1,12 +1,15 @@
 //! The detector on the layer engine: each layer only where its input changed.
 
-use super::cells::{Candidates, CellHead};
-use super::heads::Thresholds;
+use super::candidates::Candidates;
+use super::cells::CellHead;
+use super::heads::{Head, Thresholds};
 use super::model::Model;
 use super::preprocess::{Crop, fill_map, update_map};
+use super::session::{Runtime, TailSession};
+use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
 use crate::engine::gate::{DEFAULT_THRESHOLDS, Gates};
-use crate::engine::import;
+use crate::engine::import::{self, Tail};
 use crate::engine::kernels::Kernels;
 use crate::engine::plan::Plan;
 use crate::engine::profile::Profile;
@@ -37,7 +40,7 @@ impl Default for LayersSettings {
 pub struct LayersDetector {
     model: Arc<Model>,
     plan: Arc<Plan>,
-    head: CellHead,
+    reading: Reading,
     gates: Gates,
     runner: Runner,
     streams: HashMap<StreamId, State>,
@@ -46,21 +49,28 @@ pub struct LayersDetector {
     size: Size,
 }
 
+/// How detections are read from a stream's maps.
+enum Reading {
+    Cells(CellHead),
+    Whole(Box<WholeHead>),
+}
+
 struct State {
     stream: Stream,
     candidates: Candidates,
     pts_ns: u64,
 }
 
-/// Reads a model for the engine and lays it out.
+/// Reads a model for the engine and lays it out; what is left to ONNX Runtime comes along.
 ///
 /// # Errors
-/// The model cannot be read or has an operation that the engine does not know, by name.
-pub fn plan_of(model: &Model, size: Size) -> Result<Plan, InferError> {
+/// The model cannot be read or has, before its end, an operation that the engine does not know, by name.
+pub fn plan_of(model: &Model, size: Size) -> Result<(Plan, Option<Tail>), InferError> {
     model.check_size(size)?;
     let err = |e: &dyn std::fmt::Display| InferError::model(&model.file, e);
-    let graph = import::import(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
-    Plan::new(graph).map_err(|e| err(&e))
+    let (graph, tail) =
+        import::import_with_tail(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
+    Ok((Plan::new(graph).map_err(|e| err(&e))?, tail))
 }
 
 impl LayersDetector {
@@ -76,9 +86,16 @@ impl LayersDetector {
         threads: usize,
         profile: Option<&Profile>,
     ) -> Result<Self, InferError> {
-        let plan = Arc::new(plan_of(&model, size)?);
-        let head = CellHead::bind(&model.sidecar.head, &plan, size, model.labels.len())
-            .map_err(|e| InferError::model(&model.file, e))?;
+        let (plan, tail) = plan_of(&model, size)?;
+        let plan = Arc::new(plan);
+        let (head, n_classes) = (&model.sidecar.head, model.labels.len());
+        let tail = tail.map(|t| TailSession::open(Runtime::get(None)?, &model, &t, threads)).transpose()?;
+        let reading = match (tail, head) {
+            (None, head) if !matches!(head, Head::Yolov8 {}) => Reading::Cells(
+                CellHead::bind(head, &plan, size, n_classes).map_err(|e| InferError::model(&model.file, e))?,
+            ),
+            (tail, head) => Reading::Whole(Box::new(WholeHead::new(head, &plan, size, n_classes, tail))),
+        };
         let gates = match profile {
             Some(profile) => profile.gates(&plan).map_err(|e| InferError::model(&model.file, e))?,
             None => Gates::rising(&plan, DEFAULT_THRESHOLDS),
@@ -86,7 +103,7 @@ impl LayersDetector {
         let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         let runner = Runner::with_threads(&plan, Kernels::best(), Threads::of(n))
             .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
-        Ok(Self { model, plan, head, gates, runner, streams: HashMap::new(), thresholds, settings, size })
+        Ok(Self { model, plan, reading, gates, runner, streams: HashMap::new(), thresholds, settings, size })
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -146,19 +163,19 @@ impl Detector for LayersDetector {
         }
         let counters = self.runner.run(&mut state.stream, share);
         let now = Seen { frame: work.frame.id, pts_ns: work.frame.pts_ns };
-        let found = self.head.update(
-            &state.stream,
-            now,
-            self.thresholds,
-            &mut state.candidates,
-            &mut fresh.detections,
-            &mut fresh.seen,
-        );
+        let State { stream, candidates, .. } = state;
+        let (t, out, seen) = (self.thresholds, &mut fresh.detections, &mut fresh.seen);
+        let found = match &mut self.reading {
+            Reading::Cells(head) => head
+                .update(stream, now, t, candidates, out, seen)
+                .map_err(|e| InferError::Run { model: self.model.name.clone(), reason: e.to_string() }),
+            Reading::Whole(head) => head.update(stream, now, t, candidates, out, seen),
+        };
         if let Err(e) = found {
             // Numbers that are none would stay: the next frame starts anew.
-            state.stream.forget();
-            state.candidates.clear();
-            return Err(InferError::Run { model: self.model.name.clone(), reason: e.to_string() });
+            stream.forget();
+            candidates.clear();
+            return Err(e);
         }
         let reported = self.settings.reported.unwrap_or(self.thresholds.score);
         state.candidates.leeway(reported, self.size, &mut fresh.leeway);

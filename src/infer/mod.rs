@@ -5,11 +5,13 @@
 //!   -> Detector: dense or regions (detector.rs), or layers (layers.rs)
 //!        dense, regions -> preprocess -> session (ONNX Runtime) -> heads -> nms
 //!        layers         -> preprocess -> engine -> cells (heads where something changed) -> nms
+//!                                               -> whole (all of the outputs, through a tail in ONNX Runtime)
 //!   -> Fresh (detections, and the area they speak for)
 //! ```
 //!
 //! Owns no thread and no clock. Only `session.rs` names ONNX Runtime.
 
+pub mod candidates;
 pub mod cells;
 #[cfg(feature = "daemon")]
 pub mod detector;
@@ -29,6 +31,8 @@ pub mod plan;
 pub mod preprocess;
 #[cfg(feature = "daemon")]
 pub mod session;
+#[cfg(feature = "daemon")]
+pub mod whole;
 
 use crate::engine::run::Counters;
 use crate::frame::{Frame, FrameId};

@@ -8,11 +8,12 @@ use super::heads::Tensor;
 use super::model::Model;
 use super::onnx;
 use super::preprocess::{Crop, fill_tensor};
+use crate::engine::import::Tail;
 use crate::frame::PADDING;
 use crate::geom::Size;
 use ort::ep;
-use ort::session::Session as OrtSession;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -141,7 +142,6 @@ pub struct Session {
     model: String,
     inner: OrtSession,
     input: String,
-    outputs: Vec<String>,
     tensor: ort::value::Tensor<f32>,
     /// Size of one picture of the batch.
     pub size: Size,
@@ -206,16 +206,8 @@ impl Session {
         };
         let tensor = ort::value::Tensor::from_array((dims, vec![0f32; batch * 3 * size.area()]))
             .map_err(|e| err("input tensor", &e))?;
-        let mut session = Self {
-            model: model.name.clone(),
-            input: input.name().to_owned(),
-            outputs: inner.outputs().iter().map(|o| o.name().to_owned()).collect(),
-            inner,
-            tensor,
-            size,
-            batch,
-            provider,
-        };
+        let mut session =
+            Self { model: model.name.clone(), input: input.name().to_owned(), inner, tensor, size, batch, provider };
         session.prove(runtime, model, s)?;
         Ok(session)
     }
@@ -277,17 +269,7 @@ impl Session {
         let err = |reason: String| InferError::Run { model: self.model.clone(), reason };
         let outputs =
             self.inner.run(ort::inputs![self.input.as_str() => &self.tensor]).map_err(|e| err(e.to_string()))?;
-        let values: Vec<_> = outputs.values().collect();
-        let mut views = Vec::with_capacity(values.len());
-        for (name, value) in self.outputs.iter().zip(&values) {
-            let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| err(format!("output '{name}': {e}")))?;
-            let mut dims = shape.to_vec();
-            if dims.first() != Some(&(self.batch as i64)) {
-                return Err(err(format!("output '{name}' has shape {dims:?}, expected a batch of {}", self.batch)));
-            }
-            dims[0] = 1;
-            views.push((name.as_str(), dims, data));
-        }
+        let views = views(&outputs, self.batch).map_err(err)?;
         for i in 0..self.batch {
             let tensors: Vec<Tensor<'_>> = views
                 .iter()
@@ -309,6 +291,73 @@ impl Session {
             Ok(())
         })?;
         Ok(all)
+    }
+}
+
+/// Name, shape with a batch of 1, and data of the whole batch, of each output.
+type View<'a> = (&'a str, Vec<i64>, &'a [f32]);
+
+fn views<'a>(outputs: &'a SessionOutputs<'_>, batch: usize) -> Result<Vec<View<'a>>, String> {
+    let mut views = Vec::with_capacity(outputs.len());
+    for name in outputs.keys() {
+        let (shape, data) = outputs[name].try_extract_tensor::<f32>().map_err(|e| format!("output '{name}': {e}"))?;
+        let mut dims = shape.to_vec();
+        if dims.first() != Some(&(batch as i64)) {
+            return Err(format!("output '{name}' has shape {dims:?}, expected a batch of {batch}"));
+        }
+        dims[0] = 1;
+        views.push((name, dims, data));
+    }
+    Ok(views)
+}
+
+/// The end of a model, of which the layer engine computes the rest.
+pub struct TailSession {
+    model: String,
+    inner: OrtSession,
+    /// The model's outputs, in its order.
+    outputs: Vec<String>,
+}
+
+impl TailSession {
+    /// Opens the tail of `model`, for the CPU.
+    ///
+    /// # Errors
+    /// ONNX Runtime refuses it.
+    pub fn open(runtime: &Runtime, model: &Model, tail: &Tail, threads: usize) -> Result<Self, InferError> {
+        let err = |e: &dyn fmt::Display| {
+            InferError::model(&model.file, format!("ONNX Runtime refuses the end, which is left to it: {e}"))
+        };
+        let inner = on_cpu(runtime, threads).and_then(|mut b| b.commit_from_memory(&tail.file)).map_err(|e| err(&e))?;
+        Ok(Self { model: model.name.clone(), inner, outputs: tail.model_outputs.clone() })
+    }
+
+    /// Runs it on what the engine puts out, and hands the model's outputs, in its order, to `read`.
+    ///
+    /// # Errors
+    /// The run failed, or `read` did.
+    pub fn run(
+        &mut self,
+        ours: &[Tensor<'_>],
+        mut read: impl FnMut(&[Tensor<'_>]) -> Result<(), String>,
+    ) -> Result<(), InferError> {
+        let err = |reason: String| InferError::Run { model: self.model.clone(), reason };
+        let mut inputs: Vec<(String, SessionInputValue<'_>)> = Vec::new();
+        for input in self.inner.inputs() {
+            let found = ours.iter().find(|t| t.name == input.name());
+            let tensor = found.ok_or_else(|| err(format!("its end reads '{}', which is not there", input.name())))?;
+            let tensor = ort::value::TensorRef::from_array_view((tensor.shape.to_vec(), tensor.data))
+                .map_err(|e| err(e.to_string()))?;
+            inputs.push((input.name().to_owned(), tensor.into()));
+        }
+        let made = self.inner.run(inputs).map_err(|e| err(e.to_string()))?;
+        let made = views(&made, 1).map_err(err)?;
+        let tensor = |name: &String| {
+            let made = made.iter().find(|v| v.0 == name).map(|(name, shape, data)| Tensor { name, shape, data });
+            made.or_else(|| ours.iter().find(|t| t.name == name).copied())
+        };
+        let tensors: Vec<Tensor<'_>> = self.outputs.iter().filter_map(tensor).collect();
+        read(&tensors).map_err(err)
     }
 }
 
@@ -338,10 +387,7 @@ fn builder(
     provider: Provider,
     s: &SessionSettings,
 ) -> ort::Result<SessionBuilder> {
-    let b = OrtSession::builder(&runtime.environment)?;
-    let b = b.with_optimization_level(GraphOptimizationLevel::All)?;
-    // Frames come one at a time, and between them the core belongs to others.
-    let b = b.with_intra_threads(s.threads)?.with_intra_op_spinning(false)?;
+    let b = on_cpu(runtime, s.threads)?;
     let provider = match provider {
         Provider::Cpu => return Ok(b),
         Provider::Cuda => ep::CUDA::default().build(),
@@ -361,4 +407,11 @@ fn builder(
         }
     };
     Ok(b.with_execution_providers([provider.error_on_failure()])?)
+}
+
+fn on_cpu(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
+    let b = OrtSession::builder(&runtime.environment)?;
+    let b = b.with_optimization_level(GraphOptimizationLevel::All)?;
+    // Frames come one at a time, and between them the core belongs to others.
+    Ok(b.with_intra_threads(threads)?.with_intra_op_spinning(false)?)
 }

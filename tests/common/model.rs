@@ -42,7 +42,7 @@ impl ModelBuilder {
 
     /// The picture.
     pub fn input(&mut self, c: usize, h: usize, w: usize) -> String {
-        self.graph().input.push(float_value("picture", &[1, c, h, w]));
+        self.graph().input.push(onnx::ValueInfo::floats("picture", &[1, c, h, w]));
         "picture".into()
     }
 
@@ -112,20 +112,12 @@ impl ModelBuilder {
 
     /// Declares an output; its shape is left to the reader.
     pub fn output(&mut self, name: &str) {
-        let mut value = float_value(name, &[]);
-        value.kind.as_mut().unwrap().tensor.as_mut().unwrap().shape = None;
-        self.graph().output.push(value);
+        self.graph().output.push(onnx::ValueInfo::floats(name, &[]).without_shape());
     }
 
     pub fn build(&self) -> Vec<u8> {
         self.model.encode_to_vec()
     }
-}
-
-fn float_value(name: &str, dims: &[usize]) -> onnx::ValueInfo {
-    let shape = onnx::Shape { dim: dims.iter().map(|d| onnx::Dim { value: *d as i64 }).collect() };
-    let tensor = onnx::TensorType { elem_type: data_type::FLOAT, shape: Some(shape) };
-    onnx::ValueInfo { name: name.into(), kind: Some(onnx::Type { tensor: Some(tensor) }) }
 }
 
 fn attribute(name: &str, value: Attr) -> onnx::Attribute {

@@ -247,34 +247,7 @@ fn fuse(m: &mut Model, branches: &[String; 3], widths: &[usize; 3], to: usize) -
 /// Detection: backbone with pyramid pooling, a neck down and up, three heads.
 pub fn yolov8_neck() -> Network {
     let mut m = Model::new(13);
-    let picture = m.input(3, 64, 96);
-    let x = conv(3, 8, 3).stride(2).silu(&mut m, &picture);
-    let x = conv(8, 16, 3).stride(2).silu(&mut m, &x);
-    let x = c2f(&mut m, &x, 16, 16, true);
-    let x = conv(16, 32, 3).stride(2).silu(&mut m, &x);
-    let p3 = c2f(&mut m, &x, 32, 32, true);
-    let x = conv(32, 48, 3).stride(2).silu(&mut m, &p3);
-    let p4 = c2f(&mut m, &x, 48, 48, true);
-    let x = conv(48, 64, 3).stride(2).silu(&mut m, &p4);
-    let p5 = sppf(&mut m, &x, 64);
-    let up = |m: &mut Model, x: &str| {
-        let scales = m.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
-        let how = [("coordinate_transformation_mode", Text("asymmetric")), ("nearest_mode", Text("floor"))];
-        m.node("Resize", &[x, "", &scales], &how)
-    };
-    let x = up(&mut m, &p5);
-    let x = join(&mut m, &[&x, &p4]);
-    let n4 = c2f(&mut m, &x, 112, 48, false);
-    let x = up(&mut m, &n4);
-    let x = join(&mut m, &[&x, &p3]);
-    let n3 = c2f(&mut m, &x, 80, 32, false);
-    let x = conv(32, 32, 3).stride(2).silu(&mut m, &n3);
-    let x = join(&mut m, &[&x, &n4]);
-    let n4 = c2f(&mut m, &x, 80, 48, false);
-    let x = conv(48, 48, 3).stride(2).silu(&mut m, &n4);
-    let x = join(&mut m, &[&x, &p5]);
-    let n5 = c2f(&mut m, &x, 112, 64, false);
-    for (x, c) in [(n3, 32), (n4, 48), (n5, 64)] {
+    for (x, c) in yolov8_maps(&mut m) {
         let boxes = conv(c, 16, 3).silu(&mut m, &x);
         let boxes = conv(16, 4, 1).add(&mut m, &boxes);
         let classes = conv(c, 16, 3).silu(&mut m, &x);
@@ -284,6 +257,87 @@ pub fn yolov8_neck() -> Network {
         m.output(&y);
     }
     ("yolov8_neck", m.build(), [3, 64, 96])
+}
+
+/// The same with the end of its exports: distances as expected values of 16 bins, turned into
+/// boxes in pixels. One output, `[1, 4 + 6, cells]`.
+pub fn yolov8_detect() -> Network {
+    let mut m = Model::new(13);
+    let m = &mut m;
+    let along = |m: &mut Model, maps: &[&str], axis: i64| m.node("Concat", maps, &[("axis", Int(axis))]);
+    let levels: Vec<String> = yolov8_maps(m)
+        .into_iter()
+        .map(|(x, c)| {
+            let boxes = conv(c, 16, 3).silu(m, &x);
+            let boxes = conv(16, 64, 1).add(m, &boxes);
+            let classes = conv(c, 16, 3).silu(m, &x);
+            let classes = conv(16, 6, 1).add(m, &classes);
+            let y = join(m, &[&boxes, &classes]);
+            reshape(m, &y, &[1, 70, -1])
+        })
+        .collect();
+    let all = along(m, &levels.iter().map(String::as_str).collect::<Vec<_>>(), 2);
+    let sizes = m.ints(&[64, 6]);
+    let parts = m.nodes("Split", &[&all, &sizes], &[("axis", Int(1))], 2);
+    // 8x12, 4x6 and 2x3 cells.
+    let places: Vec<(usize, usize, f32)> = [(8, 12, 8.0), (4, 6, 16.0), (2, 3, 32.0)]
+        .into_iter()
+        .flat_map(|(h, w, stride)| (0..h).flat_map(move |y| (0..w).map(move |x| (x, y, stride))))
+        .collect();
+    let bins = reshape(m, &parts[0], &[1, 4, 16, 126]);
+    let bins = m.node("Transpose", &[&bins], &[("perm", Ints(&[0, 2, 1, 3]))]);
+    let shares = m.node("Softmax", &[&bins], &[("axis", Int(1))]);
+    let numbers = m.floats(&[1, 16, 1, 1], &(0..16).map(|i| i as f32).collect::<Vec<_>>());
+    let sides = m.node("Conv", &[&shares, &numbers], &[("kernel_shape", Ints(&[1, 1]))]);
+    let sides = reshape(m, &sides, &[1, 4, 126]);
+    let (before, after) = (slice(m, &sides, [0, 2, 1, 1]), slice(m, &sides, [2, 4, 1, 1]));
+    let middles: Vec<f32> =
+        places.iter().map(|p| p.0 as f32 + 0.5).chain(places.iter().map(|p| p.1 as f32 + 0.5)).collect();
+    let (middles, two) = (m.floats(&[1, 2, 126], &middles), m.floats(&[], &[2.0]));
+    let first = m.node("Sub", &[&middles, &before], &[]);
+    let last = m.node("Add", &[&middles, &after], &[]);
+    let sum = m.node("Add", &[&first, &last], &[]);
+    let middle = m.node("Div", &[&sum, &two], &[]);
+    let size = m.node("Sub", &[&last, &first], &[]);
+    let boxes = along(m, &[&middle, &size], 1);
+    let strides = m.floats(&[1, 126], &places.iter().map(|p| p.2).collect::<Vec<_>>());
+    let boxes = m.node("Mul", &[&boxes, &strides], &[]);
+    let classes = m.node("Sigmoid", &[&parts[1]], &[]);
+    let all = along(m, &[&boxes, &classes], 1);
+    m.output(&all);
+    ("yolov8_detect", m.build(), [3, 64, 96])
+}
+
+/// The three maps of the neck, with their channels.
+fn yolov8_maps(m: &mut Model) -> [(String, usize); 3] {
+    let picture = m.input(3, 64, 96);
+    let x = conv(3, 8, 3).stride(2).silu(m, &picture);
+    let x = conv(8, 16, 3).stride(2).silu(m, &x);
+    let x = c2f(m, &x, 16, 16, true);
+    let x = conv(16, 32, 3).stride(2).silu(m, &x);
+    let p3 = c2f(m, &x, 32, 32, true);
+    let x = conv(32, 48, 3).stride(2).silu(m, &p3);
+    let p4 = c2f(m, &x, 48, 48, true);
+    let x = conv(48, 64, 3).stride(2).silu(m, &p4);
+    let p5 = sppf(m, &x, 64);
+    let up = |m: &mut Model, x: &str| {
+        let scales = m.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
+        let how = [("coordinate_transformation_mode", Text("asymmetric")), ("nearest_mode", Text("floor"))];
+        m.node("Resize", &[x, "", &scales], &how)
+    };
+    let x = up(m, &p5);
+    let x = join(m, &[&x, &p4]);
+    let n4 = c2f(m, &x, 112, 48, false);
+    let x = up(m, &n4);
+    let x = join(m, &[&x, &p3]);
+    let n3 = c2f(m, &x, 80, 32, false);
+    let x = conv(32, 32, 3).stride(2).silu(m, &n3);
+    let x = join(m, &[&x, &n4]);
+    let n4 = c2f(m, &x, 80, 48, false);
+    let x = conv(48, 48, 3).stride(2).silu(m, &n4);
+    let x = join(m, &[&x, &p5]);
+    let n5 = c2f(m, &x, 112, 64, false);
+    [(n3, 32), (n4, 48), (n5, 64)]
 }
 
 /// Half of the channels goes through two bottlenecks, and everything on the way is joined.

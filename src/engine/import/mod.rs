@@ -3,13 +3,16 @@
 //! Nodes are read in the file's order. A value is a constant, or a list of
 //! [`View`]s of feature maps, one after another along one axis: layout
 //! operations change views only, and a node is added to the graph where
-//! something is computed. What cannot be expressed is refused by the name of
-//! its operation. The picture's size is chosen by the caller; shapes that the
-//! file declares are not looked at.
+//! something is computed. What cannot be expressed is left over, with all that
+//! follows it ([`Tail`]), or refused by the name of its operation. The picture's
+//! size is chosen by the caller; shapes that the file declares are not looked at.
 
 mod consts;
 mod layout;
 mod ops;
+mod tail;
+
+pub use tail::Tail;
 
 use super::graph::{Graph, MapShape, Node, Op, Output, ValueId};
 use super::onnx;
@@ -17,6 +20,7 @@ use super::view::View;
 use consts::Const;
 use prost::Message as _;
 use std::collections::{HashMap, HashSet};
+use tail::Left;
 
 /// Why a model cannot be run by the engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,21 +101,25 @@ struct Importer {
     n_copied: usize,
 }
 
-/// Reads a model for pictures of `h` x `w`.
+/// Reads a model for pictures of `h` x `w`, all of it.
 ///
 /// # Errors
 /// The file is broken, or asks for what the engine cannot do; the message names
 /// the node and its operation.
 pub fn import(file: &[u8], h: usize, w: usize) -> Result<Graph, ImportError> {
-    let model = onnx::Model::decode(file).map_err(|e| ImportError::Malformed(e.to_string()))?;
-    import_model(&model, h, w)
+    match import_with_tail(file, h, w)? {
+        (graph, None) => Ok(graph),
+        (_, Some(tail)) => Err(tail.why),
+    }
 }
 
-/// As [`import`], of a decoded file.
+/// As [`import`], but the model's end may be left over: then the graph's outputs are what the
+/// tail reads, beside those of the model that need no tail.
 ///
 /// # Errors
-/// As [`import`].
-pub fn import_model(model: &onnx::Model, h: usize, w: usize) -> Result<Graph, ImportError> {
+/// As [`import`]; what is left over is more than an end.
+pub fn import_with_tail(file: &[u8], h: usize, w: usize) -> Result<(Graph, Option<Tail>), ImportError> {
+    let model = &onnx::Model::decode(file).map_err(|e| ImportError::Malformed(e.to_string()))?;
     let file = model.graph.as_ref().ok_or_else(|| ImportError::Malformed("no graph".into()))?;
     let broken = |why: Fail| match why {
         Fail::Invalid(why) | Fail::Unsupported(why) => ImportError::Invalid(why),
@@ -144,38 +152,55 @@ pub fn import_model(model: &onnx::Model, h: usize, w: usize) -> Result<Graph, Im
     let input = importer.add_value(picture, MapShape::new(h, w, channels)).map_err(broken)?;
     importer.known.insert((*picture).into(), Known::Map(Pieces::one(View::whole(input, importer.graph.shape(input)))));
 
+    let mut left = Left::default();
     for node in &file.node {
-        importer.node(node).map_err(|why| {
-            let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
-            ImportError::Node {
-                node: name.cloned().unwrap_or_default(),
-                op: node.op_type.clone(),
-                reason: match why {
-                    Fail::Invalid(why) => why,
-                    Fail::Unsupported(why) => format!("not supported by the layer engine: {why}"),
-                },
+        if left.feeds(node) {
+            left.add(node, &importer.known, None).map_err(|why| why.of(node))?;
+        } else if let Err(why) = importer.node(node) {
+            let is_unknown = matches!(why, Fail::Unsupported(_));
+            let error = why.of(node);
+            if !is_unknown {
+                return Err(error);
             }
-        })?;
+            left.add(node, &importer.known, Some(error)).map_err(|why| why.of(node))?;
+        }
     }
     let mut outputs = HashSet::new();
     for output in &file.output {
-        if !outputs.insert(&output.name) {
+        if !outputs.insert(output.name.as_str()) {
             return Err(ImportError::Invalid(format!("output '{}' is declared twice", output.name)));
         }
-        let Some(Known::Map(pieces)) = importer.known.get(&output.name) else {
+        if !left.makes(&output.name) && !importer.put_out(&output.name) {
             return Err(ImportError::Invalid(format!("output '{}' does not come from the picture", output.name)));
-        };
-        importer.graph.outputs.push(Output {
-            name: output.name.clone(),
-            dims: pieces.shape(),
-            axis: pieces.axis,
-            parts: pieces.parts.clone(),
-        });
+        }
     }
-    if importer.graph.outputs.is_empty() {
+    if outputs.is_empty() {
         return Err(ImportError::Invalid("no outputs".into()));
     }
-    Ok(importer.graph)
+    let tail = left.finish(model, file, &importer.known)?;
+    if let Some(tail) = &tail {
+        for name in tail.inputs.iter().filter(|name| !outputs.contains(name.as_str())) {
+            importer.put_out(name);
+        }
+        if importer.graph.outputs.is_empty() {
+            return Err(tail.why.clone());
+        }
+    }
+    Ok((importer.graph, tail))
+}
+
+impl Fail {
+    fn of(self, node: &onnx::Node) -> ImportError {
+        let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+        ImportError::Node {
+            node: name.cloned().unwrap_or_default(),
+            op: node.op_type.clone(),
+            reason: match self {
+                Self::Invalid(why) => why,
+                Self::Unsupported(why) => format!("not supported by the layer engine: {why}"),
+            },
+        }
+    }
 }
 
 /// Channels of the picture as declared; 3 where the file does not say.
@@ -188,6 +213,14 @@ fn input_channels(file: &onnx::Graph, picture: &str) -> usize {
 }
 
 impl Importer {
+    /// Makes a map an output of the graph; whether it is one.
+    fn put_out(&mut self, name: &str) -> bool {
+        let Some(Known::Map(pieces)) = self.known.get(name) else { return false };
+        let output = Output { name: name.into(), dims: pieces.shape(), axis: pieces.axis, parts: pieces.parts.clone() };
+        self.graph.outputs.push(output);
+        true
+    }
+
     fn node(&mut self, node: &onnx::Node) -> Result<(), Fail> {
         if !matches!(node.domain.as_str(), "" | "ai.onnx") {
             return unsupported(format!("operations of domain '{}'", node.domain));

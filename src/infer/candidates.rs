@@ -1,0 +1,105 @@
+//! What is known of a stream from the layer engine's last frame: what was found, faint or
+//! not, and what follows from it for the next frame.
+
+use super::heads::Thresholds;
+use super::{Detection, Seen};
+use crate::engine::changes::{Cell, ChangeSet};
+use crate::geom::{Rect, Size};
+use crate::leeway::Leeway;
+
+/// Candidates are kept from this score on, or from that of the report if it is lower.
+pub(super) const FAINT: f32 = 0.02;
+/// The factor where nothing is in sight.
+const MOST_LEEWAY: f32 = 5.0;
+/// More than this are no doubts but a model that is sure of nothing: everything is followed closely.
+pub(super) const MOST_CANDIDATES: usize = 300;
+/// Leeway a unit of log-odds between a score and those in doubt.
+const SURENESS: f32 = 1.25;
+/// Scores are least certain this far (log-odds) below the one that is reported: what is held
+/// back mostly lacks something to be seen by.
+const DOUBT_BELOW: f32 = 0.5;
+/// What lies this near (pixels) to a box belongs to what its score is made of.
+const CONTEXT: f32 = 16.0;
+
+/// What was found in a cell, and when it was last computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Candidate {
+    pub cell: u32,
+    pub anchor: u16,
+    pub detection: Detection,
+    pub seen: Seen,
+}
+
+/// The candidates of one stream.
+#[derive(Debug, Clone, Default)]
+pub struct Candidates {
+    /// One a level, in the order of the cells.
+    pub(super) levels: Vec<Vec<Candidate>>,
+    /// Of all levels, without duplicates, best first.
+    pub(super) merged: Vec<Candidate>,
+    /// Whether the faint ones are few enough to tell where to look.
+    pub(super) is_sure: bool,
+    /// One a level.
+    pub(super) changed: Vec<ChangeSet>,
+    pub(super) cells: Vec<Cell>,
+    pub(super) kept: Vec<Candidate>,
+}
+
+impl Candidates {
+    /// How closely the next frame must be followed: the more a candidate's log-odds differ from
+    /// those in doubt, near the `reported` score, the wider thresholds may be where it lies.
+    pub fn leeway(&self, reported: f32, input: Size, out: &mut Leeway) {
+        let log_odds = |p: f32| (p / (1.0 - p).max(1e-6)).max(1e-6).ln();
+        let doubt = log_odds(reported) - DOUBT_BELOW;
+        out.fill(input, if self.is_sure { MOST_LEEWAY } else { 1.0 });
+        for c in &self.merged {
+            let b = &c.detection.bbox;
+            let around = Rect::new(b.x1 - CONTEXT, b.y1 - CONTEXT, b.x2 + CONTEXT, b.y2 + CONTEXT);
+            out.lower(&around, SURENESS * (log_odds(c.detection.score) - doubt).abs());
+        }
+    }
+
+    /// Those that are reported, best first.
+    pub(super) fn report(&self, t: Thresholds, out: &mut Vec<Detection>, seen: &mut Vec<Seen>) {
+        let reported = || self.merged.iter().take_while(|c| c.detection.score >= t.score);
+        out.clear();
+        seen.clear();
+        out.extend(reported().map(|c| c.detection));
+        seen.extend(reported().map(|c| c.seen));
+    }
+
+    /// Forgets what was found.
+    pub fn clear(&mut self) {
+        self.levels.iter_mut().for_each(Vec::clear);
+        self.merged.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::FrameId;
+
+    #[test]
+    fn what_is_in_doubt_is_followed_closely() {
+        let input = Size::new(320, 192);
+        let candidate = |score: f32, x: f32| Candidate {
+            cell: 0,
+            anchor: 0,
+            detection: Detection { class: 0, score, bbox: Rect::new(x, 80.0, x + 10.0, 90.0), landmarks: None },
+            seen: Seen { frame: FrameId(0), pts_ns: 0 },
+        };
+        let mut known = Candidates { is_sure: true, ..Candidates::default() };
+        known.merged = [(0.95, 20.0), (0.2, 120.0), (0.03, 220.0)].map(|(score, x)| candidate(score, x)).to_vec();
+        let mut leeway = Leeway::default();
+        let mut at = |known: &Candidates| {
+            known.leeway(0.3, input, &mut leeway);
+            [25, 125, 225, 300].map(|x| leeway.within(x..x + 1, 85..86))
+        };
+        let [sure, doubtful, faint, nothing] = at(&known);
+        assert_eq!((doubtful, nothing), (1.0, MOST_LEEWAY));
+        assert!(1.0 < faint && faint < sure && sure <= MOST_LEEWAY, "{faint} {sure}");
+        known.is_sure = false;
+        assert_eq!(at(&known), [1.0; 4], "a model that sees something everywhere");
+    }
+}

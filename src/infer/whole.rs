@@ -1,0 +1,112 @@
+//! Heads that are read as a whole: from outputs that no cell owns, or that ONNX Runtime makes of
+//! what the layer engine computes (a model's tail).
+
+use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
+use super::heads::{Head, Tensor, Thresholds};
+use super::session::TailSession;
+use super::{Detection, InferError, Seen};
+use crate::engine::outputs::Outputs;
+use crate::engine::plan::Plan;
+use crate::engine::state::Stream;
+use crate::geom::{ModelInput, Rect, Size};
+
+/// Boxes that overlap by this much, a frame apart, show one thing.
+const SAME: f32 = 0.5;
+
+/// Reads a model's outputs, once anything of them changed.
+pub struct WholeHead {
+    head: Head,
+    input: Size,
+    n_classes: usize,
+    outputs: Outputs,
+    /// Name and shape of what the engine puts out.
+    named: Vec<(String, Vec<i64>)>,
+    values: Vec<Vec<f32>>,
+    /// Maps that the outputs are made of.
+    maps: Vec<usize>,
+    tail: Option<TailSession>,
+    found: Vec<Detection>,
+}
+
+impl WholeHead {
+    pub fn new(head: &Head, plan: &Plan, input: Size, n_classes: usize, tail: Option<TailSession>) -> Self {
+        let dims = |dims: &[usize]| dims.iter().map(|d| *d as i64).collect();
+        let mut maps: Vec<usize> =
+            plan.outputs.iter().flat_map(|o| &o.parts).map(|part| part.base.0 as usize).collect();
+        maps.sort_unstable();
+        maps.dedup();
+        Self {
+            head: head.clone(),
+            input,
+            n_classes,
+            outputs: Outputs::new(plan),
+            named: plan.outputs.iter().map(|o| (o.name.clone(), dims(&o.dims))).collect(),
+            values: Vec::new(),
+            maps,
+            tail,
+            found: Vec::new(),
+        }
+    }
+
+    /// Brings the candidates to the stream's last frame, and `out` to the detections of all of them.
+    ///
+    /// # Errors
+    /// The tail failed, or the outputs are not what this family puts out.
+    pub fn update(
+        &mut self,
+        stream: &Stream,
+        now: Seen,
+        t: Thresholds,
+        candidates: &mut Candidates,
+        out: &mut Vec<Detection>,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), InferError> {
+        if self.maps.iter().any(|map| !stream.changes(*map).is_empty()) {
+            self.decode(stream, t)?;
+            std::mem::swap(&mut candidates.merged, &mut candidates.kept);
+            candidates.is_sure = self.found.len() <= MOST_CANDIDATES;
+            candidates.merged.clear();
+            let before = &candidates.kept;
+            candidates.merged.extend(self.found.iter().map(|d| {
+                let same = |c: &&Candidate| c.detection.class == d.class && c.detection.bbox.iou(&d.bbox) >= SAME;
+                let seen = before.iter().find(same).map_or(now, |c| c.seen);
+                Candidate { cell: 0, anchor: 0, detection: *d, seen }
+            }));
+        }
+        // Looked at again: as good as new.
+        for c in &mut candidates.merged {
+            if self.maps.iter().any(|map| self.is_computed(stream, *map, &c.detection.bbox)) {
+                c.seen = now;
+            }
+        }
+        candidates.report(t, out, seen);
+        Ok(())
+    }
+
+    /// Detections of all outputs, faint ones too, into `found`.
+    fn decode(&mut self, stream: &Stream, t: Thresholds) -> Result<(), InferError> {
+        let Self { head, input, n_classes, outputs, named, values, tail, found, .. } = self;
+        outputs.read(stream, values);
+        let t = Thresholds { score: t.score.min(FAINT), ..t };
+        let ours: Vec<Tensor<'_>> =
+            named.iter().zip(values.iter()).map(|((name, shape), data)| Tensor { name, shape, data }).collect();
+        let mut read =
+            |tensors: &[Tensor<'_>]| head.decode(tensors, *input, *n_classes, t, found).map_err(|e| e.to_string());
+        match tail {
+            Some(tail) => tail.run(&ours, read),
+            None => read(&ours).map_err(|reason| InferError::Run { model: "the head".into(), reason }),
+        }
+    }
+
+    /// Whether anything of a map was computed where a box lies.
+    fn is_computed(&self, stream: &Stream, map: usize, bbox: &Rect<ModelInput>) -> bool {
+        let (s, set) = (stream.plan().maps[map].shape, stream.computed(map));
+        let span = |from: f32, to: f32, size: u32, n: usize| {
+            let cells = |at: f32| at.max(0.0) * n as f32 / size as f32;
+            (cells(from) as usize).min(n - 1)..(cells(to).ceil() as usize).clamp(1, n)
+        };
+        let columns = span(bbox.x1, bbox.x2, self.input.width, s.w);
+        !set.is_empty()
+            && span(bbox.y1, bbox.y2, self.input.height, s.h).any(|y| columns.clone().any(|x| set.get(y, x)))
+    }
+}
