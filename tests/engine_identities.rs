@@ -148,6 +148,7 @@ fn a_still_picture_costs_nothing() {
             let nothing = Counters {
                 dense_macs: c.dense_macs,
                 bookkeeping: c.bookkeeping,
+                gates: c.gates,
                 kernels: c.kernels,
                 ..Counters::default()
             };

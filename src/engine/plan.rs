@@ -124,6 +124,16 @@ impl Step {
             Kind::Join => "concat",
         }
     }
+
+    /// Whether the kernel reads, beside the input's channels, some that this step writes: it
+    /// takes whole blocks, which end in the next part of a concatenation. What it reads
+    /// there is not used, but another thread may be writing it.
+    pub fn reads_beside(&self, plan: &Plan) -> bool {
+        let (input, output) = (&plan.maps[self.inputs[0]], &plan.maps[self.output]);
+        matches!(self.kind, Kind::Conv { how: ConvKind::Depthwise(_), .. })
+            && !input.shape.c.is_multiple_of(BLOCK)
+            && input.buffer == output.buffer
+    }
 }
 
 /// A model, ready to run.
@@ -416,4 +426,45 @@ fn runs(sources: &[Source]) -> Vec<Run> {
         }
     }
     runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::{Act, MapShape, Node};
+    use super::*;
+
+    /// A depthwise convolution whose input and output are parts of one concatenation.
+    fn beside(c: usize) -> Plan {
+        let s = MapShape::new(4, 4, c);
+        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let [picture, a, b] = ["picture", "a", "b"].map(|name| graph.add_value(name, s));
+        let both = graph.add_value("both", MapShape::new(4, 4, 2 * c));
+        let depthwise = |input, output| {
+            let conv = Conv {
+                weights: vec![1.0; c],
+                bias: vec![0.0; c],
+                groups: c,
+                window: Window::POINT,
+                transposed: false,
+                act: Act::Relu,
+                post: Act::Identity,
+            };
+            Node { op: Op::Conv(Box::new(conv)), inputs: vec![input], output }
+        };
+        graph.nodes =
+            vec![depthwise(picture, a), depthwise(a, b), Node { op: Op::Concat, inputs: vec![a, b], output: both }];
+        let view = super::super::view::View::whole(both, graph.shape(both));
+        graph.outputs.push(Output { name: "both".into(), dims: view.shape(), axis: 0, parts: vec![view] });
+        Plan::new(graph).unwrap()
+    }
+
+    #[test]
+    fn threads_stay_apart_where_a_kernel_reads_what_it_writes_beside() {
+        let found = |c: usize| {
+            let plan = beside(c);
+            plan.steps.iter().map(|s| s.reads_beside(&plan)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(8), [false, true, false]);
+        assert_eq!(found(16), [false; 3]);
+    }
 }

@@ -33,7 +33,10 @@ pub struct Counters {
     pub refreshed: u64,
     /// Finding out what to compute.
     pub bookkeeping: Duration,
-    /// Computing, comparing and storing it.
+    /// Comparing what was computed with what is stored, and storing it. Estimated: one tile of
+    /// [`GATE_SAMPLE`] is timed, as timing costs as much as half a gate.
+    pub gates: Duration,
+    /// Computing it.
     pub kernels: Duration,
 }
 
@@ -46,9 +49,13 @@ impl Counters {
         self.passed += other.passed;
         self.refreshed += other.refreshed;
         self.bookkeeping += other.bookkeeping;
+        self.gates += other.gates;
         self.kernels += other.kernels;
     }
 }
+
+/// Of so many tiles one is timed.
+const GATE_SAMPLE: u32 = 8;
 
 /// What is computed of a step beside what changed.
 struct Due {
@@ -67,6 +74,8 @@ pub struct Runner {
     tilers: Vec<Tiler>,
     /// One a tile.
     outcomes: Vec<Outcome>,
+    /// Threads that had a part in the last step.
+    n_parts: u32,
     cells: Vec<Cell>,
     words: Vec<u64>,
 }
@@ -80,6 +89,7 @@ impl Runner {
             pool: None,
             tilers: vec![Tiler::new(plan, kernels)],
             outcomes: vec![Outcome::default(); n_cells.div_ceil(TILE)],
+            n_parts: 1,
             cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
         }
@@ -168,7 +178,9 @@ impl Runner {
             stream.owed[step.output] = owed;
             stream.settled[step.output] = settled;
             clock = Instant::now();
-            counters.kernels += clock - now;
+            let gates = self.tilers.iter_mut().map(|t| std::mem::take(&mut t.gates)).sum::<Duration>() / self.n_parts;
+            counters.gates += gates;
+            counters.kernels += (clock - now).saturating_sub(gates);
             counters.requested_macs += requested as u64 * step.macs_per_cell;
             counters.executed_macs += cells.len() as u64 * step.macs_per_cell;
             counters.cells += cells.len() as u64;
@@ -240,7 +252,7 @@ impl Runner {
                 }
             }
         };
-        self.split(cells.len(), step.macs_per_cell, &work);
+        self.split(plan, step, cells.len(), &work);
     }
 
     /// The listed cells: stored where they pass the gate. How many did.
@@ -260,7 +272,7 @@ impl Runner {
         let gate = stream.gates.get(i);
         let leeway = stream.leeway.over(out.shape.h, out.shape.w);
         let sparse = Sparse { buffers: &stream.buffers, base, plan, step, gate, leeway, cells, due, owed };
-        self.split(cells.len(), step.macs_per_cell, &|tiler: &mut Tiler, tiles, outcomes: &mut [Outcome]| {
+        self.split(plan, step, cells.len(), &|tiler: &mut Tiler, tiles, outcomes: &mut [Outcome]| {
             sparse.compute(tiler, tiles, outcomes);
         });
         let mut n = 0;
@@ -287,12 +299,13 @@ impl Runner {
     }
 
     /// Has the tiles of some cells computed by as many threads as they are worth.
-    fn split<F>(&mut self, n_cells: usize, macs_per_cell: u64, work: &F)
+    fn split<F>(&mut self, plan: &Plan, step: &Step, n_cells: usize, work: &F)
     where
         F: Fn(&mut Tiler, Range<usize>, &mut [Outcome]) + Sync,
     {
         let n_tiles = n_cells.div_ceil(TILE);
-        let n_parts = self.threads.for_step(n_cells, macs_per_cell);
+        let n_parts = if step.reads_beside(plan) { 1 } else { self.threads.for_step(n_cells, step.macs_per_cell) };
+        self.n_parts = n_parts as u32;
         let (tilers, outcomes) = (&mut self.tilers[..n_parts], &mut self.outcomes[..n_tiles]);
         match &self.pool {
             // Little work stays where its data is warm.
@@ -345,6 +358,9 @@ impl Sparse<'_> {
             }
             tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride);
             let new = Rows { first: rows, stride, n: tile.len(), width };
+            // Counted on from step to step, so that short steps are seen as often as long ones.
+            tiler.n_gated = tiler.n_gated.wrapping_add(1);
+            let clock = tiler.n_gated.is_multiple_of(GATE_SAMPLE).then(Instant::now);
             // Safety: rows and cells hold that many numbers, scratch is apart from the maps, and no
             // other thread has these cells.
             let passes = unsafe {
@@ -357,6 +373,9 @@ impl Sparse<'_> {
                     tiler.kernels.gate(new, &stored, &limits, &mut distances)
                 }
             };
+            if let Some(clock) = clock {
+                tiler.gates += clock.elapsed() * GATE_SAMPLE;
+            }
             *outcome = Outcome { passes, owes: 0 };
             for (p, cell) in tile.iter().enumerate().filter(|(p, _)| passes >> p & 1 == 0) {
                 let owes = !self.gate.is_exact() && Gate::owes(distances[p], limits.limits[p]);

@@ -6,6 +6,7 @@ use super::kernels::{BLOCK, ConvArgs, Kernels, Rows, TILE, math};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
 use super::state::Buffer;
+use std::time::Duration;
 
 /// What one thread needs to compute tiles.
 pub(super) struct Tiler {
@@ -17,6 +18,10 @@ pub(super) struct Tiler {
     /// `[tap][TILE]`.
     inputs: Vec<*const f32>,
     zeros: Buffer,
+    /// Time in gates, for whoever calls.
+    pub gates: Duration,
+    /// Tiles that went through a gate.
+    pub n_gated: u32,
 }
 
 // Safety: the pointers are scratch of one call of `tile`, and are not kept between calls.
@@ -37,6 +42,8 @@ impl Tiler {
             stride,
             inputs: vec![std::ptr::null(); n_taps * TILE],
             zeros: Buffer::zeros(stride),
+            gates: Duration::ZERO,
+            n_gated: 0,
         }
     }
 

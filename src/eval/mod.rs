@@ -87,6 +87,7 @@ pub struct LayerReport {
     pub passed_cells: f64,
     pub refreshed_cells: f64,
     pub bookkeeping_ms: f64,
+    pub gate_ms: f64,
     pub kernel_ms: f64,
 }
 
@@ -101,6 +102,7 @@ impl LayerReport {
             passed_cells: mean(c.passed as f64),
             refreshed_cells: mean(c.refreshed as f64),
             bookkeeping_ms: mean(c.bookkeeping.as_secs_f64() * 1e3),
+            gate_ms: mean(c.gates.as_secs_f64() * 1e3),
             kernel_ms: mean(c.kernels.as_secs_f64() * 1e3),
         }
     }

@@ -144,7 +144,7 @@ impl Default for Metrics {
         );
         r.register(
             "layer_seconds",
-            "Time of the layer engine: finding out what to compute (bookkeeping), computing, comparing and storing it (kernels)",
+            "Time of the layer engine: finding out what to compute (bookkeeping), computing it (kernels), comparing it with what is stored (gates)",
             m.layer_seconds.clone(),
         );
         r.register(

@@ -443,8 +443,8 @@ struct LayerHandles {
     macs: [Counter; 3],
     /// Computed, passed, refreshed.
     cells: [Counter; 3],
-    /// Bookkeeping, kernels.
-    seconds: [Counter<f64, AtomicU64>; 2],
+    /// Bookkeeping, gates, kernels.
+    seconds: [Counter<f64, AtomicU64>; 3],
 }
 
 impl LayerHandles {
@@ -453,7 +453,7 @@ impl LayerHandles {
         Self {
             macs: ["dense", "requested", "executed"].map(|k| m.layer_macs.get_or_create_owned(&kind(k))),
             cells: ["computed", "passed", "refreshed"].map(|k| m.layer_cells.get_or_create_owned(&kind(k))),
-            seconds: ["bookkeeping", "kernels"].map(|k| m.layer_seconds.get_or_create_owned(&kind(k))),
+            seconds: ["bookkeeping", "gates", "kernels"].map(|k| m.layer_seconds.get_or_create_owned(&kind(k))),
         }
     }
 
@@ -465,8 +465,9 @@ impl LayerHandles {
         };
         add(&self.macs, &[c.dense_macs, c.requested_macs, c.executed_macs]);
         add(&self.cells, &[c.cells, c.passed, c.refreshed]);
-        self.seconds[0].inc_by(c.bookkeeping.as_secs_f64());
-        self.seconds[1].inc_by(c.kernels.as_secs_f64());
+        for (counter, time) in self.seconds.iter().zip([c.bookkeeping, c.gates, c.kernels]) {
+            counter.inc_by(time.as_secs_f64());
+        }
     }
 }
 
