@@ -16,6 +16,7 @@ use passd::output::metrics::Metrics;
 use passd::output::{FrameResult, Sink};
 use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Stage, Surroundings, open_source};
 use passd::skip::SkipMode;
+use passd::track::Tracker;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -146,6 +147,7 @@ fn threads_give_what_the_pure_parts_give() {
         ..MergeSettings::default()
     };
     let mut stage = Stage::new(SkipMode::Regions, size, &camera.skip, merge);
+    let mut tracker = Tracker::new(camera.tracking);
     let mut detector = DarkFactory::default().make(&camera.detector, None).unwrap().0;
     let mut fresh = Fresh::default();
     let (mut carried, mut computed) = (0, 0);
@@ -161,9 +163,17 @@ fn threads_give_what_the_pure_parts_give() {
                 .detect(StreamId(0), &Work { frame: &frame, patches, known, max_age_ns: u64::MAX }, &mut fresh)
                 .unwrap();
         }
-        assert_eq!(stage.finish(&frame, &fresh), &result.detections[..], "frame {i}");
+        let merged = stage.finish(&frame, &fresh).to_vec();
+        let reported: Vec<_> = result.detections.iter().map(|d| d.merged).collect();
+        assert_eq!(merged, reported, "frame {i}");
+        let tracks = tracker.update(frame.pts_ns, size, &merged);
+        assert_eq!(tracks, result.tracks, "frame {i}");
+        for (n, d) in result.detections.iter().enumerate() {
+            let track = tracks.iter().find(|t| t.detection == Some(n)).map(|t| (t.id, t.state));
+            assert_eq!(d.track, track, "frame {i}");
+        }
         assert_eq!(stage.computed(), &result.computed, "frame {i}");
-        for m in &result.detections {
+        for m in &reported {
             match m.provenance {
                 Provenance::Computed => {
                     computed += 1;

@@ -39,7 +39,7 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("geom", &[]),
     ("clock", &[]),
     ("memory", &[]),
@@ -48,13 +48,17 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("leeway", &["geom"]),
     ("skip", &["frame", "geom", "leeway"]),
     ("engine", &["leeway"]),
-    ("infer", &["engine", "frame", "geom", "leeway", "merge", "skip"]),
+    ("infer", &["engine", "frame", "geom", "leeway", "skip"]),
     ("merge", &["frame", "geom", "infer"]),
+    ("track", &["geom", "merge"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
-    ("output", &["capture", "frame", "geom", "memory", "merge", "skip"]),
-    ("config", &["capture", "geom", "infer", "skip"]),
-    ("pipeline", &["capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "skip"]),
-    ("eval", &["capture", "engine", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip"]),
+    ("output", &["capture", "frame", "geom", "memory", "merge", "skip", "track"]),
+    ("config", &["capture", "geom", "infer", "skip", "track"]),
+    (
+        "pipeline",
+        &["capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "skip", "track"],
+    ),
+    ("eval", &["capture", "engine", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip", "track"]),
     ("daemon", &["capture", "clock", "config", "infer", "output", "pipeline"]),
     (
         "cli",

@@ -54,7 +54,7 @@ struct Recorder {
 
 impl Sink for Recorder {
     fn publish(&self, r: &Arc<FrameResult>) {
-        let found = r.detections.iter().map(|m| m.detection).collect();
+        let found = r.detections.iter().map(|d| d.merged.detection).collect();
         self.frames.lock().unwrap_or_else(PoisonError::into_inner).push((r.frame.pts_ns, found));
         self.executed.fetch_add((r.executed_share * 1e6) as u64, Ordering::Relaxed);
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);

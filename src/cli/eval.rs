@@ -161,6 +161,12 @@ fn print_table(r: &Report) -> Result<(), Failure> {
             m.peak_rss_mib,
         ))?;
     }
+    for (mode, t, track_ms) in r.modes.iter().filter_map(|(mode, m)| Some((mode, m.tracking?, m.track_ms))) {
+        print_line(&format!(
+            "{mode}: tracks MOTA {:.3}, IDF1 {:.3}, {} switches, {} of {} missed, {} false, {track_ms:.3} ms a frame",
+            t.mota, t.idf1, t.switches, t.missed, t.objects, t.n_false
+        ))?;
+    }
     for (mode, d) in r.modes.iter().filter_map(|(mode, m)| Some((mode, m.raw_difference.as_ref()?))) {
         print_line(&format!("{mode}: raw outputs differ from a whole run's by {:.2e}, {:.2e} at most", d.mean, d.max))?;
     }

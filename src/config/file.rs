@@ -19,6 +19,8 @@ pub struct File {
     pub detector: Detector,
     /// What to skip, unless a camera says otherwise.
     pub skip: Skip,
+    /// When an object is the same, unless a camera says otherwise.
+    pub tracking: Tracking,
     /// How to hold on to a camera, unless it says otherwise.
     pub capture: Capture,
     /// How models are run.
@@ -41,6 +43,7 @@ pub struct Camera {
     pub masks: Vec<Vec<[f32; 2]>>,
     pub detector: Detector,
     pub skip: Skip,
+    pub tracking: Tracking,
     pub capture: Capture,
 }
 
@@ -88,6 +91,21 @@ pub struct Skip {
     /// Share of the picture's area from which all of it is run instead of regions. Default: 0.6.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub break_even: Option<f32>,
+}
+
+/// When an object is the same from frame to frame.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracking {
+    /// Seconds for which an object that is not seen is expected to come back. Default: 2.
+    #[schemars(range(min = 0.0, max = 3600.0))]
+    pub lost: Option<f64>,
+    /// The same for one that stood still: what hides it passes by. Default: 10.
+    #[schemars(range(min = 0.0, max = 3600.0))]
+    pub lost_stationary: Option<f64>,
+    /// Seconds of standing still after which an object is stationary. Default: 5.
+    #[schemars(range(min = 0.1, max = 86400.0))]
+    pub stationary: Option<f64>,
 }
 
 /// How to hold on to a camera.

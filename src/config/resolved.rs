@@ -7,6 +7,7 @@ use crate::geom::Size;
 use crate::infer::heads::Thresholds;
 use crate::infer::session::{Provider, SessionSettings};
 use crate::skip::{SkipMode, SkipSettings};
+use crate::track::TrackSettings;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ pub struct CameraConfig {
     pub skip: SkipSettings,
     /// Labels to report; empty: all.
     pub labels: Vec<String>,
+    pub tracking: TrackSettings,
     pub capture: SupervisorSettings,
 }
 
@@ -121,6 +123,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     }
     check_detector(&file.detector, "detector", &mut complain);
     check_skip(&file.skip, "skip", &mut complain);
+    check_tracking(&file.tracking, "tracking", &mut complain);
     check_capture(&file.capture, &file::Capture::default(), "capture", &mut complain);
     let mut cameras = Vec::new();
     for (id, camera) in &file.cameras {
@@ -130,6 +133,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
         }
         check_detector(&camera.detector, &format!("{key}.detector"), &mut complain);
         check_skip(&camera.skip, &format!("{key}.skip"), &mut complain);
+        check_tracking(&camera.tracking, &format!("{key}.tracking"), &mut complain);
         check_capture(&camera.capture, &file.capture, &format!("{key}.capture"), &mut complain);
         check_masks(&camera.masks, &format!("{key}.masks"), &mut complain);
         match camera.source.as_deref().map(SourceSpec::parse) {
@@ -193,6 +197,7 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
             global_share: s.global_share.or(ds.global_share).unwrap_or(skip.global_share),
             masks: camera.masks.clone(),
         },
+        tracking: resolve_tracking(&camera.tracking, &file.tracking, d.score.or(dd.score)),
         labels: d.labels.clone().or_else(|| dd.labels.clone()).unwrap_or_default(),
         capture: SupervisorSettings {
             connect: seconds(c.connect_timeout, dc.connect_timeout, defaults.connect),
@@ -201,6 +206,17 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
             backoff_cap: seconds(c.backoff_max, dc.backoff_max, defaults.backoff_cap),
             delay: Duration::ZERO,
         },
+    }
+}
+
+fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking, score: Option<f32>) -> TrackSettings {
+    let usual = TrackSettings::default();
+    let ns = |v: Option<f64>, or: Option<f64>, usual: u64| v.or(or).map_or(usual, |v| (v * 1e9) as u64);
+    TrackSettings {
+        score: score.unwrap_or(usual.score),
+        lost_ns: ns(t.lost, defaults.lost, usual.lost_ns),
+        lost_stationary_ns: ns(t.lost_stationary, defaults.lost_stationary, usual.lost_stationary_ns),
+        stationary_ns: ns(t.stationary, defaults.stationary, usual.stationary_ns),
     }
 }
 
@@ -232,6 +248,12 @@ fn check_skip(s: &file::Skip, key: &str, complain: Complain<'_>) {
     within(s.global_share, 0.0, 1.0, format!("{key}.global_share"), complain);
     within(s.context, 0, 512, format!("{key}.context"), complain);
     within(s.break_even, 0.0, 1.0, format!("{key}.break_even"), complain);
+}
+
+fn check_tracking(t: &file::Tracking, key: &str, complain: Complain<'_>) {
+    within(t.lost, 0.0, 3600.0, format!("{key}.lost"), complain);
+    within(t.lost_stationary, 0.0, 3600.0, format!("{key}.lost_stationary"), complain);
+    within(t.stationary, 0.1, 86_400.0, format!("{key}.stationary"), complain);
 }
 
 fn check_capture(c: &file::Capture, defaults: &file::Capture, key: &str, complain: Complain<'_>) {

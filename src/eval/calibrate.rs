@@ -248,7 +248,12 @@ impl Bench {
         let dense_cost = self.detector.plan().macs() as f64 + CELL_COST * dense_cells as f64;
         for window in windows {
             self.detector.set_gates(gates.clone());
-            let mut stage = Stage::new(SkipMode::Layers, self.size, &self.skip, MergeSettings::default());
+            let mut stage = Stage::new(
+                SkipMode::Layers,
+                self.size,
+                &self.skip,
+                MergeSettings { min_score: FAINT, ..MergeSettings::default() },
+            );
             for (i, (frame, dense)) in window.frames.iter().zip(&window.dense).enumerate() {
                 let (patches, known) = stage.begin(frame);
                 let work = Work { frame, patches, known, max_age_ns: self.skip.max_age_in(SkipMode::Layers) };
@@ -257,7 +262,7 @@ impl Bench {
                 if i == 0 {
                     continue;
                 }
-                let found: Vec<Detection> = stage.detections().iter().map(|m| m.detection).collect();
+                let found: Vec<Detection> = stage.detections().map(|m| m.detection).collect();
                 agreement.add(dense, &found);
                 harmed += harm(dense, &found, FAINT);
                 scores += dense.iter().map(|d| f64::from(d.score)).sum::<f64>();

@@ -6,6 +6,7 @@
 //! the tensor, every run, decoding, suppression, merge.
 
 pub mod calibrate;
+pub mod mot;
 mod run;
 pub mod score;
 mod truth;
@@ -59,6 +60,11 @@ pub struct ModeReport {
     /// Against ground truth, simulated clips only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map50: Option<f64>,
+    /// Following objects, mean a frame; not part of `inference_ms`.
+    pub track_ms: f64,
+    /// How well the tracks follow what is really there, simulated clips only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<mot::TrackingReport>,
     /// Memory of the process without any mode, and what this one added to it at its peak.
     pub peak_rss_mib: f64,
     /// What the layer engine did; absent in other modes.

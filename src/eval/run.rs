@@ -1,6 +1,7 @@
 //! The evaluation loop.
 
-use super::score::{Agreement, AveragePrecision};
+use super::mot::{Claimed, Tracking};
+use super::score::{Agreement, AveragePrecision, SURE};
 use super::truth::TruthOf;
 use super::{LayerReport, ModeReport, PatchReport, RawDifference, Report, Spread};
 use crate::capture::{Clip, SourceSpec};
@@ -20,6 +21,7 @@ use crate::merge::MergeSettings;
 use crate::pipeline::Stage;
 use crate::sim::{Grain, SimSettings};
 use crate::skip::{SkipMode, SkipSettings};
+use crate::track::{TrackSettings, Tracker};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +57,10 @@ struct Lane {
     detector: Box<dyn Detector>,
     fresh: Fresh,
     found: Vec<Detection>,
+    tracker: Tracker,
+    tracked: Tracking,
+    claimed: Vec<Claimed>,
+    track_time: Duration,
     total_ms: Vec<f64>,
     skip_ms: Vec<f64>,
     idle_ms: Vec<f64>,
@@ -117,6 +123,10 @@ pub fn evaluate(
             detector: made.detector,
             fresh: Fresh::default(),
             found: Vec::new(),
+            tracker: Tracker::new(TrackSettings { score: s.score.max(SURE), ..TrackSettings::default() }),
+            tracked: Tracking::default(),
+            claimed: Vec::new(),
+            track_time: Duration::ZERO,
             total_ms: Vec::new(),
             skip_ms: Vec::new(),
             idle_ms: Vec::new(),
@@ -160,6 +170,7 @@ pub fn evaluate(
             let wanted = truth.of_frame(n);
             for lane in &mut lanes {
                 lane.precision.add(wanted, &lane.found);
+                lane.tracked.add(wanted, &lane.claimed);
             }
         }
         n += 1;
@@ -223,12 +234,16 @@ impl Lane {
         let work = Work { frame, patches, known, max_age_ns: self.max_age_ns };
         self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
         let detected = start.elapsed();
-        self.stage.finish(frame, &self.fresh);
+        let known = self.stage.finish(frame, &self.fresh);
         let total = start.elapsed();
+        let tracks = self.tracker.update(frame.pts_ns, frame.size(), known);
+        self.track_time += start.elapsed() - total;
+        self.claimed.clear();
+        let present = tracks.iter().filter(|t| t.is_present());
+        self.claimed.extend(present.map(|t| Claimed { id: t.id, class: t.class, bbox: t.bbox() }));
         self.grown_mib += resident_mib() - resident;
         self.peak_mib = self.peak_mib.max(self.grown_mib);
 
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
         self.total_ms.push(ms(total));
         self.skip_ms.push(if self.mode == SkipMode::Off { 0.0 } else { ms(decided + (total - detected)) });
         if self.fresh.coverage == Coverage::Nothing {
@@ -248,7 +263,7 @@ impl Lane {
             p.forced += u64::from(c.forced);
         }
         self.found.clear();
-        self.found.extend(self.stage.detections().iter().map(|m| m.detection));
+        self.found.extend(self.stage.detections().map(|m| m.detection));
         self.n_detections += self.found.len() as u64;
         Ok(())
     }
@@ -267,6 +282,8 @@ impl Lane {
             recall: against(self.agreement.recall()),
             precision: against(self.agreement.precision()),
             map50: if is_sim { self.precision.mean() } else { None },
+            track_ms: ms(self.track_time) / n.max(1) as f64,
+            tracking: is_sim.then(|| self.tracked.report()),
             peak_rss_mib: base_mib + self.peak_mib,
             layers: (self.mode == SkipMode::Layers).then(|| LayerReport::new(&self.layers, n)),
             raw_difference: (!self.raw_differences.is_empty()).then(|| RawDifference {
@@ -280,6 +297,10 @@ impl Lane {
             detections: self.n_detections,
         }
     }
+}
+
+fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
 }
 
 /// A copy of a frame, with noise if there is to be some.

@@ -7,7 +7,8 @@ use crate::infer::Detection;
 pub const REPORT: f32 = 0.3;
 /// Detections that must be found again, or be right.
 pub const SURE: f32 = 0.4;
-const IOU: f32 = 0.5;
+/// Least overlap of what is the same.
+pub const IOU: f32 = 0.5;
 
 /// Running sums of one comparison over a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +101,8 @@ fn matched(of: &[Detection], among: &[Detection]) -> usize {
 /// An object that is really there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Wanted {
+    /// Stays the same for one object through the whole clip.
+    pub id: u64,
     pub class: u16,
     pub bbox: Rect<ModelInput>,
     /// False: neither missed nor false if it is found or not.
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn average_precision_of_known_curves() {
-        let w = |x: f32, counts| Wanted { class: 0, bbox: Rect::new(x, 0.0, x + 10.0, 10.0), counts };
+        let w = |x: f32, counts| Wanted { id: 0, class: 0, bbox: Rect::new(x, 0.0, x + 10.0, 10.0), counts };
         let check = |wanted: &[Wanted], found: &[Detection], want: f64| {
             let mut ap = AveragePrecision::default();
             ap.add(wanted, found);

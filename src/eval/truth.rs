@@ -27,6 +27,7 @@ impl TruthOf {
         let drawn = Letterbox { source: self.letterbox.content, ..self.letterbox };
         self.wanted.clear();
         self.wanted.extend(self.objects.iter().map(|o| Wanted {
+            id: o.track,
             class: o.kind as u16,
             bbox: drawn.to_input(&o.bbox),
             counts: o.counts(),

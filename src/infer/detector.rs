@@ -8,7 +8,6 @@ use super::session::{Provider, Runtime, Session, SessionSettings};
 use super::{Coverage, Detection, Detector, Fresh, InferError, StreamId, Work};
 use crate::frame::Frame;
 use crate::geom::{ModelInput, PatchMask, Rect, Size};
-use crate::merge::FAINT;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -125,8 +124,7 @@ impl RegionsDetector {
 
     fn run_regions(&mut self, frame: &Frame, mut crops: Vec<Crop>, fresh: &mut Fresh) -> Result<(), InferError> {
         let model = self.dense.model.clone();
-        // Faint ones confirm what is known; the merge leaves out the rest.
-        let thresholds = Thresholds { score: self.dense.thresholds.score * FAINT, ..self.dense.thresholds };
+        let thresholds = self.dense.thresholds;
         crops.sort_by_key(|c| (c.size.width, c.size.height));
         let mut rest = crops.as_slice();
         while let Some(first) = rest.first() {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub struct Recipe {
     pub model: Arc<Model>,
     pub size: Size,
+    /// Of what is reported; detectors hand on fainter ones ([`Thresholds::faint`]).
     pub thresholds: Thresholds,
     pub session: SessionSettings,
     pub regions: PlanSettings,
@@ -75,7 +76,7 @@ impl Recipe {
 
     fn open(&self, runtime: &Runtime, mode: SkipMode, why: String) -> Result<Made, InferError> {
         let mut state_bytes = 0;
-        let (model, size, t) = (self.model.clone(), self.size, self.thresholds);
+        let (model, size, t) = (self.model.clone(), self.size, self.thresholds.faint());
         let (detector, provider): (Box<dyn Detector>, Provider) = match mode {
             SkipMode::Off => {
                 let d = DenseDetector::open(runtime, model, size, t, &self.session)?;
@@ -89,14 +90,8 @@ impl Recipe {
                 (Box::new(d), provider)
             }
             SkipMode::Layers => {
-                let d = LayersDetector::open(
-                    model,
-                    size,
-                    t,
-                    self.layers.clone(),
-                    self.session.threads,
-                    self.profile.as_ref(),
-                )?;
+                let layers = LayersSettings { reported: Some(self.thresholds.score), ..self.layers.clone() };
+                let d = LayersDetector::open(model, size, t, layers, self.session.threads, self.profile.as_ref())?;
                 state_bytes = d.plan().state_bytes();
                 (Box::new(d), Provider::Cpu)
             }

@@ -19,6 +19,7 @@
 
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
+use crate::infer::heads::FAINT;
 use crate::infer::{Coverage, Detection, Fresh, Seen, nms};
 
 /// Where a detection comes from.
@@ -65,7 +66,7 @@ impl Merged {
 pub struct MergeSettings {
     /// Boxes of one class that overlap by this much are one object.
     pub iou: f32,
-    /// Least score of a detection; a region's fainter ones only confirm known boxes.
+    /// Least score of a detection that is reported; fainter ones are known, and confirm known boxes.
     pub min_score: f32,
     /// A cut box that belongs to no known one needs this score to stay.
     pub min_cut_score: f32,
@@ -92,9 +93,6 @@ impl Default for MergeSettings {
     }
 }
 
-/// Regions are decoded down to this share of the least score, to confirm known boxes.
-pub const FAINT: f32 = 0.5;
-
 /// A known box may reach this far (pixels) over a region's border and still be judged by it.
 const SLACK: f32 = 2.0;
 /// A cut box of which this share lies in a known one is a part of that one.
@@ -117,14 +115,19 @@ impl Merger {
         Self { settings, ..Self::default() }
     }
 
-    /// The known boxes, for the detector to keep whole.
+    /// The known boxes that are reported, for the detector to keep whole.
     pub fn boxes(&self) -> &[Detection] {
         &self.boxes
     }
 
-    /// Everything that is known of the last merged frame.
-    pub fn detections(&self) -> &[Merged] {
+    /// Everything that is known of the last merged frame, faint ones too.
+    pub fn known(&self) -> &[Merged] {
         &self.known
+    }
+
+    /// What is reported of it.
+    pub fn detections(&self) -> impl Iterator<Item = &Merged> {
+        self.known.iter().filter(|k| k.detection.score >= self.settings.min_score)
     }
 
     /// Forgets the stream.
@@ -156,8 +159,9 @@ impl Merger {
             }
             Coverage::Regions(regions) => self.merge_regions(frame, fresh, regions, asked),
         }
+        let min_score = self.settings.min_score;
         self.boxes.clear();
-        self.boxes.extend(self.known.iter().map(|k| k.detection));
+        self.boxes.extend(self.known.iter().map(|k| k.detection).filter(|d| d.score >= min_score));
         &self.known
     }
 
@@ -344,7 +348,7 @@ mod tests {
         let faint = d(0.2, [42.0, 60.0, 122.0, 110.0]);
         let mut merger = knowing(&[d(0.6, CAR)]);
         assert_eq!(region(&mut merger, LEFT, &a_little, &[(faint, false)]), [(42.0, Computed)]);
-        assert!((merger.detections()[0].detection.score - 0.4).abs() < 1e-6, "at most twice what was seen");
+        assert!((merger.known()[0].detection.score - 0.4).abs() < 1e-6, "at most twice what was seen");
         let mut merger = knowing(&[d(0.6, CAR)]);
         assert_eq!(region(&mut merger, LEFT, &[CAR], &[(faint, false)]), []);
     }
@@ -378,6 +382,6 @@ mod tests {
 
     #[test]
     fn boxes_that_are_nowhere_are_left_out() {
-        assert_eq!(knowing(&[d(0.9, [100.0, 0.0, -50.0, 90.0])]).detections(), []);
+        assert_eq!(knowing(&[d(0.9, [100.0, 0.0, -50.0, 90.0])]).known(), []);
     }
 }

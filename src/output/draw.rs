@@ -31,7 +31,8 @@ pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
     if patches {
         tint_patches(&mut picture, r);
     }
-    for m in &r.detections {
+    for reported in &r.detections {
+        let m = &reported.merged;
         let colour = match m.provenance {
             Provenance::Computed => COMPUTED_BOX,
             Provenance::Carried => CARRIED_BOX,
@@ -42,7 +43,8 @@ pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
             Provenance::Computed => String::new(),
             Provenance::Carried => format!(" {:.1}s", m.age_ns(&r.frame) as f64 / 1e9),
         };
-        marker::draw_box(&mut picture, &d.bbox, colour, &format!("{label} {:.2}{age}", d.score));
+        let number = reported.track.map(|(id, _)| format!(" #{id}")).unwrap_or_default();
+        marker::draw_box(&mut picture, &d.bbox, colour, &format!("{label}{number} {:.2}{age}", d.score));
     }
     if patches {
         let share = 100.0 * r.executed_share;

@@ -16,6 +16,7 @@ use crate::frame::Frame;
 use crate::geom::PatchMask;
 use crate::merge::Merged;
 use crate::skip::Reason;
+use crate::track::{State, Track};
 use std::sync::Arc;
 
 /// Everything that is known of one frame when it leaves the pipeline.
@@ -23,7 +24,9 @@ use std::sync::Arc;
 pub struct FrameResult {
     pub camera: Arc<str>,
     pub frame: Frame,
-    pub detections: Vec<Merged>,
+    pub detections: Vec<Reported>,
+    /// All tracks, lost ones too.
+    pub tracks: Vec<Track>,
     pub labels: Arc<[String]>,
     /// Patches that were computed in this frame.
     pub computed: PatchMask,
@@ -35,6 +38,14 @@ pub struct FrameResult {
     pub latency_ns: u64,
     /// The source waits for the sinks: nothing may be dropped.
     pub lossless: bool,
+}
+
+/// A detection that is strong enough to be reported.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reported {
+    pub merged: Merged,
+    /// Number and state of the object's track.
+    pub track: Option<(u64, State)>,
 }
 
 /// Takes results. Must return at once, except where `lossless` allows to wait.

@@ -4,6 +4,7 @@
 
 use super::FrameResult;
 use crate::merge::Provenance;
+use crate::track::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -53,14 +54,20 @@ pub struct DetectionJson {
     pub computed_frame: u64,
     /// How old that knowledge is, seconds.
     pub age: f64,
+    /// Number of the object's track: the same from frame to frame. Absent: too faint to begin one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub track: Option<u64>,
+    /// `tentative`: seen too little to be believed. `confirmed`. `stationary`: has not moved for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
 }
 
 impl FrameJson {
     pub fn new(r: &FrameResult) -> Self {
         let l = &r.frame.letterbox;
         let scale = (l.source.width as f32 / l.content.width as f32, l.source.height as f32 / l.content.height as f32);
-        let detections = r.detections.iter().map(|m| {
-            let d = &m.detection;
+        let detections = r.detections.iter().map(|reported| {
+            let (m, d) = (&reported.merged, &reported.merged.detection);
             DetectionJson {
                 class: d.class,
                 label: r.labels.get(d.class as usize).cloned().unwrap_or_default(),
@@ -72,6 +79,8 @@ impl FrameJson {
                 source: m.provenance,
                 computed_frame: m.frame.0,
                 age: seconds(m.age_ns(&r.frame)),
+                track: reported.track.map(|t| t.0),
+                state: reported.track.map(|t| t.1),
             }
         });
         Self {

@@ -13,11 +13,12 @@ use crate::engine::run::Counters;
 use crate::frame::Frame;
 use crate::geom::PatchMask;
 use crate::infer::{Fresh, StreamId};
-use crate::merge::MergeSettings;
+use crate::merge::{MergeSettings, Merged};
 use crate::output::board::{Board, CameraBoard};
 use crate::output::metrics::{CameraLabel, DetectorLabel, KindLabel, Metrics, ReasonLabel, StageLabel};
-use crate::output::{FrameResult, Sink};
+use crate::output::{FrameResult, Reported, Sink};
 use crate::skip::{Counts, GlobalChange, SkipMode};
+use crate::track::Tracker;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
@@ -135,6 +136,9 @@ impl Camera {
             labels: info.labels.clone(),
             lossless,
             stage,
+            tracker: Tracker::new(config.tracking),
+            followed: Vec::new(),
+            min_score: config.detector.score,
             intake: intake.clone(),
             board: board.clone(),
             handles: Handles::new(&around.metrics, &config.id, info.mode),
@@ -245,6 +249,10 @@ struct Worker {
     wanted: Vec<bool>,
     lossless: bool,
     stage: Stage,
+    tracker: Tracker,
+    /// What is known of a frame and wanted, faint detections too.
+    followed: Vec<Merged>,
+    min_score: f32,
     intake: Intake,
     board: Arc<CameraBoard>,
     handles: Handles,
@@ -291,6 +299,7 @@ impl Worker {
             // Another connection: nothing that is known holds any more.
             self.epoch = frame.epoch;
             self.stage.reset();
+            self.tracker.reset();
         }
         let (mut patches, mut known, mut fresh) =
             self.buffers.take().unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Fresh::default()));
@@ -331,12 +340,15 @@ impl Worker {
         let detected_ns = clock.monotonic_ns();
         self.n_failures = 0;
         let merged = self.stage.finish(&frame, &fresh);
-        let detections =
-            merged.iter().filter(|m| self.wanted.get(m.detection.class as usize).is_none_or(|w| *w)).copied().collect();
+        let wanted = |m: &&Merged| self.wanted.get(m.detection.class as usize).is_none_or(|w| *w);
+        self.followed.clear();
+        self.followed.extend(merged.iter().filter(wanted));
+        let detections = self.report(&frame);
         let finished_ns = clock.monotonic_ns();
         let result = Arc::new(FrameResult {
             camera: self.camera.clone(),
             detections,
+            tracks: self.tracker.tracks().to_vec(),
             labels: self.labels.clone(),
             computed: self.stage.computed().clone(),
             reasons: self.stage.decision().map(|d| d.reasons.clone()).unwrap_or_default(),
@@ -363,8 +375,16 @@ impl Worker {
         true
     }
 
+    /// Brings the tracks to the frame. What is reported of `followed` comes back, with their numbers.
+    fn report(&mut self, frame: &Frame) -> Vec<Reported> {
+        let tracks = self.tracker.update(frame.pts_ns, frame.size(), &self.followed);
+        let track = |i: usize| tracks.iter().find(|t| t.detection == Some(i)).map(|t| (t.id, t.state));
+        let strong = self.followed.iter().enumerate().filter(|(_, m)| m.detection.score >= self.min_score);
+        strong.map(|(i, m)| Reported { merged: *m, track: track(i) }).collect()
+    }
+
     fn publish(&self, result: &Arc<FrameResult>) {
-        let n_computed = result.detections.iter().filter(|m| m.frame == result.frame.id).count() as u64;
+        let n_computed = result.detections.iter().filter(|d| d.merged.frame == result.frame.id).count() as u64;
         self.handles.computed.inc_by(n_computed);
         self.handles.carried.inc_by(result.detections.len() as u64 - n_computed);
         self.board.publish(result);

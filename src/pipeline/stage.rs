@@ -39,7 +39,7 @@ impl Stage {
         (&self.asked, self.merger.boxes())
     }
 
-    /// Takes in what was computed of that frame.
+    /// Takes in what was computed of that frame. What is known then comes back, faint detections too.
     pub fn finish(&mut self, frame: &Frame, fresh: &Fresh) -> &[Merged] {
         computed_patches(&fresh.coverage, &self.asked, &mut self.computed);
         if let Some(skip) = &mut self.skip {
@@ -62,8 +62,8 @@ impl Stage {
         &self.computed
     }
 
-    /// What is known of the last finished frame.
-    pub fn detections(&self) -> &[Merged] {
+    /// What is reported of the last finished frame.
+    pub fn detections(&self) -> impl Iterator<Item = &Merged> {
         self.merger.detections()
     }
 

@@ -54,6 +54,18 @@ pub struct Thresholds {
     pub iou: f32,
 }
 
+/// Fainter detections than are reported, down to this share of the least score, are handed on: they
+/// confirm known boxes, and keep tracks.
+pub const FAINT: f32 = 0.5;
+
+impl Thresholds {
+    /// Those of what is handed on.
+    #[must_use]
+    pub fn faint(self) -> Self {
+        Self { score: self.score * FAINT, ..self }
+    }
+}
+
 /// Why a model's output cannot be read.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum HeadError {
