@@ -28,6 +28,7 @@ pub mod skip;
 pub mod engine;
 pub mod infer;
 pub mod merge;
+pub mod scene;
 pub mod track;
 
 #[cfg(feature = "daemon")]

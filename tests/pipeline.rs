@@ -166,7 +166,7 @@ fn threads_give_what_the_pure_parts_give() {
         let merged = stage.finish(&frame, &fresh).to_vec();
         let reported: Vec<_> = result.detections.iter().map(|d| d.merged).collect();
         assert_eq!(merged, reported, "frame {i}");
-        let tracks = tracker.update(frame.pts_ns, size, &merged);
+        let tracks = tracker.update(frame.pts_ns, size, &merged, |_| true);
         assert_eq!(tracks, result.tracks, "frame {i}");
         for (n, d) in result.detections.iter().enumerate() {
             let track = tracks.iter().find(|t| t.detection == Some(n)).map(|t| (t.id, t.state));

@@ -310,3 +310,61 @@ fn the_unit_is_one_that_systemd_understands() {
         Err(e) => println!("skipped: systemd-analyze: {e}"),
     }
 }
+
+/// Objects become events on disk and over HTTP; what a stopped daemon leaves is whole.
+#[test]
+fn events_with_pictures_over_http_and_on_disk() {
+    let config = "[cameras.street]\nsource = \"sim://street?seed=3&fps=20&size=640x384\"\n\
+        zones.all = { polygon = [[0, 0], [1, 0], [1, 1], [0, 1]] }\nlines.middle = { from = [0.5, 0], to = [0.5, 1] }\n\
+        [http]\nlisten = \"{http}\"\n[events]\npath = \"{dir}/events\"\nmax_mib = 1\n";
+    let mut service = Service::start(config, None);
+    service.wait_told("READY=1");
+    let event = wait_for("an event with a picture that was in a zone", LONG, || {
+        let (status, events) = get_json(service.http, "/api/events?camera=street&zone=all&limit=20");
+        assert_eq!(status, 200);
+        let seen = |e: &&serde_json::Value| e["has_picture"] == true;
+        events.as_array().unwrap().iter().find(seen).cloned()
+    });
+    let id = event["id"].as_str().unwrap();
+    assert!(id.contains("-street-") && ["car", "person"].contains(&event["label"].as_str().unwrap()), "{event}");
+    for what in ["snapshot.jpg", "crop.jpg"] {
+        let (status, jpeg) = get(service.http, &format!("/api/events/{id}/{what}"));
+        let picture = image::load_from_memory_with_format(&jpeg, image::ImageFormat::Jpeg).unwrap();
+        assert!(status == 200 && picture.width() > 4, "{what}");
+        assert_eq!(picture.width() == 640, what == "snapshot.jpg");
+    }
+    assert_eq!(get_json(service.http, &format!("/api/events/{id}")).1["id"], event["id"]);
+    let counts = get_json(service.http, "/api/cameras/street/counts").1;
+    assert!(counts["zones"]["all"].is_object() && counts["lines"]["middle"].is_object(), "{counts}");
+    for bad in [
+        "/api/events/..%2f..%2fpassd.toml",
+        "/api/events/..%2f..%2fpassd.toml/snapshot.jpg",
+        "/api/events/1700000000000-street-999999/crop.jpg",
+        "/api/events/%00",
+    ] {
+        assert_eq!(get(service.http, bad).0, 404, "{bad}");
+    }
+    assert_eq!(get(service.http, "/api/events?limit=-1").0, 400);
+    assert_eq!(get_json(service.http, "/api/events?limit=100000").0, 200);
+
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
+    let folder = service.folder.path().join("events/street");
+    let (mut n, mut bytes) = (0, 0);
+    for file in std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()) {
+        bytes += std::fs::metadata(&file).unwrap().len();
+        if file.extension().is_some_and(|e| e == "json") {
+            let event: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            assert!(event["end"].is_number() && event["interrupted"].is_null(), "{event}");
+            n += 1;
+        }
+    }
+    assert!(n > 0 && bytes <= 1 << 20, "{n} events of {bytes} bytes");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_said_at_the_start() {
+    let mut service = Service::start(&format!("{SIM}[events]\npath = \"/proc/events\"\n"), None);
+    assert_eq!(service.wait_end(), Some(1));
+    service.wait_log("events cannot be kept in /proc/events");
+}

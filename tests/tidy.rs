@@ -39,7 +39,7 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("geom", &[]),
     ("clock", &[]),
     ("memory", &[]),
@@ -50,13 +50,17 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("engine", &["leeway"]),
     ("infer", &["engine", "frame", "geom", "leeway", "skip"]),
     ("merge", &["frame", "geom", "infer"]),
-    ("track", &["geom", "merge"]),
+    ("track", &["geom", "infer", "merge"]),
+    ("scene", &["geom", "infer", "track"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
-    ("output", &["capture", "frame", "geom", "memory", "merge", "skip", "track"]),
-    ("config", &["capture", "geom", "infer", "skip", "track"]),
+    ("output", &["capture", "frame", "geom", "memory", "merge", "scene", "skip", "track"]),
+    ("config", &["capture", "geom", "infer", "scene", "skip", "track"]),
     (
         "pipeline",
-        &["capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "skip", "track"],
+        &[
+            "capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "scene", "skip",
+            "track",
+        ],
     ),
     ("eval", &["capture", "engine", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip", "track"]),
     ("daemon", &["capture", "clock", "config", "infer", "output", "pipeline"]),

@@ -40,6 +40,9 @@ pub struct SchemaArgs {
     /// Of the JSON lines instead
     #[arg(long)]
     output: bool,
+    /// Of messages about events instead
+    #[arg(long, conflicts_with = "output")]
+    events: bool,
 }
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -74,6 +77,10 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
-    let schema = if args.output { schemars::schema_for!(crate::output::wire::FrameJson) } else { config::schema() };
+    let schema = match (args.output, args.events) {
+        (true, _) => schemars::schema_for!(crate::output::wire::FrameJson),
+        (_, true) => schemars::schema_for!(crate::output::events::wire::MessageJson),
+        _ => config::schema(),
+    };
     print_line(&serde_json::to_string_pretty(&schema).map_err(|e| Failure::Failed(e.to_string()))?)
 }

@@ -21,12 +21,15 @@ pub struct File {
     pub skip: Skip,
     /// When an object is the same, unless a camera says otherwise.
     pub tracking: Tracking,
+    /// What detections of a label must be like, unless a camera says otherwise; `"*"` stands for all other labels.
+    pub filters: BTreeMap<String, Filter>,
     /// How to hold on to a camera, unless it says otherwise.
     pub capture: Capture,
     /// How models are run.
     pub inference: Inference,
     pub http: Http,
     pub output: Output,
+    pub events: Events,
 }
 
 /// One camera.
@@ -41,6 +44,14 @@ pub struct Camera {
     /// Areas whose changes are ignored: polygons of `[x, y]`, shares (0 to 1) of the picture's sides.
     /// They hold back the gate, not the detector: a full picture still shows what is there.
     pub masks: Vec<Vec<[f32; 2]>>,
+    /// Areas of interest, each under a name of its own, 64 at most.
+    pub zones: BTreeMap<String, Zone>,
+    /// Lines whose crossings are counted, each under a name of its own, 64 at most.
+    pub lines: BTreeMap<String, Line>,
+    /// What detections of a label must be like, instead of what `[filters]` says; `"*"` stands for all other labels.
+    pub filters: BTreeMap<String, Filter>,
+    /// Zones of which an object must have been in one before there is an event of it. Default: none.
+    pub required_zones: Vec<String>,
     pub detector: Detector,
     pub skip: Skip,
     pub tracking: Tracking,
@@ -199,4 +210,77 @@ pub struct Jsonl {
     pub keep: Option<u32>,
     /// Also write frames without any detection. Default: true.
     pub empty_frames: Option<bool>,
+}
+
+/// An area of interest. An object is where the middle of its box's lower side is.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Zone {
+    /// Corners `[x, y]`, shares (0 to 1) of the picture's sides.
+    pub polygon: Vec<[f32; 2]>,
+    /// Labels that count. Default: all.
+    pub labels: Vec<String>,
+    /// Frames in a row that an object must be inside, or outside, before it counts as such. Default: 3.
+    #[schemars(range(min = 1, max = 1000))]
+    pub inertia: Option<u32>,
+    /// Seconds for which an object must be inside before it counts. Default: 0.
+    #[schemars(range(min = 0.0, max = 86400.0))]
+    pub loitering: Option<f64>,
+}
+
+/// A line whose crossings are counted, to the right and to the left as seen from its first point to its second.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Line {
+    /// First point `[x, y]`, shares (0 to 1) of the picture's sides.
+    pub from: Option<[f32; 2]>,
+    /// Second point.
+    pub to: Option<[f32; 2]>,
+    /// Labels that count. Default: all.
+    pub labels: Vec<String>,
+    /// Frames in a row that an object must be on the other side before it has crossed. Default: 3.
+    #[schemars(range(min = 1, max = 1000))]
+    pub inertia: Option<u32>,
+}
+
+/// What detections of one label must be like. Others are neither reported nor followed.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Least score, where that is above the detector's.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_score: Option<f32>,
+    /// Least area, as a share of the picture's. Default: 0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_area: Option<f32>,
+    /// Largest area. Default: 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_area: Option<f32>,
+    /// Least width over height. Default: 0.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub min_ratio: Option<f32>,
+    /// Largest width over height. Default: any.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub max_ratio: Option<f32>,
+    /// Areas in which nothing of this label is believed if it stands there: polygons of `[x, y]`.
+    pub masks: Vec<Vec<[f32; 2]>>,
+}
+
+/// Events on disk: one is an object's stay in the picture.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// False: no events are kept. Default: true where there is a folder for them.
+    pub enabled: Option<bool>,
+    /// Folder for events and their pictures. Default: `events` in STATE_DIRECTORY of systemd.
+    pub path: Option<PathBuf>,
+    /// Most MiB that are kept; the oldest events go first. Default: 1024.
+    #[schemars(range(min = 1))]
+    pub max_mib: Option<u64>,
+    /// Days after which an event goes. Default: 14.
+    #[schemars(range(min = 0.01, max = 36500.0))]
+    pub max_days: Option<f64>,
+    /// Most events that are kept, 10000 at most. Default: 10000.
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_events: Option<usize>,
 }

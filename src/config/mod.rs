@@ -11,11 +11,12 @@ mod file;
 mod load;
 mod locate;
 mod resolved;
+mod scene;
 
 pub use file::File;
 pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
-pub use resolved::{CameraConfig, Config, DetectorConfig, HttpConfig, JsonlConfig, JsonlTarget, Policy};
+pub use resolved::{CameraConfig, Config, DetectorConfig, EventsConfig, HttpConfig, JsonlConfig, JsonlTarget, Policy};
 
 /// The JSON schema of the config file.
 pub fn schema() -> schemars::Schema {

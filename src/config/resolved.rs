@@ -2,10 +2,13 @@
 
 pub use super::file::Policy;
 use super::file::{self, File, Pace};
+use super::scene;
 use crate::capture::{SourceSpec, SupervisorSettings, redact};
 use crate::geom::Size;
 use crate::infer::heads::Thresholds;
 use crate::infer::session::{Provider, SessionSettings};
+use crate::scene::SceneSettings;
+use crate::scene::filter::Filters;
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::TrackSettings;
 use std::fmt;
@@ -19,6 +22,7 @@ pub struct Config {
     pub cameras: Vec<CameraConfig>,
     pub http: Option<HttpConfig>,
     pub jsonl: Option<JsonlConfig>,
+    pub events: Option<EventsConfig>,
     /// The libonnxruntime.so to use.
     pub library: Option<PathBuf>,
     /// Folder of models that is looked into first.
@@ -39,6 +43,8 @@ pub struct CameraConfig {
     /// Labels to report; empty: all.
     pub labels: Vec<String>,
     pub tracking: TrackSettings,
+    pub scene: SceneSettings,
+    pub filters: Filters,
     pub capture: SupervisorSettings,
 }
 
@@ -102,6 +108,14 @@ pub struct JsonlConfig {
     pub empty_frames: bool,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsConfig {
+    pub path: PathBuf,
+    pub max_bytes: u64,
+    pub max_age: Duration,
+    pub max_events: usize,
+}
+
 /// Key and complaint.
 type Complaints = Vec<(String, String)>;
 
@@ -124,6 +138,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     check_detector(&file.detector, "detector", &mut complain);
     check_skip(&file.skip, "skip", &mut complain);
     check_tracking(&file.tracking, "tracking", &mut complain);
+    scene::check_filters(&file.filters, "filters", &mut complain);
     check_capture(&file.capture, &file::Capture::default(), "capture", &mut complain);
     let mut cameras = Vec::new();
     for (id, camera) in &file.cameras {
@@ -135,26 +150,42 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
         check_skip(&camera.skip, &format!("{key}.skip"), &mut complain);
         check_tracking(&camera.tracking, &format!("{key}.tracking"), &mut complain);
         check_capture(&camera.capture, &file.capture, &format!("{key}.capture"), &mut complain);
-        check_masks(&camera.masks, &format!("{key}.masks"), &mut complain);
+        scene::check_polygons(&camera.masks, &format!("{key}.masks"), &mut complain);
+        scene::check_filters(&camera.filters, &format!("{key}.filters"), &mut complain);
+        let scene = scene::resolve(camera, &key, &mut complain);
         match camera.source.as_deref().map(SourceSpec::parse) {
             None => complain(&key, "lacks a source".into()),
             Some(Err(e)) => complain(&format!("{key}.source"), e.to_string()),
             Some(Ok(spec)) => {
                 if camera.enabled.unwrap_or(true) {
-                    cameras.push(resolve_camera(id, camera, spec, file));
+                    cameras.push(resolve_camera(id, camera, spec, scene, file));
                 }
             }
         }
     }
     let http = resolve_http(&file.http, &mut complain);
     let jsonl = resolve_jsonl(&file.output.jsonl, &mut complain);
+    let events = resolve_events(&file.events, &mut complain);
     if !complaints.is_empty() {
         return Err(complaints);
     }
-    Ok(Config { cameras, http, jsonl, library: file.inference.library.clone(), models: file.inference.models.clone() })
+    Ok(Config {
+        cameras,
+        http,
+        jsonl,
+        events,
+        library: file.inference.library.clone(),
+        models: file.inference.models.clone(),
+    })
 }
 
-fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File) -> CameraConfig {
+fn resolve_camera(
+    id: &str,
+    camera: &file::Camera,
+    spec: SourceSpec,
+    scene: SceneSettings,
+    file: &File,
+) -> CameraConfig {
     let (d, dd) = (&camera.detector, &file.detector);
     let (s, ds) = (&camera.skip, &file.skip);
     let (c, dc) = (&camera.capture, &file.capture);
@@ -197,7 +228,9 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
             global_share: s.global_share.or(ds.global_share).unwrap_or(skip.global_share),
             masks: camera.masks.clone(),
         },
-        tracking: resolve_tracking(&camera.tracking, &file.tracking, d.score.or(dd.score)),
+        scene,
+        filters: scene::resolve_filters(&camera.filters, &file.filters),
+        tracking: resolve_tracking(&camera.tracking, &file.tracking),
         labels: d.labels.clone().or_else(|| dd.labels.clone()).unwrap_or_default(),
         capture: SupervisorSettings {
             connect: seconds(c.connect_timeout, dc.connect_timeout, defaults.connect),
@@ -209,21 +242,26 @@ fn resolve_camera(id: &str, camera: &file::Camera, spec: SourceSpec, file: &File
     }
 }
 
-fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking, score: Option<f32>) -> TrackSettings {
+fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking) -> TrackSettings {
     let usual = TrackSettings::default();
     let ns = |v: Option<f64>, or: Option<f64>, usual: u64| v.or(or).map_or(usual, |v| (v * 1e9) as u64);
     TrackSettings {
-        score: score.unwrap_or(usual.score),
         lost_ns: ns(t.lost, defaults.lost, usual.lost_ns),
         lost_stationary_ns: ns(t.lost_stationary, defaults.lost_stationary, usual.lost_stationary_ns),
         stationary_ns: ns(t.stationary, defaults.stationary, usual.stationary_ns),
     }
 }
 
-type Complain<'a> = &'a mut dyn FnMut(&str, String);
+pub(super) type Complain<'a> = &'a mut dyn FnMut(&str, String);
 
 /// Complains unless `value`, where there is one, is `lo..=hi`.
-fn within<T: PartialOrd + fmt::Display + Copy>(value: Option<T>, lo: T, hi: T, key: String, complain: Complain<'_>) {
+pub(super) fn within<T: PartialOrd + fmt::Display + Copy>(
+    value: Option<T>,
+    lo: T,
+    hi: T,
+    key: String,
+    complain: Complain<'_>,
+) {
     if let Some(v) = value
         && !(lo <= v && v <= hi)
     {
@@ -269,20 +307,6 @@ fn check_capture(c: &file::Capture, defaults: &file::Capture, key: &str, complai
     }
 }
 
-fn check_masks(masks: &[Vec<[f32; 2]>], key: &str, complain: Complain<'_>) {
-    if masks.len() > 64 || masks.iter().any(|m| m.len() > 256) {
-        complain(key, "expected at most 64 polygons of 256 corners".into());
-    }
-    for (i, polygon) in masks.iter().enumerate() {
-        if polygon.len() < 3 {
-            complain(key, format!("polygon {i} has {} corners; three corners are the least", polygon.len()));
-        }
-        if polygon.iter().flatten().any(|v| !(0.0..=1.0).contains(v)) {
-            complain(key, format!("polygon {i}: corners are shares of the picture's sides, 0 to 1"));
-        }
-    }
-}
-
 fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpConfig> {
     within(h.stream_fps, 0.1, 60.0, "http.stream_fps".into(), complain);
     if !h.enabled.unwrap_or(true) {
@@ -314,5 +338,26 @@ fn resolve_jsonl(j: &file::Jsonl, complain: Complain<'_>) -> Option<JsonlConfig>
         rotate_bytes: j.rotate_mib.unwrap_or(64) << 20,
         keep: j.keep.unwrap_or(4),
         empty_frames: j.empty_frames.unwrap_or(true),
+    })
+}
+
+fn resolve_events(e: &file::Events, complain: Complain<'_>) -> Option<EventsConfig> {
+    within(e.max_mib, 1, 1 << 30, "events.max_mib".into(), complain);
+    within(e.max_days, 0.01, 36_500.0, "events.max_days".into(), complain);
+    within(e.max_events, 1, 10_000, "events.max_events".into(), complain);
+    // systemd gives a list where there are several.
+    let state = || std::env::var("STATE_DIRECTORY").ok()?.split(':').next().map(|p| PathBuf::from(p).join("events"));
+    let path = e.path.clone().or_else(state);
+    if path.is_none() && e.enabled == Some(true) {
+        complain("events.path", "is not set, and there is no STATE_DIRECTORY; where shall events go?".into());
+    }
+    if !e.enabled.unwrap_or(true) {
+        return None;
+    }
+    Some(EventsConfig {
+        path: path?,
+        max_bytes: e.max_mib.unwrap_or(1024).saturating_mul(1 << 20),
+        max_age: Duration::from_secs_f64(e.max_days.unwrap_or(14.0) * 86_400.0),
+        max_events: e.max_events.unwrap_or(10_000),
     })
 }

@@ -16,6 +16,8 @@ use crate::infer::model::ModelFolders;
 use crate::infer::session::Runtime;
 use crate::output::Sink;
 use crate::output::board::Board;
+use crate::output::events::EventSink;
+use crate::output::events::store::Limits;
 use crate::output::http::HttpServer;
 use crate::output::jsonl::{JsonlSink, Target};
 use crate::output::metrics::Metrics;
@@ -44,6 +46,8 @@ pub enum DaemonError {
     Http { address: std::net::SocketAddr, source: std::io::Error },
     #[error("JSON lines cannot be written to {path}: {source}")]
     Jsonl { path: String, source: std::io::Error },
+    #[error("events cannot be kept in {path}: {source}; give events.path, or set events.enabled = false")]
+    Events { path: String, source: std::io::Error },
     #[error("{0}")]
     Other(String),
 }
@@ -77,11 +81,6 @@ impl Daemon {
         crate::capture::init().map_err(|e| DaemonError::Other(e.to_string()))?;
         let (board, metrics) = (Arc::new(Board::default()), Arc::new(Metrics::default()));
         board.healthy.store(true, Ordering::Relaxed);
-        let http = config.http.as_ref().map(|h| {
-            HttpServer::start(h.listen, h.stream_fps, board.clone(), metrics.clone())
-                .map_err(|source| DaemonError::Http { address: h.listen, source })
-        });
-        let http = http.transpose()?;
         let mut sinks = extra;
         if let Some(j) = &config.jsonl {
             let target = match &j.target {
@@ -94,6 +93,19 @@ impl Daemon {
                 .map_err(|source| DaemonError::Jsonl { path: format!("{:?}", j.target), source })?;
             sinks.push(Arc::new(sink));
         }
+        let mut archive = None;
+        if let Some(e) = &config.events {
+            let limits = Limits { bytes: e.max_bytes, age_ms: e.max_age.as_millis() as u64, n: e.max_events };
+            let sink = EventSink::start(&e.path, limits, metrics.clone())
+                .map_err(|source| DaemonError::Events { path: e.path.display().to_string(), source })?;
+            archive = Some(sink.archive.clone());
+            sinks.push(Arc::new(sink));
+        }
+        let http = config.http.as_ref().map(|h| {
+            HttpServer::start(h.listen, h.stream_fps, board.clone(), metrics.clone(), archive)
+                .map_err(|source| DaemonError::Http { address: h.listen, source })
+        });
+        let http = http.transpose()?;
         let around = Surroundings {
             clock: Arc::new(SystemClock::new()),
             board: board.clone(),

@@ -123,7 +123,7 @@ pub fn evaluate(
             detector: made.detector,
             fresh: Fresh::default(),
             found: Vec::new(),
-            tracker: Tracker::new(TrackSettings { score: s.score.max(SURE), ..TrackSettings::default() }),
+            tracker: Tracker::new(TrackSettings::default()),
             tracked: Tracking::default(),
             claimed: Vec::new(),
             track_time: Duration::ZERO,
@@ -236,7 +236,7 @@ impl Lane {
         let detected = start.elapsed();
         let known = self.stage.finish(frame, &self.fresh);
         let total = start.elapsed();
-        let tracks = self.tracker.update(frame.pts_ns, frame.size(), known);
+        let tracks = self.tracker.update(frame.pts_ns, frame.size(), known, |d| d.score >= SURE);
         self.track_time += start.elapsed() - total;
         self.claimed.clear();
         let present = tracks.iter().filter(|t| t.is_present());

@@ -22,12 +22,7 @@ const COMPUTED_BOX: Rgb = [255, 70, 60];
 /// The frame without its padding, with boxes; with `patches`, computed patches are
 /// green, stale ones that were computed orange, masked ones violet, kept ones dark.
 pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
-    let size = r.frame.letterbox.content;
-    let mut picture = Picture { size, rgb: Vec::with_capacity(size.area() * 3) };
-    let stride = r.frame.size().width as usize * 3;
-    for row in r.frame.data().chunks_exact(stride).take(size.height as usize) {
-        picture.rgb.extend(row[..size.width as usize * 3].as_chunks::<3>().0.iter().flat_map(|p| [p[2], p[1], p[0]]));
-    }
+    let mut picture = picture(r);
     if patches {
         tint_patches(&mut picture, r);
     }
@@ -51,6 +46,24 @@ pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
         let n = r.computed.count();
         let text = format!("{n}/{} patches, {share:.0}% computed", r.computed.grid().n_patches());
         marker::caption(&mut picture, &text);
+    }
+    picture
+}
+
+/// The frame with one object marked.
+pub fn mark(r: &FrameResult, bbox: &Rect<ModelInput>, text: &str) -> Picture {
+    let mut picture = picture(r);
+    marker::draw_box(&mut picture, bbox, COMPUTED_BOX, text);
+    picture
+}
+
+/// The frame without its padding.
+pub fn picture(r: &FrameResult) -> Picture {
+    let size = r.frame.letterbox.content;
+    let mut picture = Picture { size, rgb: Vec::with_capacity(size.area() * 3) };
+    let stride = r.frame.size().width as usize * 3;
+    for row in r.frame.data().chunks_exact(stride).take(size.height as usize) {
+        picture.rgb.extend(row[..size.width as usize * 3].as_chunks::<3>().0.iter().flat_map(|p| [p[2], p[1], p[0]]));
     }
     picture
 }
@@ -90,6 +103,20 @@ fn blend(picture: &mut Picture, rect: &Rect<ModelInput>, tint: Rgb, strength: u1
 }
 
 impl Picture {
+    /// What lies in a rectangle; `None` if nothing does.
+    pub fn crop(&self, rect: &Rect<ModelInput>) -> Option<Self> {
+        let inside = rect.intersection(&self.size.rect());
+        if inside.is_empty() {
+            return None;
+        }
+        let (x1, y1) = (inside.x1.floor() as usize, inside.y1.floor() as usize);
+        let (x2, y2) = (inside.x2.ceil() as usize, inside.y2.ceil() as usize);
+        let row = self.size.width as usize * 3;
+        let rows = self.rgb.chunks_exact(row).take(y2).skip(y1);
+        let rgb = rows.flat_map(|r| &r[x1 * 3..x2 * 3]).copied().collect();
+        Some(Self { size: Size::new((x2 - x1) as u32, (y2 - y1) as u32), rgb })
+    }
+
     /// As JPEG; quality 1 to 100.
     ///
     /// # Errors

@@ -57,6 +57,22 @@ pub struct BuildLabel {
     pub version: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PlaceLabel {
+    pub camera: String,
+    /// A zone; empty: the whole picture.
+    pub zone: String,
+    pub label: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct LineLabel {
+    pub camera: String,
+    pub line: String,
+    pub label: String,
+    pub direction: &'static str,
+}
+
 type SecondsFamily<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the daemon.
@@ -71,6 +87,9 @@ pub struct Metrics {
     pub executed_pixels: Family<CameraLabel, Counter>,
     pub dense_pixels: Family<CameraLabel, Counter>,
     pub model_runs: Family<CameraLabel, Counter>,
+    pub events: Family<KindLabel, Counter>,
+    pub objects: Family<PlaceLabel, Gauge>,
+    pub crossings: Family<LineLabel, Counter>,
     pub layer_macs: Family<KindLabel, Counter>,
     pub layer_cells: Family<KindLabel, Counter>,
     pub layer_seconds: Family<KindLabel, Counter<f64, AtomicU64>>,
@@ -106,6 +125,9 @@ impl Default for Metrics {
             executed_pixels: Family::default(),
             dense_pixels: Family::default(),
             model_runs: Family::default(),
+            events: Family::default(),
+            objects: Family::default(),
+            crossings: Family::default(),
             layer_macs: Family::default(),
             layer_cells: Family::default(),
             layer_seconds: Family::default(),
@@ -153,6 +175,9 @@ impl Default for Metrics {
             m.layer_state_bytes.clone(),
         );
         r.register("model_runs", "Runs of the model", m.model_runs.clone());
+        r.register("events", "Messages about objects: new, update, end", m.events.clone());
+        r.register("objects", "Objects in a zone now, or in the picture (no zone)", m.objects.clone());
+        r.register("crossings", "Objects that crossed a line", m.crossings.clone());
         r.register_with_unit(
             "stage_duration",
             "Time a frame spends in a stage",

@@ -7,6 +7,7 @@
 
 pub mod board;
 pub mod draw;
+pub mod events;
 pub mod http;
 pub mod jsonl;
 pub mod metrics;
@@ -15,8 +16,11 @@ pub mod wire;
 use crate::frame::Frame;
 use crate::geom::PatchMask;
 use crate::merge::Merged;
+use crate::scene::Scene;
 use crate::skip::Reason;
 use crate::track::{State, Track};
+use events::EventMessage;
+use events::wire::Names;
 use std::sync::Arc;
 
 /// Everything that is known of one frame when it leaves the pipeline.
@@ -32,12 +36,37 @@ pub struct FrameResult {
     pub computed: PatchMask,
     /// Why each patch was or was not; empty in mode `off`.
     pub reasons: Vec<Reason>,
+    /// How many objects are where.
+    pub counts: Arc<SceneCounts>,
     /// Area that went through the model, against the model input's.
     pub executed_share: f32,
     /// From the decoder to here.
     pub latency_ns: u64,
     /// The source waits for the sinks: nothing may be dropped.
     pub lossless: bool,
+}
+
+/// How many objects are in a camera's picture and in its zones, and how many crossed its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SceneCounts {
+    pub names: Names,
+    /// `[class]`
+    pub present: Vec<u32>,
+    /// `[zone][class]`
+    pub inside: Vec<Vec<u32>>,
+    /// `[line][class]`: to the right and to the left, since the camera's start.
+    pub crossed: Vec<Vec<[u64; 2]>>,
+}
+
+impl SceneCounts {
+    pub fn of(scene: &Scene, names: &Names) -> Self {
+        Self {
+            names: names.clone(),
+            present: scene.present().to_vec(),
+            inside: scene.inside().to_vec(),
+            crossed: scene.crossed().to_vec(),
+        }
+    }
 }
 
 /// A detection that is strong enough to be reported.
@@ -51,4 +80,7 @@ pub struct Reported {
 /// Takes results. Must return at once, except where `lossless` allows to wait.
 pub trait Sink: Send + Sync {
     fn publish(&self, result: &Arc<FrameResult>);
+
+    /// Something new about an object. Comes after the frame in which it happened.
+    fn event(&self, _message: &Arc<EventMessage>) {}
 }

@@ -2,11 +2,12 @@
 //!
 //! Fields are only ever added within a version.
 
-use super::FrameResult;
+use super::{FrameResult, SceneCounts};
 use crate::merge::Provenance;
 use crate::track::State;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Version of [`FrameJson`].
 pub const VERSION: u32 = 1;
@@ -94,6 +95,42 @@ impl FrameJson {
             height: l.source.height,
             computed_share: round(r.executed_share, 4),
             detections: detections.collect(),
+        }
+    }
+}
+
+/// How many objects are where, by label; labels of which there are none are left out.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CountsJson {
+    /// In the picture.
+    pub present: BTreeMap<String, u32>,
+    /// In each zone.
+    pub zones: BTreeMap<String, BTreeMap<String, u32>>,
+    /// Crossings of each line since the camera's start.
+    pub lines: BTreeMap<String, BTreeMap<String, CrossedJson>>,
+}
+
+/// To the right and to the left, as seen from the line's first point to its second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CrossedJson {
+    pub right: u64,
+    pub left: u64,
+}
+
+impl CountsJson {
+    pub fn new(c: &SceneCounts) -> Self {
+        let labelled = |counts: &[u32]| {
+            let some = c.names.labels.iter().zip(counts).filter(|(_, n)| **n > 0);
+            some.map(|(label, n)| (label.clone(), *n)).collect::<BTreeMap<_, _>>()
+        };
+        let crossed = |counts: &[[u64; 2]]| {
+            let some = c.names.labels.iter().zip(counts).filter(|(_, n)| **n != [0; 2]);
+            some.map(|(label, [right, left])| (label.clone(), CrossedJson { right: *right, left: *left })).collect()
+        };
+        Self {
+            present: labelled(&c.present),
+            zones: c.names.zones.iter().cloned().zip(c.inside.iter().map(|n| labelled(n))).collect(),
+            lines: c.names.lines.iter().cloned().zip(c.crossed.iter().map(|n| crossed(n))).collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One camera's threads: the supervisor that keeps its source alive, and the
 //! stage thread that takes frames through skip stage, detector and merge.
 
+use super::counters::Handles;
 use super::detectors::{DetectorHandle, Job};
 use super::stage::Stage;
 use crate::capture::{
@@ -9,21 +10,23 @@ use crate::capture::{
 };
 use crate::clock::Clock;
 use crate::config::CameraConfig;
-use crate::engine::run::Counters;
 use crate::frame::Frame;
-use crate::geom::PatchMask;
-use crate::infer::{Fresh, StreamId};
+use crate::geom::{Letterbox, PatchMask};
+use crate::infer::{Detection, Fresh, StreamId};
 use crate::merge::{MergeSettings, Merged};
 use crate::output::board::{Board, CameraBoard};
-use crate::output::metrics::{CameraLabel, DetectorLabel, KindLabel, Metrics, ReasonLabel, StageLabel};
-use crate::output::{FrameResult, Reported, Sink};
-use crate::skip::{Counts, GlobalChange, SkipMode};
+use crate::output::events::EventMessage;
+use crate::output::events::wire::{EventJson, Names};
+use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics, ReasonLabel};
+use crate::output::{FrameResult, Reported, SceneCounts, Sink};
+use crate::scene::Scene;
+use crate::scene::event::{Message, Moment};
+use crate::scene::filter::Filter;
+use crate::skip::{Counts, GlobalChange};
 use crate::track::Tracker;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -127,6 +130,13 @@ impl Camera {
         };
         let stage = Stage::new(info.mode, info.size, &config.skip, merge);
         let (reply, replies) = bounded(1);
+        let scene = Scene::new(config.scene.clone(), &info.labels);
+        let names = Names {
+            camera: config.id.as_str().into(),
+            labels: info.labels.clone(),
+            zones: config.scene.zones.iter().map(|z| z.name.clone()).collect(),
+            lines: config.scene.lines.iter().map(|l| l.name.clone()).collect(),
+        };
         let grid = stage.grid();
         let worker = Worker {
             max_age_ns: config.skip.max_age_in(info.mode),
@@ -139,6 +149,11 @@ impl Camera {
             tracker: Tracker::new(config.tracking),
             followed: Vec::new(),
             min_score: config.detector.score,
+            filters: config.filters.of(&info.labels),
+            counts: Arc::new(SceneCounts::of(&scene, &names)),
+            scene,
+            messages: Vec::new(),
+            letterbox: None,
             intake: intake.clone(),
             board: board.clone(),
             handles: Handles::new(&around.metrics, &config.id, info.mode),
@@ -253,6 +268,14 @@ struct Worker {
     /// What is known of a frame and wanted, faint detections too.
     followed: Vec<Merged>,
     min_score: f32,
+    /// One a class.
+    filters: Vec<Filter>,
+    scene: Scene,
+    /// What is to be told of the frame.
+    messages: Vec<Message>,
+    counts: Arc<SceneCounts>,
+    /// Of the last frame.
+    letterbox: Option<Letterbox>,
     intake: Intake,
     board: Arc<CameraBoard>,
     handles: Handles,
@@ -262,7 +285,7 @@ struct Worker {
     reply: Sender<Job>,
     replies: Receiver<Job>,
     /// At home while no job is under way.
-    buffers: Option<(PatchMask, Vec<crate::infer::Detection>, Fresh)>,
+    buffers: Option<(PatchMask, Vec<Detection>, Fresh)>,
     epoch: u64,
     n_failures: u64,
     /// Captured, replaced and lost frames that are in the counters already.
@@ -272,6 +295,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         self.work();
+        self.end_scene();
         self.detector.forget(self.stream);
     }
 
@@ -299,7 +323,7 @@ impl Worker {
             // Another connection: nothing that is known holds any more.
             self.epoch = frame.epoch;
             self.stage.reset();
-            self.tracker.reset();
+            self.end_scene();
         }
         let (mut patches, mut known, mut fresh) =
             self.buffers.take().unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Fresh::default()));
@@ -340,16 +364,23 @@ impl Worker {
         let detected_ns = clock.monotonic_ns();
         self.n_failures = 0;
         let merged = self.stage.finish(&frame, &fresh);
-        let wanted = |m: &&Merged| self.wanted.get(m.detection.class as usize).is_none_or(|w| *w);
+        let (content, filters) = (frame.letterbox.content, &self.filters);
+        let wanted = |m: &&Merged| {
+            let class = m.detection.class as usize;
+            self.wanted.get(class).is_none_or(|w| *w)
+                && filters.get(class).is_none_or(|f| f.fits(&m.detection, content))
+        };
         self.followed.clear();
         self.followed.extend(merged.iter().filter(wanted));
         let detections = self.report(&frame);
+        self.watch(&frame);
         let finished_ns = clock.monotonic_ns();
         let result = Arc::new(FrameResult {
             camera: self.camera.clone(),
             detections,
             tracks: self.tracker.tracks().to_vec(),
             labels: self.labels.clone(),
+            counts: self.counts.clone(),
             computed: self.stage.computed().clone(),
             reasons: self.stage.decision().map(|d| d.reasons.clone()).unwrap_or_default(),
             executed_share: fresh.executed_px as f32 / frame.size().area() as f32,
@@ -372,15 +403,61 @@ impl Worker {
         self.count_decision();
         self.buffers = Some((patches, known, fresh));
         self.publish(&result);
+        self.tell(Some(&result));
         true
     }
 
     /// Brings the tracks to the frame. What is reported of `followed` comes back, with their numbers.
     fn report(&mut self, frame: &Frame) -> Vec<Reported> {
-        let tracks = self.tracker.update(frame.pts_ns, frame.size(), &self.followed);
+        let is_strong = |d: &Detection| {
+            let least = self.filters.get(d.class as usize).map_or(0.0, |f| f.min_score);
+            d.score >= self.min_score.max(least)
+        };
+        let tracks = self.tracker.update(frame.pts_ns, frame.size(), &self.followed, is_strong);
         let track = |i: usize| tracks.iter().find(|t| t.detection == Some(i)).map(|t| (t.id, t.state));
-        let strong = self.followed.iter().enumerate().filter(|(_, m)| m.detection.score >= self.min_score);
+        let strong = self.followed.iter().enumerate().filter(|(_, m)| is_strong(&m.detection));
         strong.map(|(i, m)| Reported { merged: *m, track: track(i) }).collect()
+    }
+
+    /// Brings zones, lines and events to the frame.
+    fn watch(&mut self, frame: &Frame) {
+        let now = Moment { pts_ns: frame.pts_ns, unix_ns: frame.captured_unix_ns };
+        self.letterbox = Some(frame.letterbox);
+        self.scene.update(now, frame.letterbox.content, self.tracker.tracks(), &mut self.messages);
+        self.count_scene();
+    }
+
+    /// Takes the scene's counts over, if they changed.
+    fn count_scene(&mut self) {
+        let (scene, known) = (&self.scene, &self.counts);
+        let same =
+            scene.present() == known.present && scene.inside() == known.inside && scene.crossed() == known.crossed;
+        if !same {
+            self.handles.scene.count(known, scene);
+            self.counts = Arc::new(SceneCounts::of(scene, &known.names));
+        }
+    }
+
+    /// Tells the sinks what is new about objects, `frame` being the one in which it happened.
+    fn tell(&mut self, frame: Option<&Arc<FrameResult>>) {
+        let Some(letterbox) = self.letterbox else { return };
+        for message in self.messages.drain(..) {
+            let event = EventJson::new(&message.event, message.phase, &self.counts.names, &letterbox);
+            self.handles.scene.tell(message.phase);
+            let best = frame.filter(|_| message.is_best).map(|f| (f.clone(), message.event.bbox));
+            let told = Arc::new(EventMessage { phase: message.phase, event, best, lossless: self.lossless });
+            for sink in self.around.sinks.iter() {
+                sink.event(&told);
+            }
+        }
+    }
+
+    /// Every object leaves: the stream is interrupted or over.
+    fn end_scene(&mut self) {
+        self.tracker.reset();
+        self.scene.end(&mut self.messages);
+        self.count_scene();
+        self.tell(None);
     }
 
     fn publish(&self, result: &Arc<FrameResult>) {
@@ -432,89 +509,5 @@ impl Worker {
         self.handles.lost.inc_by(now.2 - self.counted.2);
         self.board.n_dropped.store(now.1 + now.2, Ordering::Relaxed);
         self.counted = now;
-    }
-}
-
-/// A camera's metrics, looked up once.
-struct Handles {
-    captured: Counter,
-    processed: Counter,
-    replaced: Counter,
-    lost: Counter,
-    failed: Counter,
-    computed: Counter,
-    carried: Counter,
-    executed: Counter,
-    dense: Counter,
-    runs: Counter,
-    /// In mode layers.
-    layers: Option<LayerHandles>,
-    /// Kept, masked, changed, stale, forced.
-    patches: [Counter; 5],
-    skip: Histogram,
-    wait: Histogram,
-    detect: Histogram,
-    latency: Histogram,
-}
-
-/// What the layer engine counts (engine.md, section 5).
-struct LayerHandles {
-    /// Dense, requested, executed.
-    macs: [Counter; 3],
-    /// Computed, passed, refreshed.
-    cells: [Counter; 3],
-    /// Bookkeeping, gates, kernels.
-    seconds: [Counter<f64, AtomicU64>; 3],
-}
-
-impl LayerHandles {
-    fn new(m: &Metrics, id: &str) -> Self {
-        let kind = |kind| KindLabel { camera: id.into(), kind };
-        Self {
-            macs: ["dense", "requested", "executed"].map(|k| m.layer_macs.get_or_create_owned(&kind(k))),
-            cells: ["computed", "passed", "refreshed"].map(|k| m.layer_cells.get_or_create_owned(&kind(k))),
-            seconds: ["bookkeeping", "gates", "kernels"].map(|k| m.layer_seconds.get_or_create_owned(&kind(k))),
-        }
-    }
-
-    fn count(&self, c: &Counters) {
-        let add = |counters: &[Counter], by: &[u64]| {
-            for (counter, by) in counters.iter().zip(by) {
-                counter.inc_by(*by);
-            }
-        };
-        add(&self.macs, &[c.dense_macs, c.requested_macs, c.executed_macs]);
-        add(&self.cells, &[c.cells, c.passed, c.refreshed]);
-        for (counter, time) in self.seconds.iter().zip([c.bookkeeping, c.gates, c.kernels]) {
-            counter.inc_by(time.as_secs_f64());
-        }
-    }
-}
-
-impl Handles {
-    fn new(m: &Metrics, id: &str, mode: SkipMode) -> Self {
-        let camera = CameraLabel { camera: id.into() };
-        let reason = |reason| ReasonLabel { camera: id.into(), reason };
-        let stage = |stage| m.stage_seconds.get_or_create_owned(&StageLabel { camera: id.into(), stage });
-        let dropped = |why| m.frames_dropped.get_or_create_owned(&reason(why));
-        Self {
-            captured: m.frames_captured.get_or_create_owned(&camera),
-            processed: m.frames_processed.get_or_create_owned(&camera),
-            replaced: dropped("replaced"),
-            lost: dropped("queue"),
-            failed: dropped("failed"),
-            computed: m.detections.get_or_create_owned(&reason("computed")),
-            carried: m.detections.get_or_create_owned(&reason("carried")),
-            executed: m.executed_pixels.get_or_create_owned(&camera),
-            dense: m.dense_pixels.get_or_create_owned(&camera),
-            runs: m.model_runs.get_or_create_owned(&camera),
-            layers: (mode == SkipMode::Layers).then(|| LayerHandles::new(m, id)),
-            patches: ["kept", "masked", "changed", "stale", "forced"]
-                .map(|why| m.patches.get_or_create_owned(&reason(why))),
-            skip: stage("skip"),
-            wait: stage("wait"),
-            detect: stage("detect"),
-            latency: m.latency_seconds.get_or_create_owned(&camera),
-        }
     }
 }

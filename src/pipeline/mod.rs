@@ -11,6 +11,7 @@
 //! never for output.
 
 mod camera;
+mod counters;
 mod detectors;
 mod stage;
 

@@ -12,12 +12,13 @@ pub mod assign;
 mod kalman;
 
 use crate::geom::{ModelInput, Rect, Size};
+use crate::infer::Detection;
 use crate::merge::{Merged, Provenance};
 use assign::Assigner;
 use kalman::Filter;
 
 /// What becomes of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Seen too little to be believed.
@@ -33,8 +34,6 @@ pub enum State {
 /// When a track begins, changes its state and ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrackSettings {
-    /// Least score of a detection that is matched first, and may begin a track.
-    pub score: f32,
     /// So long a track is kept while it is not seen.
     pub lost_ns: u64,
     /// So long one that stood still is: what hid it passes by.
@@ -45,7 +44,7 @@ pub struct TrackSettings {
 
 impl Default for TrackSettings {
     fn default() -> Self {
-        Self { score: 0.4, lost_ns: 2_000_000_000, lost_stationary_ns: 10_000_000_000, stationary_ns: 5_000_000_000 }
+        Self { lost_ns: 2_000_000_000, lost_stationary_ns: 10_000_000_000, stationary_ns: 5_000_000_000 }
     }
 }
 
@@ -257,8 +256,15 @@ impl Tracker {
         self.tracks.clear();
     }
 
-    /// Brings the tracks to the frame at `now_ns` of a picture of `size`.
-    pub fn update(&mut self, now_ns: u64, size: Size, detections: &[Merged]) -> &[Track] {
+    /// Brings the tracks to the frame at `now_ns` of a picture of `size`. Strong detections are matched
+    /// first, and may begin tracks.
+    pub fn update(
+        &mut self,
+        now_ns: u64,
+        size: Size,
+        detections: &[Merged],
+        is_strong: impl Fn(&Detection) -> bool,
+    ) -> &[Track] {
         let dt = (now_ns.saturating_sub(self.last_ns) as f32 / 1e9).min(MAX_STEP);
         self.last_ns = now_ns;
         for track in &mut self.tracks {
@@ -269,14 +275,14 @@ impl Tracker {
         }
         self.taken.clear();
         self.taken.resize(detections.len(), false);
-        let strong = self.settings.score;
+        let strong = |m: &Merged| is_strong(&m.detection);
         let believed = |t: &Track| t.state != State::Tentative;
-        self.pass(now_ns, detections, FIT, believed, |m| m.detection.score >= strong);
+        self.pass(now_ns, detections, FIT, believed, strong);
         let in_sight = |t: &Track| believed(t) && t.state != State::Lost;
-        self.pass(now_ns, detections, FIT_FAINT, in_sight, |m| m.detection.score < strong);
-        self.pass(now_ns, detections, FIT_TENTATIVE, |t| !believed(t), |m| m.detection.score >= strong);
+        self.pass(now_ns, detections, FIT_FAINT, in_sight, |m| !strong(m));
+        self.pass(now_ns, detections, FIT_TENTATIVE, |t| !believed(t), strong);
         self.let_go(now_ns, size);
-        self.begin(now_ns, detections);
+        self.begin(now_ns, detections, strong);
         &self.tracks
     }
 
@@ -327,10 +333,10 @@ impl Tracker {
     }
 
     /// Strong detections that are nobody's begin tracks, if the model saw them now.
-    fn begin(&mut self, now_ns: u64, detections: &[Merged]) {
+    fn begin(&mut self, now_ns: u64, detections: &[Merged], is_strong: impl Fn(&Merged) -> bool) {
         for (i, m) in detections.iter().enumerate() {
             let d = &m.detection;
-            let begins = !self.taken[i] && m.provenance == Provenance::Computed && d.score >= self.settings.score;
+            let begins = !self.taken[i] && m.provenance == Provenance::Computed && is_strong(m);
             if !begins || self.tracks.len() >= 2 * MAX_TRACKS {
                 continue;
             }
@@ -360,7 +366,6 @@ impl Tracker {
 mod tests {
     use super::*;
     use crate::frame::FrameId;
-    use crate::infer::Detection;
 
     const SIZE: Size = Size::new(640, 384);
     /// 10 frames a second.
@@ -393,7 +398,11 @@ mod tests {
         /// Number and state of every track, after one more frame.
         fn see(&mut self, all: &[Merged]) -> Vec<(u64, State)> {
             self.frame += 1;
-            self.tracker.update(self.frame * STEP, SIZE, all).iter().map(|t| (t.id, t.state)).collect()
+            self.tracker
+                .update(self.frame * STEP, SIZE, all, |d| d.score >= 0.4)
+                .iter()
+                .map(|t| (t.id, t.state))
+                .collect()
         }
     }
 

@@ -4,7 +4,7 @@ use super::Shared;
 use crate::capture::CameraState;
 use crate::output::board::CameraBoard;
 use crate::output::draw;
-use crate::output::wire::FrameJson;
+use crate::output::wire::{CountsJson, FrameJson};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -83,6 +83,10 @@ pub async fn stats(State(s): State<Shared>) -> Response {
         "patches": patches,
         "computed_patch_share": if patches > 0 { computed as f64 / patches as f64 } else { 0.0 },
         "resident_mib": crate::memory::resident_mib(),
+        "events": s.archive.as_ref().map(|a| {
+            let (n, bytes) = a.size();
+            json!({ "kept": n, "bytes": bytes, "trouble": a.trouble() })
+        }),
     }))
     .into_response()
 }
@@ -92,6 +96,14 @@ pub async fn detections(State(s): State<Shared>, Path(id): Path<String>) -> Resp
         None => no_camera(&id),
         Some(None) => no_frame(&id),
         Some(Some(result)) => Json(FrameJson::new(&result)).into_response(),
+    }
+}
+
+pub async fn counts(State(s): State<Shared>, Path(id): Path<String>) -> Response {
+    match s.board.get(&id).map(|c| c.latest()) {
+        None => no_camera(&id),
+        Some(None) => no_frame(&id),
+        Some(Some(result)) => Json(CountsJson::new(&result.counts)).into_response(),
     }
 }
 

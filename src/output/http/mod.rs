@@ -10,15 +10,20 @@
 //! | `/api/cameras/ID/detections` | the newest frame's JSON, as in JSON lines |
 //! | `/api/cameras/ID/latest.jpg[?patches=1]` | the newest frame with boxes |
 //! | `/api/cameras/ID/stream.mjpg[?patches=1]` | the same, moving |
+//! | `/api/cameras/ID/counts` | objects in the picture and in zones, crossings of lines |
+//! | `/api/events[?camera=&label=&zone=&before=&limit=]` | events, newest first |
+//! | `/api/events/ID`, `/api/events/ID/snapshot.jpg`, `/api/events/ID/crop.jpg` | one event, and its pictures |
 //!
 //! Pictures are made when asked for. Every viewer of a stream has a task of its
 //! own that makes the next picture when the last one was taken: a slow reader
 //! sees fewer, and slows nothing else.
 
 mod api;
+mod events;
 mod mjpeg;
 
 use crate::output::board::Board;
+use crate::output::events::Archive;
 use crate::output::metrics::Metrics;
 use axum::Router;
 use axum::routing::get;
@@ -37,6 +42,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     streams: Arc<Semaphore>,
     interval: Duration,
+    /// `None`: no events are kept.
+    archive: Option<Archive>,
 }
 
 /// The server; stops when dropped.
@@ -57,13 +64,14 @@ impl HttpServer {
         stream_fps: f32,
         board: Arc<Board>,
         metrics: Arc<Metrics>,
+        archive: Option<Archive>,
     ) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
         let interval = Duration::from_secs_f32(1.0 / stream_fps);
-        let shared = Shared { board, metrics, streams: Arc::new(Semaphore::new(MAX_STREAMS)), interval };
+        let shared = Shared { board, metrics, streams: Arc::new(Semaphore::new(MAX_STREAMS)), interval, archive };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
             runtime.block_on(async {
@@ -108,6 +116,11 @@ fn router(shared: Shared) -> Router {
         .route("/api/cameras/{id}/detections", get(api::detections))
         .route("/api/cameras/{id}/latest.jpg", get(api::latest))
         .route("/api/cameras/{id}/stream.mjpg", get(mjpeg::stream))
+        .route("/api/cameras/{id}/counts", get(api::counts))
+        .route("/api/events", get(events::list))
+        .route("/api/events/{id}", get(events::one))
+        .route("/api/events/{id}/snapshot.jpg", get(events::snapshot))
+        .route("/api/events/{id}/crop.jpg", get(events::crop))
         .fallback(api::not_found)
         .with_state(shared)
 }

@@ -1,0 +1,197 @@
+//! Events: what becomes of the messages that cameras send about objects.
+//!
+//! Sinks get every message ([`super::Sink::event`]). One of them is here: it keeps events
+//! and their pictures on disk ([`store`]), on a thread of its own, so that a slow disk
+//! holds up nobody.
+
+pub mod store;
+pub mod wire;
+
+use super::draw;
+use super::metrics::Metrics;
+use super::{FrameResult, Sink};
+use crate::geom::{ModelInput, Rect};
+use crate::scene::event::Phase;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::{Limits, Picture, Query, Store};
+use wire::EventJson;
+
+/// Something new about an event, for all sinks.
+#[derive(Debug, Clone)]
+pub struct EventMessage {
+    pub phase: Phase,
+    pub event: EventJson,
+    /// Where the object shows better than before, if it does.
+    pub best: Option<(Arc<FrameResult>, Rect<ModelInput>)>,
+    /// The source waits for the sinks: nothing may be dropped.
+    pub lossless: bool,
+}
+
+/// Messages that may wait.
+const QUEUE: usize = 1024;
+/// With more waiting, they go without pictures: each holds a frame.
+const PICTURES: usize = 32;
+/// After a failure, writing is tried again so much later.
+const RETRY: Duration = Duration::from_secs(10);
+/// Between two looks at the age of events.
+const TRIM: Duration = Duration::from_secs(60);
+/// Part of the object's sides that is shown around it.
+const AROUND: f32 = 0.15;
+const QUALITY: u8 = 85;
+
+/// The events on disk, for those who ask.
+#[derive(Clone)]
+pub struct Archive {
+    store: Arc<Mutex<Store>>,
+    /// Why nothing is written; empty: it is.
+    trouble: Arc<Mutex<String>>,
+}
+
+impl Archive {
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Newest first.
+    pub fn find(&self, q: &Query) -> Vec<EventJson> {
+        self.lock().find(q)
+    }
+
+    pub fn get(&self, id: &str) -> Option<EventJson> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Where a picture is.
+    pub fn picture(&self, id: &str, picture: Picture) -> Option<PathBuf> {
+        self.lock().picture(id, picture)
+    }
+
+    /// How many there are, and their bytes.
+    pub fn size(&self) -> (usize, u64) {
+        let store = self.lock();
+        (store.len(), store.n_bytes())
+    }
+
+    /// Why events are not written just now.
+    pub fn trouble(&self) -> Option<String> {
+        Some(self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()).filter(|t| !t.is_empty())
+    }
+
+    fn set_trouble(&self, text: String) -> bool {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = trouble.is_empty() != text.is_empty();
+        *trouble = text;
+        is_new
+    }
+}
+
+/// Keeps events on disk.
+pub struct EventSink {
+    messages: Option<Sender<Arc<EventMessage>>>,
+    writer: Option<JoinHandle<()>>,
+    ending: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+    pub archive: Archive,
+}
+
+impl EventSink {
+    /// Opens the folder and starts the writer.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn start(folder: &Path, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let store = Arc::new(Mutex::new(Store::open(folder, limits)?));
+        let archive = Archive { store, trouble: Arc::default() };
+        let (messages, queue) = bounded(QUEUE);
+        let ending = Arc::new(AtomicBool::new(false));
+        let (told, counted, kept) = (ending.clone(), metrics.clone(), archive.clone());
+        let writer = std::thread::Builder::new()
+            .name("events".into())
+            .spawn(move || write_all(&queue, &kept, &told, &counted))?;
+        Ok(Self { messages: Some(messages), writer: Some(writer), ending, metrics, archive })
+    }
+}
+
+impl Sink for EventSink {
+    fn publish(&self, _result: &Arc<FrameResult>) {}
+
+    fn event(&self, message: &Arc<EventMessage>) {
+        let Some(messages) = &self.messages else { return };
+        let sent = if message.lossless {
+            messages.send(message.clone()).is_ok()
+        } else if messages.len() >= PICTURES && message.best.is_some() {
+            messages.try_send(Arc::new(EventMessage { best: None, ..(**message).clone() })).is_ok()
+        } else {
+            messages.try_send(message.clone()).is_ok()
+        };
+        if !sent {
+            self.metrics.output_dropped("events");
+        }
+    }
+}
+
+impl Drop for EventSink {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Release);
+        self.messages = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+fn write_all(queue: &Receiver<Arc<EventMessage>>, archive: &Archive, ending: &AtomicBool, metrics: &Metrics) {
+    let mut failed_at: Option<std::time::Instant> = None;
+    loop {
+        let message = match queue.recv_timeout(TRIM) {
+            Ok(message) => message,
+            Err(e) if e.is_timeout() => {
+                archive.lock().trim(now_ms());
+                continue;
+            }
+            Err(_) => return,
+        };
+        // While the disk refuses, most messages are not worth a try.
+        let waits = failed_at.is_some_and(|at| at.elapsed() < RETRY) && !ending.load(Ordering::Acquire);
+        if waits && message.phase != Phase::End {
+            metrics.output_dropped("events");
+            continue;
+        }
+        let text = || format!("{} #{} {:.2}", message.event.label, message.event.track, message.event.score);
+        let pictures = message.best.as_ref().and_then(|(frame, bbox)| pictures(frame, bbox, &text()));
+        let written = archive.lock().put(message.event.clone(), pictures, now_ms());
+        match written {
+            Ok(()) => {
+                failed_at = None;
+                if archive.set_trouble(String::new()) {
+                    tracing::info!("events are written again");
+                }
+            }
+            Err(e) => {
+                failed_at = Some(std::time::Instant::now());
+                metrics.output_error("events");
+                metrics.output_dropped("events");
+                if archive.set_trouble(e.to_string()) {
+                    tracing::error!(event = message.event.id, "events cannot be written, trying again: {e}");
+                }
+            }
+        }
+    }
+}
+
+/// The frame with the object marked, and the object alone.
+fn pictures(frame: &FrameResult, bbox: &Rect<ModelInput>, text: &str) -> Option<[Vec<u8>; 2]> {
+    let margin = AROUND * bbox.width().max(bbox.height());
+    let crop = draw::picture(frame).crop(&bbox.grown(margin))?.jpeg(QUALITY).ok()?;
+    let whole = draw::mark(frame, bbox, text).jpeg(QUALITY).ok()?;
+    Some([whole, crop])
+}
