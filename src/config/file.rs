@@ -30,6 +30,7 @@ pub struct File {
     pub http: Http,
     pub output: Output,
     pub events: Events,
+    pub mqtt: Mqtt,
 }
 
 /// One camera.
@@ -41,6 +42,8 @@ pub struct Camera {
     pub source: Option<String>,
     /// False: the camera is left alone.
     pub enabled: Option<bool>,
+    /// False: pictures are taken and shown, but nothing is looked for in them. Default: true.
+    pub detect: Option<bool>,
     /// Areas whose changes are ignored: polygons of `[x, y]`, shares (0 to 1) of the picture's sides.
     /// They hold back the gate, not the detector: a full picture still shows what is there.
     pub masks: Vec<Vec<[f32; 2]>>,
@@ -283,4 +286,26 @@ pub struct Events {
     /// Most events that are kept, 10000 at most. Default: 10000.
     #[schemars(range(min = 1, max = 10000))]
     pub max_events: Option<usize>,
+}
+
+/// A broker that is told of events, counts and states, and takes commands.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// Address: `mqtt://host`, or `mqtts://host` for TLS, with a port if it is not 1883 or 8883. Absent: no MQTT.
+    pub url: Option<String>,
+    /// User name, if the broker wants one.
+    pub username: Option<String>,
+    /// Password: `${NAME}` stands for a secret.
+    pub password: Option<String>,
+    /// File with the certificates to believe in, PEM. Default: the system's.
+    pub ca: Option<PathBuf>,
+    /// Name of this client, different for each daemon at one broker. Default: passd- and the host's name.
+    pub client_id: Option<String>,
+    /// First part of all topics. Default: passd.
+    pub prefix: Option<String>,
+    /// Whether cameras appear in Home Assistant by themselves. Default: true.
+    pub discovery: Option<bool>,
+    /// First part of Home Assistant's topics. Default: homeassistant.
+    pub discovery_prefix: Option<String>,
 }

@@ -10,6 +10,7 @@
 mod file;
 mod load;
 mod locate;
+mod mqtt;
 mod resolved;
 mod scene;
 

@@ -2,11 +2,12 @@
 
 pub use super::file::Policy;
 use super::file::{self, File, Pace};
-use super::scene;
+use super::{mqtt, scene};
 use crate::capture::{SourceSpec, SupervisorSettings, redact};
 use crate::geom::Size;
 use crate::infer::heads::Thresholds;
 use crate::infer::session::{Provider, SessionSettings};
+use crate::output::mqtt::MqttSettings;
 use crate::scene::SceneSettings;
 use crate::scene::filter::Filters;
 use crate::skip::{SkipMode, SkipSettings};
@@ -23,6 +24,7 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     pub jsonl: Option<JsonlConfig>,
     pub events: Option<EventsConfig>,
+    pub mqtt: Option<MqttSettings>,
     /// The libonnxruntime.so to use.
     pub library: Option<PathBuf>,
     /// Folder of models that is looked into first.
@@ -37,6 +39,8 @@ pub struct CameraConfig {
     pub source: String,
     pub spec: SourceSpec,
     pub pace: crate::capture::Pace,
+    /// Whether anything is looked for.
+    pub detect: bool,
     pub detector: DetectorConfig,
     pub skip_mode: Option<SkipMode>,
     pub skip: SkipSettings,
@@ -166,6 +170,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     let http = resolve_http(&file.http, &mut complain);
     let jsonl = resolve_jsonl(&file.output.jsonl, &mut complain);
     let events = resolve_events(&file.events, &mut complain);
+    let mqtt = mqtt::resolve(&file.mqtt, &mut complain);
     if !complaints.is_empty() {
         return Err(complaints);
     }
@@ -174,6 +179,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
         http,
         jsonl,
         events,
+        mqtt,
         library: file.inference.library.clone(),
         models: file.inference.models.clone(),
     })
@@ -207,6 +213,7 @@ fn resolve_camera(
             Some(Pace::Realtime) | None => crate::capture::Pace::Realtime,
         },
         spec,
+        detect: camera.detect.unwrap_or(true),
         detector: DetectorConfig {
             model: d.model.clone().or_else(|| dd.model.clone()).unwrap_or_else(|| "street-nano".into()),
             size: d.size.as_ref().or(dd.size.as_ref()).and_then(|s| s.parse().ok()),

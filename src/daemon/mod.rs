@@ -4,6 +4,7 @@
 //! for the tick at which it looks after the watchdog and the status line.
 
 mod notify;
+mod overrides;
 mod signals;
 
 pub use notify::Notifier;
@@ -14,15 +15,17 @@ use crate::config::{self, Config, ConfigError, JsonlTarget};
 use crate::infer::InferError;
 use crate::infer::model::ModelFolders;
 use crate::infer::session::Runtime;
-use crate::output::Sink;
 use crate::output::board::Board;
 use crate::output::events::EventSink;
 use crate::output::events::store::Limits;
 use crate::output::http::HttpServer;
 use crate::output::jsonl::{JsonlSink, Target};
 use crate::output::metrics::Metrics;
+use crate::output::mqtt::MqttSink;
+use crate::output::{Command, Sink};
 use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
-use crossbeam_channel::{Receiver, select, tick};
+use crossbeam_channel::{Receiver, bounded, select, tick};
+use overrides::Overrides;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// Time for everything to come to its end.
 const SHUTDOWN: Duration = Duration::from_millis(4000);
+/// Commands that may wait.
+const COMMANDS: usize = 64;
 /// No output for this long while frames come: stuck, unless the service manager asks for less.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -59,6 +64,9 @@ pub struct Daemon {
     pub metrics: Arc<Metrics>,
     pub http: Option<HttpServer>,
     config: Config,
+    overrides: Overrides,
+    /// What somebody wants to be set.
+    commands: Receiver<Command>,
     clean_up: Vec<Arc<dyn Sink>>,
 }
 
@@ -101,6 +109,12 @@ impl Daemon {
             archive = Some(sink.archive.clone());
             sinks.push(Arc::new(sink));
         }
+        let (commander, commands) = bounded(COMMANDS);
+        if let Some(m) = &config.mqtt {
+            let sink = MqttSink::start(m.clone(), board.clone(), metrics.clone(), commander)
+                .map_err(|e| DaemonError::Other(format!("MQTT: {e}")))?;
+            sinks.push(Arc::new(sink));
+        }
         let http = config.http.as_ref().map(|h| {
             HttpServer::start(h.listen, h.stream_fps, board.clone(), metrics.clone(), archive)
                 .map_err(|source| DaemonError::Http { address: h.listen, source })
@@ -114,8 +128,9 @@ impl Daemon {
             open: Arc::new(open_source),
         };
         let mut pipeline = Pipeline::new(detectors, around);
-        pipeline.apply(&config.cameras)?;
-        Ok(Self { pipeline, board, metrics, http, config, clean_up: sinks })
+        let overrides = Overrides::from_environment();
+        pipeline.apply(&overrides.apply(&config).cameras)?;
+        Ok(Self { pipeline, board, metrics, http, config, overrides, commands, clean_up: sinks })
     }
 
     /// Changes what differs; what cannot be changed while running is said.
@@ -123,14 +138,31 @@ impl Daemon {
     /// # Errors
     /// A new camera cannot be started; running ones go on.
     pub fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
-        self.pipeline.apply(&config.cameras)?;
-        let fixed = |c: &Config| (c.http.clone(), c.jsonl.clone(), c.library.clone(), c.models.clone());
+        self.pipeline.apply(&self.overrides.apply(&config).cameras)?;
+        let fixed = |c: &Config| Config { cameras: Vec::new(), ..c.clone() };
         if fixed(&config) != fixed(&self.config) {
             tracing::warn!(
-                "changes of http, output, inference.library and inference.models take effect at the next start"
+                "changes of http, output, events, mqtt, inference.library and inference.models take effect at the next start"
             );
         }
         self.config = config;
+        Ok(())
+    }
+
+    /// Sets what a command asks for, and keeps it for the next start.
+    ///
+    /// # Errors
+    /// The camera cannot be run like this: it goes on as it was.
+    fn obey(&mut self, command: &Command) -> Result<(), DaemonError> {
+        let before = self.overrides.get(&command.camera);
+        let kept = self.overrides.set(command);
+        if let Err(e) = self.pipeline.apply(&self.overrides.apply(&self.config).cameras) {
+            self.overrides.put_back(&command.camera, before);
+            return Err(e.into());
+        }
+        if let Err(e) = kept {
+            tracing::warn!(camera = command.camera, "what was set is forgotten at the end: {e}");
+        }
         Ok(())
     }
 
@@ -250,6 +282,8 @@ fn serve(
     let ticks = tick(notifier.watchdog().map_or(Duration::from_secs(2), |w| (w / 4).min(Duration::from_secs(2))));
     let mut since = (0, Instant::now());
     let mut complained = false;
+    // Without a sender there is nothing to wait for.
+    let commands = if daemon.config.mqtt.is_some() { daemon.commands.clone() } else { crossbeam_channel::never() };
     loop {
         if let Some(signal) = pending.take() {
             if signal == Signal::Stop {
@@ -270,6 +304,14 @@ fn serve(
         }
         select! {
             recv(signals) -> signal => pending = Some(signal.unwrap_or(Signal::Stop)),
+            recv(commands) -> command => if let Ok(command) = command {
+                let (done, told) = while_busy(signals, || notifier.feed(), || daemon.obey(&command));
+                match done {
+                    Ok(()) => tracing::info!(camera = command.camera, "is set: {:?}", command.setting),
+                    Err(e) => tracing::error!(camera = command.camera, "cannot be set to {:?}: {e}", command.setting),
+                }
+                pending = told;
+            },
             recv(ticks) -> _ => {
                 let stuck = daemon.stuck(limit);
                 if stuck.is_empty() {

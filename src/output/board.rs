@@ -19,6 +19,15 @@ pub struct Board {
     pub healthy: AtomicBool,
 }
 
+/// What is set of a camera, as commands can change it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Control {
+    pub detection: bool,
+    /// As it was asked for; what it became is [`CameraBoard::mode`].
+    pub skip_mode: &'static str,
+    pub score: f32,
+}
+
 /// One camera's place on the board.
 pub struct CameraBoard {
     pub id: Arc<str>,
@@ -28,6 +37,7 @@ pub struct CameraBoard {
     pub mode: &'static str,
     pub provider: String,
     pub size: String,
+    pub control: Control,
     state: Mutex<(CameraState, Option<String>)>,
     latest: Mutex<Option<Arc<FrameResult>>>,
     changed: watch::Sender<u64>,
@@ -74,8 +84,17 @@ impl Board {
 }
 
 impl CameraBoard {
-    pub fn new(id: &str, source: String, model: String, mode: &'static str, provider: String, size: String) -> Self {
+    pub fn new(
+        id: &str,
+        source: String,
+        model: String,
+        mode: &'static str,
+        provider: String,
+        size: String,
+        control: Control,
+    ) -> Self {
         Self {
+            control,
             id: id.into(),
             source,
             model,

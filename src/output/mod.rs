@@ -11,13 +11,14 @@ pub mod events;
 pub mod http;
 pub mod jsonl;
 pub mod metrics;
+pub mod mqtt;
 pub mod wire;
 
 use crate::frame::Frame;
 use crate::geom::PatchMask;
 use crate::merge::Merged;
 use crate::scene::Scene;
-use crate::skip::Reason;
+use crate::skip::{ModeChoice, Reason};
 use crate::track::{State, Track};
 use events::EventMessage;
 use events::wire::Names;
@@ -75,6 +76,23 @@ pub struct Reported {
     pub merged: Merged,
     /// Number and state of the object's track.
     pub track: Option<(u64, State)>,
+}
+
+/// What somebody wants to be set while the daemon runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    pub camera: String,
+    pub setting: Setting,
+}
+
+/// What can be set of a camera while the daemon runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Setting {
+    /// Whether anything is looked for.
+    Detection(bool),
+    SkipMode(ModeChoice),
+    /// Least score of a detection, 0 to 1.
+    Score(f32),
 }
 
 /// Takes results. Must return at once, except where `lossless` allows to wait.

@@ -14,7 +14,7 @@ use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchMask};
 use crate::infer::{Detection, Fresh, StreamId};
 use crate::merge::{MergeSettings, Merged};
-use crate::output::board::{Board, CameraBoard};
+use crate::output::board::{Board, CameraBoard, Control};
 use crate::output::events::EventMessage;
 use crate::output::events::wire::{EventJson, Names};
 use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics, ReasonLabel};
@@ -22,7 +22,7 @@ use crate::output::{FrameResult, Reported, SceneCounts, Sink};
 use crate::scene::Scene;
 use crate::scene::event::{Message, Moment};
 use crate::scene::filter::Filter;
-use crate::skip::{Counts, GlobalChange};
+use crate::skip::{Counts, GlobalChange, SkipMode};
 use crate::track::Tracker;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
@@ -90,6 +90,11 @@ impl Camera {
             info.mode.name(),
             info.provider.clone(),
             info.size.to_string(),
+            Control {
+                detection: config.detect,
+                skip_mode: config.skip_mode.map_or("auto", SkipMode::name),
+                score: config.detector.score,
+            },
         ));
         around.board.add(board.clone());
         let label = DetectorLabel {
@@ -145,6 +150,7 @@ impl Camera {
             wanted: info.labels.iter().map(|l| config.labels.is_empty() || config.labels.contains(l)).collect(),
             labels: info.labels.clone(),
             lossless,
+            detects: config.detect,
             stage,
             tracker: Tracker::new(config.tracking),
             followed: Vec::new(),
@@ -263,6 +269,7 @@ struct Worker {
     /// One a class: whether it is reported.
     wanted: Vec<bool>,
     lossless: bool,
+    detects: bool,
     stage: Stage,
     tracker: Tracker,
     /// What is known of a frame and wanted, faint detections too.
@@ -324,6 +331,10 @@ impl Worker {
             self.epoch = frame.epoch;
             self.stage.reset();
             self.end_scene();
+        }
+        if !self.detects {
+            self.show(frame);
+            return true;
         }
         let (mut patches, mut known, mut fresh) =
             self.buffers.take().unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Fresh::default()));
@@ -405,6 +416,25 @@ impl Worker {
         self.publish(&result);
         self.tell(Some(&result));
         true
+    }
+
+    /// Passes a frame on as it is: detection is switched off.
+    fn show(&mut self, frame: Frame) {
+        let latency_ns = self.around.clock.monotonic_ns().saturating_sub(frame.captured_ns);
+        self.handles.latency.observe(latency_ns as f64 / 1e9);
+        self.publish(&Arc::new(FrameResult {
+            camera: self.camera.clone(),
+            detections: Vec::new(),
+            tracks: Vec::new(),
+            labels: self.labels.clone(),
+            counts: self.counts.clone(),
+            computed: PatchMask::empty(self.stage.grid()),
+            reasons: Vec::new(),
+            executed_share: 0.0,
+            latency_ns,
+            lossless: self.lossless,
+            frame,
+        }));
     }
 
     /// Brings the tracks to the frame. What is reported of `followed` comes back, with their numbers.

@@ -1,0 +1,135 @@
+//! What was set while the daemon ran: kept apart from the config, in a file of its own, and laid
+//! over it at every start and reload.
+
+use crate::config::Config;
+use crate::output::{Command, Setting};
+use crate::skip::ModeChoice;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+/// Largest file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+const FILE: &str = "overrides.json";
+
+/// Everything that was set, by camera.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    cameras: BTreeMap<String, Override>,
+    /// `None`: forgotten at the end.
+    path: Option<PathBuf>,
+}
+
+/// What was set of one camera.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Override {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detection: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip_mode: Option<ModeChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f32>,
+}
+
+impl Overrides {
+    /// What is kept in `STATE_DIRECTORY`. A file that cannot be read is said, and left out.
+    pub fn from_environment() -> Self {
+        // systemd gives a list where there are several.
+        let folder = std::env::var("STATE_DIRECTORY").ok();
+        let path = folder.and_then(|f| f.split(':').next().map(|f| PathBuf::from(f).join(FILE)));
+        let mut overrides = Self { cameras: BTreeMap::new(), path };
+        match overrides.read() {
+            Ok(cameras) => overrides.cameras = cameras,
+            Err(e) => tracing::warn!("what was set while running is lost: {e}"),
+        }
+        overrides
+    }
+
+    fn read(&self) -> Result<BTreeMap<String, Override>, String> {
+        let Some(path) = self.path.as_ref().filter(|p| p.exists()) else { return Ok(BTreeMap::new()) };
+        let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        if std::fs::metadata(path).map_err(|e| named(&e))?.len() > MAX_BYTES {
+            return Err(named(&"is too large"));
+        }
+        let text = std::fs::read(path).map_err(|e| named(&e))?;
+        serde_json::from_slice(&text).map_err(|e| named(&e))
+    }
+
+    /// What was set of a camera.
+    pub fn get(&self, camera: &str) -> Option<Override> {
+        self.cameras.get(camera).copied()
+    }
+
+    /// Undoes what was set of a camera since [`Overrides::get`].
+    pub fn put_back(&mut self, camera: &str, before: Option<Override>) {
+        match before {
+            Some(before) => drop(self.cameras.insert(camera.into(), before)),
+            None => drop(self.cameras.remove(camera)),
+        }
+        if let Err(e) = self.write() {
+            tracing::warn!(camera, "what could not be set is kept: {e}");
+        }
+    }
+
+    /// Takes a command in, and keeps it.
+    ///
+    /// # Errors
+    /// It cannot be written; it holds until the end all the same.
+    pub fn set(&mut self, command: &Command) -> io::Result<()> {
+        let camera = self.cameras.entry(command.camera.clone()).or_default();
+        match command.setting {
+            Setting::Detection(on) => camera.detection = Some(on),
+            Setting::SkipMode(mode) => camera.skip_mode = Some(mode),
+            Setting::Score(score) => camera.score = Some(score),
+        }
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let draft = path.with_extension("part");
+        std::fs::write(&draft, serde_json::to_vec_pretty(&self.cameras)?)?;
+        std::fs::rename(&draft, path)
+    }
+
+    /// The config as it is to run.
+    pub fn apply(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        for camera in &mut config.cameras {
+            let Some(set) = self.cameras.get(&camera.id) else { continue };
+            camera.detect = set.detection.unwrap_or(camera.detect);
+            camera.skip_mode = set.skip_mode.map_or(camera.skip_mode, ModeChoice::fixed);
+            camera.detector.score = set.score.unwrap_or(camera.detector.score);
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skip::SkipMode;
+
+    #[test]
+    fn what_was_set_outlives_the_daemon_and_yields_to_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Some(folder.path().join(FILE));
+        let config = "[cameras.a]\nsource = \"sim://street\"\n[cameras.b]\nsource = \"sim://street\"\n";
+        let config = crate::config::load_text("x", config, std::iter::empty()).unwrap();
+        let mut overrides = Overrides { cameras: BTreeMap::new(), path: path.clone() };
+        for setting in [Setting::Detection(false), Setting::SkipMode(ModeChoice::Regions), Setting::Score(0.7)] {
+            overrides.set(&Command { camera: "a".into(), setting }).unwrap();
+        }
+        overrides.set(&Command { camera: "b".into(), setting: Setting::SkipMode(ModeChoice::Auto) }).unwrap();
+        let mut again = Overrides { cameras: BTreeMap::new(), path: path.clone() };
+        again.cameras = again.read().unwrap();
+        let set = again.apply(&config);
+        let [a, b] = &set.cameras[..] else { panic!() };
+        assert_eq!((a.detect, a.skip_mode, a.detector.score), (false, Some(SkipMode::Regions), 0.7));
+        assert_eq!((b.detect, b.skip_mode), (true, None));
+        std::fs::write(path.as_ref().unwrap(), "{\"a\": 3}").unwrap();
+        assert!(again.read().unwrap_err().contains(FILE));
+    }
+}

@@ -1,0 +1,324 @@
+//! MQTT: events as they happen, everything else as retained topics, commands back.
+//!
+//! A thread of its own. Messages about events wait in a bounded queue, and only that: a broker
+//! that is down, slow or refusing costs events, which are counted, and nothing else. What is
+//! retained is a function of the board ([`topics`]), compared with what was sent since the
+//! connection was made; so a new connection sends everything again.
+
+pub mod topics;
+
+use super::board::Board;
+use super::events::EventMessage;
+use super::events::wire::MessageJson;
+use super::metrics::Metrics;
+use super::{Command, FrameResult, Sink};
+use crossbeam_channel::Sender;
+use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use topics::{Kept, Shown};
+
+/// How a broker is reached, and what is told to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MqttSettings {
+    pub host: String,
+    pub port: u16,
+    pub tls: bool,
+    /// Certificates to believe in, PEM; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// User and password.
+    pub login: Option<(String, String)>,
+    pub client_id: String,
+    pub prefix: String,
+    /// Home Assistant's prefix; `None`: no discovery.
+    pub discovery: Option<String>,
+}
+
+impl std::fmt::Debug for MqttSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MqttSettings").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// Events that may wait for the broker.
+const QUEUE: usize = 256;
+/// Requests on their way to the broker.
+const REQUESTS: usize = 64;
+/// Between two looks at what is to be retained.
+const TICK: Duration = Duration::from_millis(500);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Time for the last words.
+const GOODBYE: Duration = Duration::from_secs(1);
+const MAX_PACKET: usize = 256 << 10;
+
+/// Tells a broker.
+pub struct MqttSink {
+    messages: Option<mpsc::Sender<Arc<EventMessage>>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    metrics: Arc<Metrics>,
+}
+
+impl MqttSink {
+    /// Starts the thread; whether the broker is there does not matter yet.
+    ///
+    /// # Errors
+    /// The certificates cannot be read, or there are no more threads.
+    pub fn start(
+        s: MqttSettings,
+        board: Arc<Board>,
+        metrics: Arc<Metrics>,
+        commands: Sender<Command>,
+    ) -> std::io::Result<Self> {
+        let options = options(&s)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (messages, queue) = mpsc::channel(QUEUE);
+        let (stop, stopped) = oneshot::channel();
+        let talk =
+            Talk { settings: s, board, metrics: metrics.clone(), commands, sent: Kept::new(), shown: Shown::new() };
+        let thread = std::thread::Builder::new().name("mqtt".into()).spawn(move || {
+            runtime.block_on(talk.run(options, queue, stopped));
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        })?;
+        Ok(Self { messages: Some(messages), stop: Some(stop), thread: Some(thread), metrics })
+    }
+}
+
+impl Sink for MqttSink {
+    fn publish(&self, _result: &Arc<FrameResult>) {}
+
+    fn event(&self, message: &Arc<EventMessage>) {
+        // Frames are heavy, and not told here.
+        let message = Arc::new(EventMessage { best: None, ..(**message).clone() });
+        if self.messages.as_ref().is_none_or(|m| m.try_send(message).is_err()) {
+            self.metrics.output_dropped("mqtt");
+        }
+    }
+}
+
+impl Drop for MqttSink {
+    fn drop(&mut self) {
+        self.messages = None;
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn options(s: &MqttSettings) -> std::io::Result<MqttOptions> {
+    let mut options = MqttOptions::new(&s.client_id, &s.host, s.port);
+    options.set_keep_alive(Duration::from_secs(30));
+    // The broker keeps what it has not acknowledged, and so do we.
+    options.set_clean_session(false);
+    options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
+    options.set_last_will(LastWill::new(topics::status(&s.prefix), topics::OFFLINE, QoS::AtLeastOnce, true));
+    if let Some((user, password)) = &s.login {
+        options.set_credentials(user, password);
+    }
+    if s.tls {
+        // Another one may have been chosen before; that one serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tls = match &s.ca {
+            Some(path) => {
+                let named = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+                TlsConfiguration::Simple { ca: std::fs::read(path).map_err(named)?, alpn: None, client_auth: None }
+            }
+            None => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+                TlsConfiguration::Rustls(Arc::new(config))
+            }
+        };
+        options.set_transport(Transport::tls_with_config(tls));
+    }
+    Ok(options)
+}
+
+/// A message on one of the topics that were subscribed.
+type Said = (String, Vec<u8>);
+
+/// Keeps the connection up, for as long as somebody listens. `up` counts connections, and is even while there
+/// is none. Never waits for the listener: the connection would starve.
+async fn connect(mut connection: EventLoop, up: watch::Sender<u64>, said: mpsc::Sender<Said>, broker: String) {
+    let mut n_failures = 0u32;
+    let set = |is_up: bool| {
+        up.send_if_modified(|n| {
+            let differs = (*n % 2 == 1) != is_up;
+            *n += u64::from(differs);
+            differs
+        })
+    };
+    while !up.is_closed() {
+        match connection.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                tracing::info!(broker, "MQTT is connected");
+                n_failures = 0;
+                set(true);
+            }
+            Ok(Event::Incoming(Packet::Publish(p))) => {
+                if said.try_send((p.topic, p.payload.to_vec())).is_err() {
+                    tracing::warn!(broker, "MQTT: too many commands, some are left out");
+                }
+            }
+            Ok(_) => {}
+            Err(e) => {
+                set(false);
+                n_failures = n_failures.saturating_add(1);
+                // The first of a series, then ever rarer.
+                if n_failures.is_power_of_two() {
+                    tracing::warn!(broker, attempts = n_failures, "MQTT: {e}");
+                }
+                let pause = FIRST_PAUSE * 2u32.pow(n_failures.min(10) - 1);
+                tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+            }
+        }
+    }
+}
+
+/// The talk with the broker.
+struct Talk {
+    settings: MqttSettings,
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    commands: Sender<Command>,
+    /// Retained topics that this connection has sent.
+    sent: Kept,
+    shown: Shown,
+}
+
+impl Talk {
+    async fn run(
+        mut self,
+        options: MqttOptions,
+        mut queue: mpsc::Receiver<Arc<EventMessage>>,
+        mut stopped: oneshot::Receiver<()>,
+    ) {
+        let (client, mut connection) = AsyncClient::new(options, REQUESTS);
+        connection.network_options.set_connection_timeout(10);
+        let (up, mut is_up) = watch::channel(0);
+        let (said, mut heard) = mpsc::channel(REQUESTS);
+        let broker = format!("{}:{}", self.settings.host, self.settings.port);
+        let connection = tokio::spawn(connect(connection, up, said, broker));
+        // An event that did not fit into what is on its way.
+        let mut waiting: Option<Arc<EventMessage>> = None;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let is_connected = *is_up.borrow() % 2 == 1;
+            tokio::select! {
+                _ = &mut stopped => break,
+                changed = is_up.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    if *is_up.borrow_and_update() % 2 == 1 {
+                        self.greet(&client);
+                    } else {
+                        self.metrics.output_error("mqtt");
+                    }
+                }
+                Some((topic, payload)) = heard.recv() => self.hear(&topic, &payload),
+                // The queue holds what comes while there is nobody to tell.
+                Some(message) = queue.recv(), if is_connected && waiting.is_none() => {
+                    waiting = (!self.tell(&client, &message)).then_some(message);
+                }
+                _ = ticks.tick(), if is_connected => {
+                    waiting = waiting.filter(|message| !self.tell(&client, message));
+                    self.keep(&client);
+                }
+            }
+        }
+        let mut n_lost = usize::from(waiting.is_some());
+        if *is_up.borrow() % 2 == 1 {
+            while let Some(message) = queue.try_recv().ok().filter(|m| self.tell(&client, m)) {
+                drop(message);
+            }
+            let last_words = async {
+                let status = topics::status(&self.settings.prefix);
+                let _ = client.publish(status, QoS::AtLeastOnce, true, topics::OFFLINE).await;
+                let _ = client.disconnect().await;
+                let _ = is_up.wait_for(|n| n % 2 == 0).await;
+            };
+            let _ = tokio::time::timeout(GOODBYE, last_words).await;
+        }
+        n_lost += std::iter::from_fn(|| queue.try_recv().ok()).count();
+        (0..n_lost).for_each(|_| self.metrics.output_dropped("mqtt"));
+        connection.abort();
+    }
+
+    fn greet(&mut self, client: &AsyncClient) {
+        self.sent.clear();
+        let s = &self.settings;
+        for topic in topics::commands(&s.prefix) {
+            let _ = client.try_subscribe(topic, QoS::AtLeastOnce);
+        }
+        if let Some(home) = &s.discovery {
+            let _ = client.try_subscribe(format!("{home}/status"), QoS::AtMostOnce);
+        }
+        self.keep(client);
+    }
+
+    /// Sends what is retained and differs from what was sent.
+    fn keep(&mut self, client: &AsyncClient) {
+        let s = &self.settings;
+        let mut wanted = Kept::new();
+        wanted.insert(topics::status(&s.prefix), topics::ONLINE.into());
+        for camera in self.board.all() {
+            topics::camera(&s.prefix, &camera, &mut self.shown, &mut wanted);
+            if let Some(home) = &s.discovery {
+                topics::discovery(&s.prefix, home, &camera, &self.shown, &mut wanted);
+            }
+        }
+        // An empty payload takes a retained topic away.
+        let gone: Vec<String> = self.sent.keys().filter(|t| !wanted.contains_key(*t)).cloned().collect();
+        for topic in gone {
+            if client.try_publish(&topic, QoS::AtLeastOnce, true, "").is_err() {
+                return;
+            }
+            self.sent.remove(&topic);
+        }
+        for (topic, payload) in wanted {
+            if self.sent.get(&topic) != Some(&payload) {
+                // Full: the rest goes with the next tick.
+                if client.try_publish(&topic, QoS::AtLeastOnce, true, payload.clone()).is_err() {
+                    return;
+                }
+                self.sent.insert(topic, payload);
+            }
+        }
+    }
+
+    /// Whether a message about an event is on its way.
+    fn tell(&self, client: &AsyncClient, message: &EventMessage) -> bool {
+        let topic = topics::events(&self.settings.prefix, &message.event.camera);
+        let text = serde_json::to_vec(&MessageJson::new(message)).unwrap_or_default();
+        client.try_publish(topic, QoS::AtLeastOnce, false, text).is_ok()
+    }
+
+    fn hear(&mut self, topic: &str, payload: &[u8]) {
+        if self.settings.discovery.as_ref().is_some_and(|home| topic == format!("{home}/status")) {
+            // Home Assistant is born, and has forgotten everything.
+            if payload == b"online" {
+                self.sent.clear();
+            }
+            return;
+        }
+        match topics::command(&self.settings.prefix, topic, payload) {
+            Ok(command) if self.board.get(&command.camera).is_none() => {
+                tracing::warn!(topic, "MQTT: there is no such camera");
+            }
+            Ok(command) => {
+                if self.commands.try_send(command).is_err() {
+                    tracing::warn!(topic, "MQTT: too many commands, this one is left out");
+                }
+            }
+            Err(why) => tracing::warn!(topic, "MQTT command: {why}"),
+        }
+    }
+}
