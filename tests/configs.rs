@@ -36,3 +36,11 @@ fn the_schema_describes_every_key() {
     }
     assert!(undescribed.is_empty(), "{undescribed:?}");
 }
+
+#[test]
+fn the_reference_is_what_the_schema_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config.md");
+    let wanted = config::reference();
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == wanted, "docs/config.md is out of date: passd schema --reference > docs/config.md");
+}

@@ -43,6 +43,9 @@ pub struct SchemaArgs {
     /// Of messages about events instead
     #[arg(long, conflicts_with = "output")]
     events: bool,
+    /// The config's as a page in Markdown
+    #[arg(long, conflicts_with_all = ["output", "events"])]
+    reference: bool,
 }
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -77,6 +80,9 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
+    if args.reference {
+        return print_line(config::reference().trim_end());
+    }
     let schema = match (args.output, args.events) {
         (true, _) => schemars::schema_for!(crate::output::wire::FrameJson),
         (_, true) => schemars::schema_for!(crate::output::events::wire::MessageJson),

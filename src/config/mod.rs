@@ -11,12 +11,14 @@ mod file;
 mod load;
 mod locate;
 mod mqtt;
+mod reference;
 mod resolved;
 mod scene;
 
 pub use file::File;
 pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
+pub use reference::reference;
 pub use resolved::{CameraConfig, Config, DetectorConfig, EventsConfig, HttpConfig, JsonlConfig, JsonlTarget, Policy};
 
 /// The JSON schema of the config file.
