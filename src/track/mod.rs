@@ -56,6 +56,8 @@ const UNBROKEN_NS: u64 = 200_000_000;
 const FIT: f32 = 0.15;
 const FIT_FAINT: f32 = 0.4;
 const FIT_TENTATIVE: f32 = 0.25;
+/// So long faint looks keep a track in sight: what is seen no better for longer may be the background.
+const FAINT_FOR_NS: u64 = 1_000_000_000;
 /// Boxes are compared with margins of this share of their side, so that what is small and fast
 /// still overlaps (C-BIoU, Yang et al., WACV 2023).
 const MARGIN: f32 = 0.2;
@@ -103,6 +105,8 @@ pub struct Track {
     anchor: Rect<ModelInput>,
     was_stationary: bool,
     is_carried: bool,
+    /// When its detection was last a strong one.
+    strong_ns: u64,
 }
 
 impl Track {
@@ -135,7 +139,7 @@ impl Track {
         if self.is_carried { fit.max(wide(self.seen).iou(&wide(d.bbox))) } else { fit }
     }
 
-    fn take(&mut self, m: &Merged, i: usize, now_ns: u64, s: &TrackSettings) {
+    fn take(&mut self, m: &Merged, i: usize, now_ns: u64, is_strong: bool, s: &TrackSettings) {
         let bbox = m.detection.bbox;
         if m.provenance == Provenance::Computed {
             self.motion.update(&bbox);
@@ -144,6 +148,9 @@ impl Track {
             self.n_looks = self.n_looks.saturating_add(1);
         } else if now_ns.saturating_sub(self.looked_ns) >= RESTS_NS {
             self.motion.rest(&bbox);
+        }
+        if is_strong {
+            self.strong_ns = now_ns;
         }
         self.is_carried = m.provenance == Provenance::Carried;
         (self.detection, self.seen, self.known_ns) = (Some(i), bbox, now_ns);
@@ -277,10 +284,11 @@ impl Tracker {
         self.taken.resize(detections.len(), false);
         let strong = |m: &Merged| is_strong(&m.detection);
         let believed = |t: &Track| t.state != State::Tentative;
-        self.pass(now_ns, detections, FIT, believed, strong);
-        let in_sight = |t: &Track| believed(t) && t.state != State::Lost;
-        self.pass(now_ns, detections, FIT_FAINT, in_sight, |m| !strong(m));
-        self.pass(now_ns, detections, FIT_TENTATIVE, |t| !believed(t), strong);
+        self.pass(now_ns, detections, (FIT, true), believed, strong);
+        let in_sight =
+            |t: &Track| believed(t) && t.state != State::Lost && now_ns.saturating_sub(t.strong_ns) <= FAINT_FOR_NS;
+        self.pass(now_ns, detections, (FIT_FAINT, false), in_sight, |m| !strong(m));
+        self.pass(now_ns, detections, (FIT_TENTATIVE, true), |t| !believed(t), strong);
         self.let_go(now_ns, size);
         self.begin(now_ns, detections, strong);
         &self.tracks
@@ -291,7 +299,7 @@ impl Tracker {
         &mut self,
         now_ns: u64,
         detections: &[Merged],
-        least: f32,
+        (least, is_strong): (f32, bool),
         is_row: impl Fn(&Track) -> bool,
         is_column: impl Fn(&Merged) -> bool,
     ) {
@@ -304,7 +312,7 @@ impl Tracker {
         for &(row, column) in assigner.assign(rows.len(), columns.len(), least, fit) {
             let (row, column) = (rows[row], columns[column]);
             taken[column] = true;
-            tracks[row].take(&detections[column], column, now_ns, settings);
+            tracks[row].take(&detections[column], column, now_ns, is_strong, settings);
         }
     }
 
@@ -357,6 +365,7 @@ impl Tracker {
                 anchor: d.bbox,
                 was_stationary: false,
                 is_carried: false,
+                strong_ns: now_ns,
             });
         }
     }
@@ -464,8 +473,9 @@ mod tests {
     fn a_faint_look_keeps_a_track_in_sight() {
         let mut rig = Rig::new();
         (0..5).for_each(|_| drop(rig.see(&[seen(0, 0.8, 100.0, 100.0)])));
-        (0..40).for_each(|_| assert_eq!(rig.see(&[seen(0, 0.25, 100.0, 101.0)])[0].0, 1));
-        assert!(rig.tracker.tracks()[0].is_present());
+        (0..10).for_each(|_| assert_eq!(rig.see(&[seen(0, 0.25, 100.0, 101.0)]), [(1, State::Confirmed)]));
+        assert_eq!(rig.see(&[seen(0, 0.25, 100.0, 101.0)]), [(1, State::Lost)], "but not for ever");
+        assert_eq!(rig.see(&[seen(0, 0.5, 100.0, 101.0)]), [(1, State::Confirmed)]);
     }
 
     #[test]
