@@ -67,7 +67,12 @@ pub fn load_text(
                 path if path == "." => String::new(),
                 path => path,
             };
-            let mut p = problem(&key, crate::capture::redact(&e.inner().to_string()));
+            // Types are said with their values.
+            let what = match key.ends_with("password") {
+                true => "expected a text".to_owned(),
+                false => crate::capture::redact(&e.inner().to_string()),
+            };
+            let mut p = problem(&key, what);
             if p.line.is_none() {
                 p.what += " (set by a PASSD__ variable of the environment)";
             }
@@ -190,6 +195,8 @@ mod tests {
             &format!("{CAMERA}[capture]\nbackoff_first = 9\nbackoff_max = 3\n"),
             &["capture.backoff_max", "less than"],
         );
+        check(&format!("{CAMERA}[capture]\nstall_timeout = -1.0\n"), &["capture.stall_timeout", "out of range"]);
+        check(&format!("{CAMERA}[events]\npath = \"x\"\nmax_days = -1.0\n"), &["events.max_days", "out of range"]);
         check(&format!("{CAMERA}[http]\nlisten = \"0.0.0.0:80\"\n"), &["http.listen", "loopback"]);
         check(&format!("{CAMERA}[http]\nlisten = \"localhost\"\n"), &["http.listen", "127.0.0.1:8090"]);
         check(&format!("{CAMERA}[detector]\nscore = 2.0\n"), &["passd.toml:4: detector.score", "0 to 1"]);
@@ -229,6 +236,8 @@ mod tests {
         assert!(!format!("{:?}", config.cameras[0]).contains("hunter2"), "nor in debug prints");
         let error = with(text, &[("CAM_PW", "x"), ("PASSD__SKIP__PACTH", "64")]).unwrap_err();
         assert!(error.contains("pacth") && error.contains("environment"), "{error}");
+        let error = with(text, &[("CAM_PW", "x"), ("PASSD__MQTT__PASSWORD", "123456")]).unwrap_err();
+        assert!(error.contains("mqtt.password") && !error.contains("123456"), "{error}");
         let misplaced = "[cameras]\nfront = \"rtsp://u:${CAM_PW}@h/\"\n";
         let error = with(misplaced, &[("CAM_PW", "hunter2")]).unwrap_err();
         assert!(error.contains("cameras.front") && !error.contains("hunter2"), "{error}");

@@ -196,8 +196,7 @@ fn resolve_camera(
     let (s, ds) = (&camera.skip, &file.skip);
     let (c, dc) = (&camera.capture, &file.capture);
     let i = &file.inference;
-    let seconds =
-        |v: Option<f64>, or: Option<f64>, default: Duration| v.or(or).map_or(default, Duration::from_secs_f64);
+    let seconds = |v: Option<f64>, or: Option<f64>, default: Duration| v.or(or).map_or(default, duration);
     let defaults = SupervisorSettings::default();
     let mut providers = i.providers.clone().unwrap_or_else(|| vec![Provider::Tensorrt, Provider::Cuda, Provider::Cpu]);
     if i.policy == Some(Policy::Require) {
@@ -257,6 +256,11 @@ fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking) -> TrackSetti
         lost_stationary_ns: ns(t.lost_stationary, defaults.lost_stationary, usual.lost_stationary_ns),
         stationary_ns: ns(t.stationary, defaults.stationary, usual.stationary_ns),
     }
+}
+
+/// Of what is no duration there was a complaint already.
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 pub(super) type Complain<'a> = &'a mut dyn FnMut(&str, String);
@@ -364,7 +368,7 @@ fn resolve_events(e: &file::Events, complain: Complain<'_>) -> Option<EventsConf
     Some(EventsConfig {
         path: path?,
         max_bytes: e.max_mib.unwrap_or(1024).saturating_mul(1 << 20),
-        max_age: Duration::from_secs_f64(e.max_days.unwrap_or(14.0) * 86_400.0),
+        max_age: duration(e.max_days.unwrap_or(14.0) * 86_400.0),
         max_events: e.max_events.unwrap_or(10_000),
     })
 }

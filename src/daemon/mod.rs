@@ -128,8 +128,8 @@ impl Daemon {
             open: Arc::new(open_source),
         };
         let mut pipeline = Pipeline::new(detectors, around);
-        let overrides = Overrides::from_environment();
-        pipeline.apply(&overrides.apply(&config).cameras)?;
+        let mut overrides = Overrides::from_environment();
+        apply(&mut pipeline, &config, &mut overrides)?;
         Ok(Self { pipeline, board, metrics, http, config, overrides, commands, clean_up: sinks })
     }
 
@@ -138,7 +138,7 @@ impl Daemon {
     /// # Errors
     /// A new camera cannot be started; running ones go on.
     pub fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
-        self.pipeline.apply(&self.overrides.apply(&config).cameras)?;
+        apply(&mut self.pipeline, &config, &mut self.overrides)?;
         let fixed = |c: &Config| Config { cameras: Vec::new(), ..c.clone() };
         if fixed(&config) != fixed(&self.config) {
             tracing::warn!(
@@ -155,12 +155,12 @@ impl Daemon {
     /// The camera cannot be run like this: it goes on as it was.
     fn obey(&mut self, command: &Command) -> Result<(), DaemonError> {
         let before = self.overrides.get(&command.camera);
-        let kept = self.overrides.set(command);
+        self.overrides.set(command);
         if let Err(e) = self.pipeline.apply(&self.overrides.apply(&self.config).cameras) {
             self.overrides.put_back(&command.camera, before);
             return Err(e.into());
         }
-        if let Err(e) = kept {
+        if let Err(e) = self.overrides.write() {
             tracing::warn!(camera = command.camera, "what was set is forgotten at the end: {e}");
         }
         Ok(())
@@ -194,6 +194,19 @@ impl Daemon {
         // The sinks' own ends wait for their queues; HTTP is last, so that the end can be watched.
         drop(self.clean_up);
         drop(self.http);
+    }
+}
+
+/// Brings the pipeline to the config, with what was set laid over it: where that does not fit the config any
+/// more, without it.
+fn apply(pipeline: &mut Pipeline, config: &Config, overrides: &mut Overrides) -> Result<(), StartError> {
+    match pipeline.apply(&overrides.apply(config).cameras) {
+        Err(e) if !overrides.is_empty() => {
+            tracing::warn!("what was set while running ({}) is left out: {e}", overrides.place());
+            overrides.clear();
+            pipeline.apply(&config.cameras)
+        }
+        done => done,
     }
 }
 

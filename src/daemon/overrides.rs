@@ -65,30 +65,42 @@ impl Overrides {
     /// Undoes what was set of a camera since [`Overrides::get`].
     pub fn put_back(&mut self, camera: &str, before: Option<Override>) {
         match before {
-            Some(before) => drop(self.cameras.insert(camera.into(), before)),
-            None => drop(self.cameras.remove(camera)),
-        }
-        if let Err(e) = self.write() {
-            tracing::warn!(camera, "what could not be set is kept: {e}");
-        }
+            Some(before) => self.cameras.insert(camera.into(), before),
+            None => self.cameras.remove(camera),
+        };
     }
 
-    /// Takes a command in, and keeps it.
-    ///
-    /// # Errors
-    /// It cannot be written; it holds until the end all the same.
-    pub fn set(&mut self, command: &Command) -> io::Result<()> {
+    pub fn is_empty(&self) -> bool {
+        self.cameras.is_empty()
+    }
+
+    /// Forgets everything; the file stays until something is set again.
+    pub fn clear(&mut self) {
+        self.cameras.clear();
+    }
+
+    /// Where it is kept, in words.
+    pub fn place(&self) -> String {
+        self.path.as_ref().map_or_else(|| "nowhere".into(), |p| p.display().to_string())
+    }
+
+    /// Takes a command in.
+    pub fn set(&mut self, command: &Command) {
         let camera = self.cameras.entry(command.camera.clone()).or_default();
         match command.setting {
             Setting::Detection(on) => camera.detection = Some(on),
             Setting::SkipMode(mode) => camera.skip_mode = Some(mode),
             Setting::Score(score) => camera.score = Some(score),
         }
-        self.write()
     }
 
-    fn write(&self) -> io::Result<()> {
-        let Some(path) = &self.path else { return Ok(()) };
+    /// Keeps what was set for the next start.
+    ///
+    /// # Errors
+    /// It cannot be written, or there is no state directory.
+    pub fn write(&self) -> io::Result<()> {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "there is no STATE_DIRECTORY");
+        let path = self.path.as_ref().ok_or_else(none)?;
         let draft = path.with_extension("part");
         std::fs::write(&draft, serde_json::to_vec_pretty(&self.cameras)?)?;
         std::fs::rename(&draft, path)
@@ -120,9 +132,10 @@ mod tests {
         let config = crate::config::load_text("x", config, std::iter::empty()).unwrap();
         let mut overrides = Overrides { cameras: BTreeMap::new(), path: path.clone() };
         for setting in [Setting::Detection(false), Setting::SkipMode(ModeChoice::Regions), Setting::Score(0.7)] {
-            overrides.set(&Command { camera: "a".into(), setting }).unwrap();
+            overrides.set(&Command { camera: "a".into(), setting });
         }
-        overrides.set(&Command { camera: "b".into(), setting: Setting::SkipMode(ModeChoice::Auto) }).unwrap();
+        overrides.set(&Command { camera: "b".into(), setting: Setting::SkipMode(ModeChoice::Auto) });
+        overrides.write().unwrap();
         let mut again = Overrides { cameras: BTreeMap::new(), path: path.clone() };
         again.cameras = again.read().unwrap();
         let set = again.apply(&config);

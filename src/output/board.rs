@@ -2,7 +2,7 @@
 //!
 //! Written by the pipeline, read by HTTP, the status line and the watchdog.
 
-use super::{FrameResult, Sink};
+use super::{FrameResult, SceneCounts, Sink};
 use crate::capture::CameraState;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,6 +40,7 @@ pub struct CameraBoard {
     pub control: Control,
     state: Mutex<(CameraState, Option<String>)>,
     latest: Mutex<Option<Arc<FrameResult>>>,
+    counts: Mutex<Arc<SceneCounts>>,
     changed: watch::Sender<u64>,
     pub n_processed: AtomicU64,
     pub n_detections: AtomicU64,
@@ -84,6 +85,7 @@ impl Board {
 }
 
 impl CameraBoard {
+    #[expect(clippy::too_many_arguments, reason = "each is one field")]
     pub fn new(
         id: &str,
         source: String,
@@ -92,9 +94,11 @@ impl CameraBoard {
         provider: String,
         size: String,
         control: Control,
+        counts: Arc<SceneCounts>,
     ) -> Self {
         Self {
             control,
+            counts: Mutex::new(counts),
             id: id.into(),
             source,
             model,
@@ -125,6 +129,15 @@ impl CameraBoard {
 
     pub fn set_state(&self, state: CameraState, cause: Option<&str>) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (state, cause.map(str::to_owned));
+    }
+
+    /// How many objects are where; nobody while the camera is off line.
+    pub fn counts(&self) -> Arc<SceneCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_counts(&self, counts: Arc<SceneCounts>) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
     /// The newest result.

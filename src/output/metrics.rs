@@ -175,7 +175,11 @@ impl Default for Metrics {
             m.layer_state_bytes.clone(),
         );
         r.register("model_runs", "Runs of the model", m.model_runs.clone());
-        r.register("events", "Messages about objects: new, update, end", m.events.clone());
+        r.register(
+            "events",
+            "Messages about objects: new, update, end; objects for which there was no room (refused)",
+            m.events.clone(),
+        );
         r.register("objects", "Objects in a zone now, or in the picture (no zone)", m.objects.clone());
         r.register("crossings", "Objects that crossed a line", m.crossings.clone());
         r.register_with_unit(

@@ -37,8 +37,6 @@ pub struct FrameResult {
     pub computed: PatchMask,
     /// Why each patch was or was not; empty in mode `off`.
     pub reasons: Vec<Reason>,
-    /// How many objects are where.
-    pub counts: Arc<SceneCounts>,
     /// Area that went through the model, against the model input's.
     pub executed_share: f32,
     /// From the decoder to here.

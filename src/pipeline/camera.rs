@@ -83,6 +83,14 @@ impl Camera {
         let lossless = config.pace == Pace::Fast;
         let slot = Arc::new(Slot::new(if lossless { SlotMode::Blocking } else { SlotMode::Latest }));
         let intake = Intake::new(info.size, around.clock.clone(), slot);
+        let scene = Scene::new(config.scene.clone(), &info.labels);
+        let names = Names {
+            camera: config.id.as_str().into(),
+            labels: info.labels.clone(),
+            zones: config.scene.zones.iter().map(|z| z.name.clone()).collect(),
+            lines: config.scene.lines.iter().map(|l| l.name.clone()).collect(),
+        };
+        let counts = Arc::new(SceneCounts::of(&scene, &names));
         let board = Arc::new(CameraBoard::new(
             &config.id,
             redact(&config.source),
@@ -95,6 +103,7 @@ impl Camera {
                 skip_mode: config.skip_mode.map_or("auto", SkipMode::name),
                 score: config.detector.score,
             },
+            counts.clone(),
         ));
         around.board.add(board.clone());
         let label = DetectorLabel {
@@ -135,13 +144,6 @@ impl Camera {
         };
         let stage = Stage::new(info.mode, info.size, &config.skip, merge);
         let (reply, replies) = bounded(1);
-        let scene = Scene::new(config.scene.clone(), &info.labels);
-        let names = Names {
-            camera: config.id.as_str().into(),
-            labels: info.labels.clone(),
-            zones: config.scene.zones.iter().map(|z| z.name.clone()).collect(),
-            lines: config.scene.lines.iter().map(|l| l.name.clone()).collect(),
-        };
         let grid = stage.grid();
         let worker = Worker {
             max_age_ns: config.skip.max_age_in(info.mode),
@@ -156,7 +158,7 @@ impl Camera {
             followed: Vec::new(),
             min_score: config.detector.score,
             filters: config.filters.of(&info.labels),
-            counts: Arc::new(SceneCounts::of(&scene, &names)),
+            counts,
             scene,
             messages: Vec::new(),
             letterbox: None,
@@ -315,6 +317,8 @@ impl Worker {
                     }
                 }
                 Taken::Nothing if self.stopping.load(Ordering::Acquire) => return,
+                // Off line: whoever was there is not known to be.
+                Taken::Nothing if self.board.state().0 != CameraState::Live => self.end_scene(),
                 Taken::Nothing => {}
                 Taken::Closed => return,
             }
@@ -391,7 +395,6 @@ impl Worker {
             detections,
             tracks: self.tracker.tracks().to_vec(),
             labels: self.labels.clone(),
-            counts: self.counts.clone(),
             computed: self.stage.computed().clone(),
             reasons: self.stage.decision().map(|d| d.reasons.clone()).unwrap_or_default(),
             executed_share: fresh.executed_px as f32 / frame.size().area() as f32,
@@ -427,7 +430,6 @@ impl Worker {
             detections: Vec::new(),
             tracks: Vec::new(),
             labels: self.labels.clone(),
-            counts: self.counts.clone(),
             computed: PatchMask::empty(self.stage.grid()),
             reasons: Vec::new(),
             executed_share: 0.0,
@@ -453,7 +455,9 @@ impl Worker {
     fn watch(&mut self, frame: &Frame) {
         let now = Moment { pts_ns: frame.pts_ns, unix_ns: frame.captured_unix_ns };
         self.letterbox = Some(frame.letterbox);
+        let before = self.scene.n_refused();
         self.scene.update(now, frame.letterbox.content, self.tracker.tracks(), &mut self.messages);
+        self.handles.scene.refused.inc_by(self.scene.n_refused() - before);
         self.count_scene();
     }
 
@@ -465,6 +469,7 @@ impl Worker {
         if !same {
             self.handles.scene.count(known, scene);
             self.counts = Arc::new(SceneCounts::of(scene, &known.names));
+            self.board.set_counts(self.counts.clone());
         }
     }
 

@@ -72,8 +72,9 @@ impl LayerHandles {
 pub(super) struct SceneHandles {
     metrics: Arc<Metrics>,
     camera: String,
-    /// New, update, end.
+    /// New, update, end; objects that got none.
     events: [Counter; 3],
+    pub refused: Counter,
 }
 
 impl SceneHandles {
@@ -139,6 +140,7 @@ impl Handles {
                 metrics: m.clone(),
                 camera: id.into(),
                 events: ["new", "update", "end"].map(|k| m.events.get_or_create_owned(&kind(k))),
+                refused: m.events.get_or_create_owned(&kind("refused")),
             },
             layers: (mode == SkipMode::Layers).then(|| LayerHandles::new(m, id)),
             patches: ["kept", "masked", "changed", "stale", "forced"]

@@ -41,6 +41,8 @@ pub enum StartError {
     Thread { camera: String, source: std::io::Error },
     #[error("camera {camera}: detector.labels: the model {model} has no label '{label}'; it has {known}")]
     Label { camera: String, model: String, label: String, known: String },
+    #[error("camera {camera}: labels of {place}: the model {model} has no label '{label}'; it has {known}")]
+    PlaceLabel { camera: String, place: String, model: String, label: String, known: String },
 }
 
 impl Pipeline {
@@ -73,6 +75,25 @@ impl Pipeline {
                     known,
                 });
             }
+            let watched = config.scene.zones.iter().map(|z| (&z.name, &z.labels));
+            for (place, labels) in watched.chain(config.scene.lines.iter().map(|l| (&l.name, &l.labels))) {
+                if let Some(label) = labels.iter().find(|l| !info.labels.contains(l)) {
+                    return Err(StartError::PlaceLabel {
+                        camera: camera(),
+                        place: place.clone(),
+                        model: info.model.clone(),
+                        label: label.clone(),
+                        known: info.labels.join(", "),
+                    });
+                }
+            }
+            for label in config.filters.by_label.keys().filter(|l| *l != "*" && !info.labels.contains(l)) {
+                tracing::warn!(
+                    camera = config.id,
+                    model = info.model,
+                    "the filter for '{label}' is for nothing: the model has no such label"
+                );
+            }
             starts.push((config.clone(), detector));
         }
         let (stay, go): (Vec<_>, Vec<_>) = self.cameras.drain(..).partition(|c| wanted.contains(&c.config));
@@ -81,7 +102,10 @@ impl Pipeline {
         go.iter().for_each(Camera::tell_to_stop);
         for camera in go {
             tracing::info!(camera = camera.config.id, "stopping");
-            self.around.board.remove(&camera.config.id);
+            // Who comes back keeps the place on the board.
+            if !wanted.iter().any(|w| w.id == camera.config.id) {
+                self.around.board.remove(&camera.config.id);
+            }
             camera.stop(end.saturating_duration_since(Instant::now()));
         }
         for (nth, (config, detector)) in starts.into_iter().enumerate() {

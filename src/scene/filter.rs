@@ -24,9 +24,10 @@ impl Default for Filter {
     }
 }
 
-/// Where an object stands: the middle of its box's lower side.
+/// Where an object stands: the middle of its box's lower side; inside the picture, though its border cut the
+/// object off.
 pub fn foot(d: &crate::geom::Rect<crate::geom::ModelInput>, content: Size) -> Point {
-    let share = |v: f32, of: u32| (v / of.max(1) as f32).clamp(0.0, 1.0);
+    let share = |v: f32, of: u32| (v / of.max(1) as f32).clamp(0.0, 1.0 - 1e-6);
     [share((d.x1 + d.x2) / 2.0, content.width), share(d.y2, content.height)]
 }
 

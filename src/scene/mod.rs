@@ -107,6 +107,7 @@ pub struct Scene {
     /// `[class]`: objects in the picture now.
     present: Vec<u32>,
     n_refused: u64,
+    last_refused: u64,
 }
 
 impl Scene {
@@ -122,6 +123,7 @@ impl Scene {
             present: vec![0; labels.len()],
             visits: Vec::new(),
             n_refused: 0,
+            last_refused: 0,
             settings,
         }
     }
@@ -145,7 +147,7 @@ impl Scene {
         &self.crossed
     }
 
-    /// Objects that were left out because there were too many.
+    /// Objects that got no event, and were in no zone, because there were too many.
     pub fn n_refused(&self) -> u64 {
         self.n_refused
     }
@@ -158,15 +160,16 @@ impl Scene {
         }
         self.present.iter_mut().for_each(|n| *n = 0);
         for track in tracks.iter().filter(|t| t.state != State::Tentative) {
+            if let Some(n) = self.present.get_mut(track.class as usize).filter(|_| track.is_present()) {
+                *n += 1;
+            }
             let Some(i) = self.visit_of(track, now) else { continue };
             self.visits[i].is_here = true;
             if track.is_present() {
-                if let Some(n) = self.present.get_mut(track.class as usize) {
-                    *n += 1;
-                }
                 self.see(i, now, content, track);
             } else {
-                self.visits[i].event.state = track.state;
+                // Hidden: this frame does not show it.
+                (self.visits[i].event.state, self.visits[i].worth) = (track.state, 0.0);
             }
             self.tell(i, now, out);
         }
@@ -189,7 +192,9 @@ impl Scene {
             return None;
         }
         if self.visits.len() >= MOST_EVENTS {
-            self.n_refused += 1;
+            // Each is counted once: numbers only grow.
+            self.n_refused += u64::from(track.id > self.last_refused);
+            self.last_refused = self.last_refused.max(track.id);
             return None;
         }
         let before_ns = now.pts_ns.saturating_sub(track.first_ns);
@@ -301,7 +306,7 @@ impl Scene {
     fn count(&mut self) {
         for (number, inside) in self.inside.iter_mut().enumerate() {
             inside.iter_mut().for_each(|n| *n = 0);
-            for visit in self.visits.iter().filter(|v| v.in_zones[number].counts) {
+            for visit in self.visits.iter().filter(|v| v.in_zones[number].counts && v.event.state != State::Lost) {
                 if let Some(n) = inside.get_mut(visit.event.class as usize) {
                     *n += 1;
                 }
@@ -504,13 +509,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hidden_makes_no_better_picture() {
+        let mut rig = Rig::new(SceneSettings::default());
+        // Comes in from the border, shows well for a moment, and is hidden.
+        let mut told = Vec::new();
+        for x in [-8.0, -8.0, -8.0, 0.0, 8.0, 16.0] {
+            told.extend(rig.see(&[(0, x, 100.0)]));
+        }
+        assert!(told.len() == 1 && told[0].is_best);
+        let told: Vec<Message> = (0..15).flat_map(|_| rig.see(&[])).collect();
+        assert!(told.iter().all(|m| !m.is_best), "{told:?}");
+    }
+
+    #[test]
+    fn who_is_cut_off_by_the_border_is_in_the_zone_that_reaches_it() {
+        let mut rig = Rig::new(SceneSettings { zones: vec![zone("right", 0.5, 1.0)], ..SceneSettings::default() });
+        rig.wait(5, &[(0, 300.0, 200.0), (1, 400.0, 230.0)]);
+        assert_eq!(rig.scene.inside(), [[1, 1]]);
+    }
+
+    #[test]
     fn an_interruption_ends_everything_and_a_storm_is_bounded() {
         let mut rig = Rig::new(SceneSettings { zones: vec![zone("all", 0.0, 1.0)], ..SceneSettings::default() });
         let crowd: Vec<(u16, f32, f32)> =
             (0..600).map(|i| (0, 400.0 * (i % 40) as f32, 50.0 * (i / 40) as f32)).collect();
         let n_new = (0..5).flat_map(|_| rig.see(&crowd)).filter(|m| m.phase == Phase::New).count();
         assert_eq!(n_new, MOST_EVENTS);
-        assert!(rig.scene.n_refused() > 0);
+        assert!((1..=600).contains(&rig.scene.n_refused()) && rig.scene.present()[0] > MOST_EVENTS as u32);
         let mut out = Vec::new();
         rig.scene.end(&mut out);
         assert_eq!((out.len(), rig.scene.inside()[0][0]), (MOST_EVENTS, 0));

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{Limits, Picture, Query, Store};
+use store::{Index, Limits, Picture, Query, Store};
 use wire::EventJson;
 
 /// Something new about an event, for all sinks.
@@ -47,14 +47,14 @@ const QUALITY: u8 = 85;
 /// The events on disk, for those who ask.
 #[derive(Clone)]
 pub struct Archive {
-    store: Arc<Mutex<Store>>,
+    index: Arc<Mutex<Index>>,
     /// Why nothing is written; empty: it is.
     trouble: Arc<Mutex<String>>,
 }
 
 impl Archive {
-    fn lock(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Newest first.
@@ -73,8 +73,8 @@ impl Archive {
 
     /// How many there are, and their bytes.
     pub fn size(&self) -> (usize, u64) {
-        let store = self.lock();
-        (store.len(), store.n_bytes())
+        let index = self.lock();
+        (index.len(), index.n_bytes())
     }
 
     /// Why events are not written just now.
@@ -105,14 +105,14 @@ impl EventSink {
     /// # Errors
     /// The folder cannot be written to.
     pub fn start(folder: &Path, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let store = Arc::new(Mutex::new(Store::open(folder, limits)?));
-        let archive = Archive { store, trouble: Arc::default() };
+        let store = Store::open(folder, limits)?;
+        let archive = Archive { index: store.index(), trouble: Arc::default() };
         let (messages, queue) = bounded(QUEUE);
         let ending = Arc::new(AtomicBool::new(false));
         let (told, counted, kept) = (ending.clone(), metrics.clone(), archive.clone());
         let writer = std::thread::Builder::new()
             .name("events".into())
-            .spawn(move || write_all(&queue, &kept, &told, &counted))?;
+            .spawn(move || write_all(&queue, store, &kept, &told, &counted))?;
         Ok(Self { messages: Some(messages), writer: Some(writer), ending, metrics, archive })
     }
 }
@@ -149,13 +149,19 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
-fn write_all(queue: &Receiver<Arc<EventMessage>>, archive: &Archive, ending: &AtomicBool, metrics: &Metrics) {
+fn write_all(
+    queue: &Receiver<Arc<EventMessage>>,
+    mut store: Store,
+    archive: &Archive,
+    ending: &AtomicBool,
+    metrics: &Metrics,
+) {
     let mut failed_at: Option<std::time::Instant> = None;
     loop {
         let message = match queue.recv_timeout(TRIM) {
             Ok(message) => message,
             Err(e) if e.is_timeout() => {
-                archive.lock().trim(now_ms());
+                store.trim(now_ms());
                 continue;
             }
             Err(_) => return,
@@ -168,7 +174,7 @@ fn write_all(queue: &Receiver<Arc<EventMessage>>, archive: &Archive, ending: &At
         }
         let text = || format!("{} #{} {:.2}", message.event.label, message.event.track, message.event.score);
         let pictures = message.best.as_ref().and_then(|(frame, bbox)| pictures(frame, bbox, &text()));
-        let written = archive.lock().put(message.event.clone(), pictures, now_ms());
+        let written = store.put(message.event.clone(), pictures, now_ms());
         match written {
             Ok(()) => {
                 failed_at = None;

@@ -6,12 +6,14 @@
 //!              1700000000000-front-12.crop.jpg   the object alone
 //! ```
 //!
-//! Limits of age, size and number hold at all times: the oldest events go first.
+//! Limits of age, size and number hold at all times: the oldest events go first. What is known of them is
+//! in memory, apart from the files ([`Index`]): who asks never waits for the disk.
 
 use super::wire::{EventJson, is_id, start_ms};
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How much is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,12 +29,18 @@ pub const MOST_EVENTS: usize = 10_000;
 const MAX_JSON: u64 = 1 << 20;
 
 /// All events on disk, by name and so by time.
-#[derive(Debug)]
-pub struct Store {
+#[derive(Debug, Default)]
+pub struct Index {
     folder: PathBuf,
-    limits: Limits,
     events: BTreeMap<String, Kept>,
     n_bytes: u64,
+}
+
+/// Writes events and removes them. Only one may be at work in a folder.
+#[derive(Debug)]
+pub struct Store {
+    limits: Limits,
+    index: Arc<Mutex<Index>>,
 }
 
 #[derive(Debug)]
@@ -71,48 +79,7 @@ pub struct Query {
     pub n: usize,
 }
 
-impl Store {
-    /// Opens a folder, and reads what is there. Events that have no end are interrupted.
-    ///
-    /// # Errors
-    /// The folder cannot be made, read or written to.
-    pub fn open(folder: &Path, limits: Limits) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let probe = folder.join(".probe");
-        std::fs::write(&probe, b"")?;
-        std::fs::remove_file(&probe)?;
-        let limits = Limits { n: limits.n.min(MOST_EVENTS), ..limits };
-        let mut store = Self { folder: folder.into(), limits, events: BTreeMap::new(), n_bytes: 0 };
-        for camera in std::fs::read_dir(folder)?.flatten().filter(|e| e.path().is_dir()) {
-            for file in std::fs::read_dir(camera.path())?.flatten() {
-                store.read(&file.path());
-            }
-        }
-        Ok(store)
-    }
-
-    /// Takes in one file of the folder; what is none of ours is left alone.
-    fn read(&mut self, path: &Path) {
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.ends_with(".part") {
-            let _ = std::fs::remove_file(path);
-            return;
-        }
-        let Some(id) = name.strip_suffix(".json").filter(|id| is_id(id)) else { return };
-        let len = std::fs::metadata(path).map_or(0, |m| m.len());
-        let event = std::fs::read(path).ok().filter(|_| len <= MAX_JSON);
-        let Some(mut event) = event.and_then(|text| serde_json::from_slice::<EventJson>(&text).ok()) else {
-            tracing::warn!(file = %path.display(), "is no event; left alone");
-            return;
-        };
-        if event.id != id || path.parent() != Some(&*self.folder.join(&event.camera)) {
-            return;
-        }
-        event.interrupt();
-        let pictures = Picture::ALL.map(|p| std::fs::metadata(self.path(&event, p.ending())).map_or(0, |m| m.len()));
-        self.insert(event, len + pictures.iter().sum::<u64>());
-    }
-
+impl Index {
     fn insert(&mut self, event: EventJson, n_bytes: u64) {
         self.n_bytes += n_bytes;
         if let Some(old) = self.events.insert(event.id.clone(), Kept { event, n_bytes }) {
@@ -124,75 +91,13 @@ impl Store {
         self.folder.join(&event.camera).join(format!("{}.{ending}", event.id))
     }
 
-    /// Writes an event, and its pictures if there are new ones. Each file is written whole or not at all.
-    ///
-    /// # Errors
-    /// A file cannot be written, the oldest events having made room already.
-    pub fn put(&mut self, mut event: EventJson, pictures: Option<[Vec<u8>; 2]>, now_ms: u64) -> io::Result<()> {
-        let had = self.events.get(&event.id);
-        event.has_picture = pictures.is_some() || had.is_some_and(|k| k.event.has_picture);
-        let text = serde_json::to_vec(&event)?;
-        let mut n_bytes = text.len() as u64;
-        n_bytes += match &pictures {
-            Some(pictures) => pictures.iter().map(|p| p.len() as u64).sum(),
-            // Those that are there stay.
-            None => {
-                had.map_or(0, |k| k.n_bytes.saturating_sub(serde_json::to_vec(&k.event).map_or(0, |t| t.len() as u64)))
-            }
-        };
-        let mut files: Vec<(PathBuf, &[u8])> = Vec::new();
-        if let Some(pictures) = &pictures {
-            files.extend(
-                Picture::ALL.iter().zip(pictures).map(|(p, data)| (self.path(&event, p.ending()), data.as_slice())),
-            );
-        }
-        files.push((self.path(&event, "json"), &text));
-        std::fs::create_dir_all(self.folder.join(&event.camera))?;
-        for (path, data) in &files {
-            while let Err(e) = write_whole(path, data) {
-                // A full disk: the oldest go, as long as there are any.
-                if e.kind() != io::ErrorKind::StorageFull || !self.remove_oldest(Some(&event.id)) {
-                    return Err(e);
-                }
-            }
-        }
-        self.insert(event, n_bytes);
-        self.trim(now_ms);
-        Ok(())
-    }
-
-    /// Holds the limits.
-    pub fn trim(&mut self, now_ms: u64) {
-        let age_ms = self.limits.age_ms;
-        let too_old = |id: &String| start_ms(id).is_some_and(|ms| ms.saturating_add(age_ms) < now_ms);
-        while self.events.len() > self.limits.n
-            || self.n_bytes > self.limits.bytes
-            || self.events.keys().next().is_some_and(too_old)
-        {
-            if !self.remove_oldest(None) {
-                return;
-            }
-        }
-    }
-
-    fn remove_oldest(&mut self, but: Option<&str>) -> bool {
-        let Some(id) = self.events.keys().find(|id| Some(id.as_str()) != but).cloned() else { return false };
-        let Some(kept) = self.events.remove(&id) else { return false };
-        self.n_bytes -= kept.n_bytes;
-        for ending in ["json", "jpg", "crop.jpg"] {
-            // What is gone already is gone.
-            let _ = std::fs::remove_file(self.path(&kept.event, ending));
-        }
-        true
-    }
-
     pub fn get(&self, id: &str) -> Option<&EventJson> {
         self.events.get(id).map(|k| &k.event)
     }
 
     /// The file of a picture; `None`: no such event, or none was taken.
     pub fn picture(&self, id: &str, picture: Picture) -> Option<PathBuf> {
-        let event = self.get(id).filter(|e| e.has_picture)?;
+        let event = self.get(id).filter(|e| e.has_picture == Some(true))?;
         Some(self.path(event, picture.ending()))
     }
 
@@ -218,6 +123,151 @@ impl Store {
 
     pub fn n_bytes(&self) -> u64 {
         self.n_bytes
+    }
+}
+
+impl Store {
+    /// Opens a folder, and reads what is there. Events that have no end are interrupted.
+    ///
+    /// # Errors
+    /// The folder cannot be made, read or written to.
+    pub fn open(folder: &Path, limits: Limits) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let probe = folder.join(".probe");
+        std::fs::write(&probe, b"")?;
+        std::fs::remove_file(&probe)?;
+        let limits = Limits { n: limits.n.min(MOST_EVENTS), ..limits };
+        let mut index = Index { folder: folder.into(), ..Index::default() };
+        for camera in std::fs::read_dir(folder)?.flatten().filter(|e| e.path().is_dir()) {
+            let files = match std::fs::read_dir(camera.path()) {
+                Ok(files) => files.flatten().map(|f| f.path()).collect::<Vec<_>>(),
+                Err(e) => {
+                    tracing::warn!(folder = %camera.path().display(), "left alone: {e}");
+                    continue;
+                }
+            };
+            files.iter().for_each(|path| read(&mut index, path));
+            files.iter().for_each(|path| remove_leftover(&index, path));
+        }
+        Ok(Self { limits, index: Arc::new(Mutex::new(index)) })
+    }
+
+    /// What is known, for others to look at.
+    pub fn index(&self) -> Arc<Mutex<Index>> {
+        self.index.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes an event, and its pictures if there are new ones. Each file is written whole or not at all.
+    ///
+    /// # Errors
+    /// A file cannot be written, the oldest events having made room already.
+    pub fn put(&mut self, mut event: EventJson, pictures: Option<[Vec<u8>; 2]>, now_ms: u64) -> io::Result<()> {
+        let (is_new, old_pictures, paths, folder) = {
+            let index = self.lock();
+            let known = index.events.get(&event.id);
+            let had_picture = known.is_some_and(|k| k.event.has_picture == Some(true));
+            event.has_picture = Some(pictures.is_some() || had_picture);
+            let json = |e: &EventJson| serde_json::to_vec(e).map_or(0, |t| t.len() as u64);
+            let old_pictures = known.map_or(0, |k| k.n_bytes.saturating_sub(json(&k.event)));
+            let paths = ENDINGS.map(|ending| index.path(&event, ending));
+            (known.is_none(), old_pictures, paths, index.folder.join(&event.camera))
+        };
+        let text = serde_json::to_vec(&event)?;
+        let mut files: Vec<(&PathBuf, &[u8])> = Vec::new();
+        if let Some(pictures) = &pictures {
+            files.extend(paths[..2].iter().zip(pictures.iter().map(Vec::as_slice)));
+        }
+        // The event comes last: pictures without one are leftovers.
+        files.push((&paths[2], &text));
+        std::fs::create_dir_all(folder)?;
+        for (path, data) in files {
+            while let Err(e) = write_whole(path, data) {
+                // A full disk: the oldest go, as long as there are any.
+                if e.kind() == io::ErrorKind::StorageFull && self.remove_oldest(Some(&event.id)) {
+                    continue;
+                }
+                if is_new {
+                    remove(&paths);
+                }
+                return Err(e);
+            }
+        }
+        let n_pictures = pictures.map_or(old_pictures, |p| p.iter().map(|p| p.len() as u64).sum());
+        self.lock().insert(event, text.len() as u64 + n_pictures);
+        self.trim(now_ms);
+        Ok(())
+    }
+
+    /// Holds the limits.
+    pub fn trim(&mut self, now_ms: u64) {
+        loop {
+            let exceeds = {
+                let (index, limits) = (self.lock(), &self.limits);
+                let is_old = |id: &String| start_ms(id).is_some_and(|ms| ms.saturating_add(limits.age_ms) < now_ms);
+                index.events.len() > limits.n
+                    || index.n_bytes > limits.bytes
+                    || index.events.keys().next().is_some_and(is_old)
+            };
+            if !exceeds || !self.remove_oldest(None) {
+                return;
+            }
+        }
+    }
+
+    fn remove_oldest(&mut self, but: Option<&str>) -> bool {
+        let paths = {
+            let mut index = self.lock();
+            let Some(id) = index.events.keys().find(|id| Some(id.as_str()) != but).cloned() else { return false };
+            let Some(kept) = index.events.remove(&id) else { return false };
+            index.n_bytes -= kept.n_bytes;
+            ENDINGS.map(|ending| index.path(&kept.event, ending))
+        };
+        remove(&paths);
+        true
+    }
+}
+
+/// Of an event's files; the event itself is the last.
+const ENDINGS: [&str; 3] = ["jpg", "crop.jpg", "json"];
+
+fn remove(paths: &[PathBuf]) {
+    for path in paths {
+        // What is gone already is gone.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Takes in one file of a folder; what is none of ours is left alone.
+fn read(index: &mut Index, path: &Path) {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some(id) = name.strip_suffix(".json").filter(|id| is_id(id)) else { return };
+    let len = std::fs::metadata(path).map_or(u64::MAX, |m| m.len());
+    let text = (len <= MAX_JSON).then(|| std::fs::read(path).ok()).flatten();
+    let Some(mut event) = text.and_then(|text| serde_json::from_slice::<EventJson>(&text).ok()) else {
+        tracing::warn!(file = %path.display(), "is no event; left alone");
+        return;
+    };
+    if event.id != id || path.parent() != Some(&*index.folder.join(&event.camera)) {
+        return;
+    }
+    event.interrupt();
+    let pictures = Picture::ALL.map(|p| std::fs::metadata(index.path(&event, p.ending())).map_or(0, |m| m.len()));
+    index.insert(event, len + pictures.iter().sum::<u64>());
+}
+
+/// Removes what an interrupted write has left of an event: half a file, or pictures of none.
+fn remove_leftover(index: &Index, path: &Path) {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((id, ending)) = name.split_once('.').filter(|(id, _)| is_id(id)) else { return };
+    let is_half = ending.strip_suffix(".part").is_some_and(|e| ENDINGS.contains(&e));
+    let is_orphan = matches!(ending, "jpg" | "crop.jpg") && index.get(id).is_none();
+    // An event that cannot be read keeps its pictures.
+    if is_half || (is_orphan && !path.with_file_name(format!("{id}.json")).exists()) {
+        remove(&[path.to_path_buf()]);
     }
 }
 
@@ -257,7 +307,7 @@ mod tests {
             zones: vec!["door".into()],
             stays: vec![super::super::wire::StayJson { zone: "door".into(), from: 1.0, to: None }],
             crossings: Vec::new(),
-            has_picture: false,
+            has_picture: None,
             interrupted: false,
         }
     }
@@ -276,16 +326,24 @@ mod tests {
         assert_eq!(files(&folder.path().join("front")), 3);
         std::fs::write(folder.path().join("front/0000000000001-x-1.json"), "{").unwrap();
         std::fs::write(folder.path().join("front/notes.txt"), "mine").unwrap();
+        std::fs::write(folder.path().join("front/film.part"), "mine").unwrap();
+        std::fs::write(folder.path().join("front/0000000000003-x-1.crop.jpg"), "of none").unwrap();
         std::fs::write(folder.path().join("front/0000000000002-x-1.jpg.part"), "half").unwrap();
-        let n_bytes = store.n_bytes();
+        let n_bytes = store.lock().n_bytes();
         let store = Store::open(folder.path(), LIMITS).unwrap();
+        let store = store.lock();
         assert_eq!((store.len(), store.n_bytes()), (2, n_bytes));
         let back = store.get("0000000005000-front-5000").unwrap();
-        assert_eq!((back.score, back.end, back.interrupted, back.has_picture), (0.9, Some(6.0), true, true));
+        assert_eq!((back.score, back.end, back.interrupted, back.has_picture), (0.9, Some(6.0), true, Some(true)));
         assert_eq!((back.zones.len(), back.stays[0].to), (0, Some(6.0)));
         assert_eq!(std::fs::read(store.picture(&back.id, Picture::Crop).unwrap()).unwrap(), [2; 200]);
         assert_eq!(store.picture("0000000006000-back-6000", Picture::Frame), None);
-        assert!(!folder.path().join("front/0000000000002-x-1.jpg.part").exists());
+        let left = |name: &str| folder.path().join("front").join(name).exists();
+        assert!(
+            !left("0000000000002-x-1.jpg.part") && !left("0000000000003-x-1.crop.jpg"),
+            "halves and pictures of none go"
+        );
+        assert!(left("film.part") && left("notes.txt") && left("0000000000001-x-1.json"), "what is none of ours stays");
     }
 
     #[test]
@@ -296,9 +354,9 @@ mod tests {
             let mut store = Store::open(folder.path(), limits.clone()).unwrap();
             for ms in (1000..=20_000).step_by(1000) {
                 store.put(event(ms, "a", "car"), Some([vec![0; 1000], vec![0; 1000]]), ms).unwrap();
-                assert!(store.n_bytes() <= limits.bytes && store.len() <= limits.n);
+                assert!(store.lock().n_bytes() <= limits.bytes && store.lock().len() <= limits.n);
             }
-            let all = store.find(&Query { n: 100, ..Query::default() });
+            let all = store.lock().find(&Query { n: 100, ..Query::default() });
             assert_eq!(all.last().unwrap().track, first_kept);
             assert_eq!(files(&folder.path().join("a")), 3 * all.len());
         };
@@ -315,7 +373,7 @@ mod tests {
             store.put(event(ms, camera, label), None, ms).unwrap();
         }
         let check = |q: Query, wanted: &[u64]| {
-            assert_eq!(store.find(&q).iter().map(|e| e.track).collect::<Vec<_>>(), wanted, "{q:?}");
+            assert_eq!(store.lock().find(&q).iter().map(|e| e.track).collect::<Vec<_>>(), wanted, "{q:?}");
         };
         let all = Query { n: 10, ..Query::default() };
         check(all.clone(), &[4000, 3000, 2000, 1000]);

@@ -42,8 +42,9 @@ pub struct EventJson {
     pub stays: Vec<StayJson>,
     /// Lines that it crossed, in order, 64 at most.
     pub crossings: Vec<CrossingJson>,
-    /// Whether there is a picture.
-    pub has_picture: bool,
+    /// Whether there is a picture; in files and over HTTP only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_picture: Option<bool>,
     /// The daemon ended before the object did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
@@ -103,7 +104,7 @@ impl EventJson {
                 .iter()
                 .map(|c| CrossingJson { line: name(&names.lines, c.line), direction: c.direction, time: seconds(c.at) })
                 .collect(),
-            has_picture: false,
+            has_picture: None,
             interrupted: false,
         }
     }

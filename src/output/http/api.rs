@@ -100,10 +100,9 @@ pub async fn detections(State(s): State<Shared>, Path(id): Path<String>) -> Resp
 }
 
 pub async fn counts(State(s): State<Shared>, Path(id): Path<String>) -> Response {
-    match s.board.get(&id).map(|c| c.latest()) {
+    match s.board.get(&id) {
         None => no_camera(&id),
-        Some(None) => no_frame(&id),
-        Some(Some(result)) => Json(CountsJson::new(&result.counts)).into_response(),
+        Some(camera) => Json(CountsJson::new(&camera.counts())).into_response(),
     }
 }
 

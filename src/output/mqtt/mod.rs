@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::{Command, FrameResult, Sink};
 use crossbeam_channel::Sender;
 use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -78,8 +79,15 @@ impl MqttSink {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (messages, queue) = mpsc::channel(QUEUE);
         let (stop, stopped) = oneshot::channel();
-        let talk =
-            Talk { settings: s, board, metrics: metrics.clone(), commands, sent: Kept::new(), shown: Shown::new() };
+        let talk = Talk {
+            settings: s,
+            board,
+            metrics: metrics.clone(),
+            commands,
+            sent: Kept::new(),
+            kept: BTreeSet::new(),
+            shown: Shown::new(),
+        };
         let thread = std::thread::Builder::new().name("mqtt".into()).spawn(move || {
             runtime.block_on(talk.run(options, queue, stopped));
             runtime.shutdown_timeout(Duration::from_millis(100));
@@ -113,7 +121,7 @@ impl Drop for MqttSink {
 fn options(s: &MqttSettings) -> std::io::Result<MqttOptions> {
     let mut options = MqttOptions::new(&s.client_id, &s.host, s.port);
     options.set_keep_alive(Duration::from_secs(30));
-    // The broker keeps what it has not acknowledged, and so do we.
+    // What is on its way when a connection breaks is sent again, if the broker still knows us.
     options.set_clean_session(false);
     options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
     options.set_last_will(LastWill::new(topics::status(&s.prefix), topics::OFFLINE, QoS::AtLeastOnce, true));
@@ -189,6 +197,8 @@ struct Talk {
     commands: Sender<Command>,
     /// Retained topics that this connection has sent.
     sent: Kept,
+    /// Those that any connection has sent.
+    kept: BTreeSet<String>,
     shown: Shown,
 }
 
@@ -234,12 +244,17 @@ impl Talk {
                 }
             }
         }
-        let mut n_lost = usize::from(waiting.is_some());
+        let mut left: VecDeque<_> = waiting.into_iter().collect();
+        left.extend(std::iter::from_fn(|| queue.try_recv().ok()));
         if *is_up.borrow() % 2 == 1 {
-            while let Some(message) = queue.try_recv().ok().filter(|m| self.tell(&client, m)) {
-                drop(message);
-            }
             let last_words = async {
+                while let Some(message) = left.front() {
+                    let (topic, text) = self.words(message);
+                    if client.publish(topic, QoS::AtLeastOnce, false, text).await.is_err() {
+                        return;
+                    }
+                    left.pop_front();
+                }
                 let status = topics::status(&self.settings.prefix);
                 let _ = client.publish(status, QoS::AtLeastOnce, true, topics::OFFLINE).await;
                 let _ = client.disconnect().await;
@@ -247,8 +262,7 @@ impl Talk {
             };
             let _ = tokio::time::timeout(GOODBYE, last_words).await;
         }
-        n_lost += std::iter::from_fn(|| queue.try_recv().ok()).count();
-        (0..n_lost).for_each(|_| self.metrics.output_dropped("mqtt"));
+        left.iter().for_each(|_| self.metrics.output_dropped("mqtt"));
         connection.abort();
     }
 
@@ -276,12 +290,13 @@ impl Talk {
             }
         }
         // An empty payload takes a retained topic away.
-        let gone: Vec<String> = self.sent.keys().filter(|t| !wanted.contains_key(*t)).cloned().collect();
+        let gone: Vec<String> = self.kept.iter().filter(|t| !wanted.contains_key(*t)).cloned().collect();
         for topic in gone {
             if client.try_publish(&topic, QoS::AtLeastOnce, true, "").is_err() {
                 return;
             }
             self.sent.remove(&topic);
+            self.kept.remove(&topic);
         }
         for (topic, payload) in wanted {
             if self.sent.get(&topic) != Some(&payload) {
@@ -289,6 +304,7 @@ impl Talk {
                 if client.try_publish(&topic, QoS::AtLeastOnce, true, payload.clone()).is_err() {
                     return;
                 }
+                self.kept.insert(topic.clone());
                 self.sent.insert(topic, payload);
             }
         }
@@ -296,9 +312,14 @@ impl Talk {
 
     /// Whether a message about an event is on its way.
     fn tell(&self, client: &AsyncClient, message: &EventMessage) -> bool {
-        let topic = topics::events(&self.settings.prefix, &message.event.camera);
-        let text = serde_json::to_vec(&MessageJson::new(message)).unwrap_or_default();
+        let (topic, text) = self.words(message);
         client.try_publish(topic, QoS::AtLeastOnce, false, text).is_ok()
+    }
+
+    /// Topic and payload of a message.
+    fn words(&self, message: &EventMessage) -> (String, Vec<u8>) {
+        let topic = topics::events(&self.settings.prefix, &message.event.camera);
+        (topic, serde_json::to_vec(&MessageJson::new(message)).unwrap_or_default())
     }
 
     fn hear(&mut self, topic: &str, payload: &[u8]) {

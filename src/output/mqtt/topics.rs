@@ -76,8 +76,7 @@ pub fn camera(prefix: &str, c: &CameraBoard, shown: &mut Shown, out: &mut Kept) 
     out.insert(format!("{base}/detection/state"), on_off(c.control.detection).into());
     out.insert(format!("{base}/skip_mode/state"), c.control.skip_mode.into());
     out.insert(format!("{base}/score/state"), format!("{:.2}", c.control.score));
-    let Some(result) = c.latest() else { return };
-    let counts = CountsJson::new(&result.counts);
+    let counts = CountsJson::new(&c.counts());
     let labels = shown.entry(c.id.to_string()).or_default();
     let all = counts.present.keys().chain(counts.zones.values().flat_map(BTreeMap::keys));
     for label in all {
@@ -163,8 +162,7 @@ pub fn discovery(prefix: &str, discovery_prefix: &str, c: &CameraBoard, shown: &
             json!({ "state_topic": format!("{base}/count/{plain}"), "device_class": "occupancy",
                 "value_template": "{{ 'ON' if value | int > 0 else 'OFF' }}" }),
         );
-        let zones = c.latest().map(|r| r.counts.names.zones.clone());
-        for zone in zones.iter().flat_map(|z| z.iter()) {
+        for zone in c.counts().names.zones.iter() {
             let topic = format!("{base}/zone/{zone}/{plain}");
             entity("sensor", &format!("zone_{zone}_{plain}"), &format!("{label} in {zone}"), sensor(topic));
         }
