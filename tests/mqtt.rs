@@ -29,8 +29,8 @@ struct Listener {
     heard: Arc<Mutex<Heard>>,
 }
 
-/// The last payload of each topic, and all messages about events.
-type Heard = (BTreeMap<String, String>, Vec<serde_json::Value>);
+/// The last payload of each topic, all messages about events, and topics that were taken away.
+type Heard = (BTreeMap<String, String>, Vec<serde_json::Value>, Vec<String>);
 
 impl Listener {
     fn new(mut options: MqttOptions) -> Self {
@@ -48,6 +48,9 @@ impl Listener {
                         if p.topic.ends_with("/events") {
                             kept.1.push(serde_json::from_str(&text).unwrap());
                         } else {
+                            if text.is_empty() {
+                                kept.2.push(p.topic.clone());
+                            }
                             kept.0.insert(p.topic, text);
                         }
                     }
@@ -167,6 +170,8 @@ fn told_kept_and_obeyed() {
     listener.say("passd/street/detection/set", "OFF");
     listener.wait("passd/street/detection/state", "OFF");
     listener.wait("passd/street/count/car", "0");
+    let gone = listener.heard.lock().unwrap().2.clone();
+    assert!(gone.is_empty(), "a camera that is set keeps its topics: {gone:?}");
     let frames = || get_json(daemon.http, "/api/cameras/street").1["frames_processed"].as_u64().unwrap();
     let before = frames();
     wait_for("frames without detection", LONG, || (frames() > before + 5).then_some(()));

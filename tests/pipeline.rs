@@ -12,11 +12,14 @@ use passd::geom::Size;
 use passd::infer::{Coverage, Detection, Detector, Fresh, InferError, StreamId, Work};
 use passd::merge::{MergeSettings, Provenance};
 use passd::output::board::Board;
+use passd::output::events::EventMessage;
 use passd::output::metrics::Metrics;
 use passd::output::{FrameResult, Sink};
 use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Stage, Surroundings, open_source};
+use passd::scene::event::Phase;
 use passd::skip::SkipMode;
 use passd::track::Tracker;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,11 +27,15 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-struct Recorder(Mutex<Vec<Arc<FrameResult>>>);
+struct Recorder(Mutex<Vec<Arc<FrameResult>>>, Mutex<Vec<Arc<EventMessage>>>);
 
 impl Sink for Recorder {
     fn publish(&self, result: &Arc<FrameResult>) {
         self.0.lock().unwrap().push(result.clone());
+    }
+
+    fn event(&self, message: &Arc<EventMessage>) {
+        self.1.lock().unwrap().push(message.clone());
     }
 }
 
@@ -190,6 +197,37 @@ fn threads_give_what_the_pure_parts_give() {
     let text = rig.metrics.render();
     assert!(text.contains("passd_frames_processed_total{camera=\"a\"} 60"), "{text}");
     rig.pipeline.stop(Duration::from_secs(3));
+}
+
+#[test]
+fn every_event_has_a_beginning_and_an_end() {
+    let zone = "zones.all = { polygon = [[0, 0], [1, 0], [1, 1], [0, 1]] }";
+    let config = config(&format!("[cameras.a]\nsource = \"{CLIP}\"\ncapture.pace = \"fast\"\n{zone}\n"));
+    let mut rig = rig(Arc::new(DarkFactory::default()));
+    rig.pipeline.apply(&config.cameras).unwrap();
+    wait_for("the clip's end", LONG, || rig.pipeline.is_finished().then_some(()));
+    let mut phases: BTreeMap<String, Vec<Phase>> = BTreeMap::new();
+    for m in rig.recorder.1.lock().unwrap().iter() {
+        phases.entry(m.event.id.clone()).or_default().push(m.phase);
+        assert_eq!(m.event.end.is_some(), m.phase == Phase::End);
+        assert!(m.phase != Phase::New || m.best.is_some(), "an event begins with a picture");
+    }
+    assert!(phases.len() > 3, "{phases:?}");
+    for (id, phases) in &phases {
+        let n = |phase: Phase| phases.iter().filter(|p| **p == phase).count();
+        assert!(phases[0] == Phase::New && phases.last() == Some(&Phase::End), "{id}: {phases:?}");
+        assert_eq!((n(Phase::New), n(Phase::End)), (1, 1), "{id}: {phases:?}");
+    }
+    let counts = rig.board.get("a").unwrap().counts();
+    assert_eq!((&counts.present, &counts.inside), (&vec![0], &vec![vec![0]]), "who was there is not, after the end");
+}
+
+#[test]
+fn labels_of_places_are_the_models() {
+    let zone = "zones.all = { polygon = [[0, 0], [1, 0], [1, 1]], labels = [\"spots\"] }";
+    let config = config(&format!("[cameras.a]\nsource = \"{CLIP}\"\n{zone}\n"));
+    let error = rig(Arc::new(DarkFactory::default())).pipeline.apply(&config.cameras).unwrap_err().to_string();
+    assert!(error.contains("camera a: labels of all") && error.contains("'spots'; it has spot"), "{error}");
 }
 
 #[test]
