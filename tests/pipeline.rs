@@ -227,7 +227,7 @@ fn labels_of_places_are_the_models() {
     let zone = "zones.all = { polygon = [[0, 0], [1, 0], [1, 1]], labels = [\"spots\"] }";
     let config = config(&format!("[cameras.a]\nsource = \"{CLIP}\"\n{zone}\n"));
     let error = rig(Arc::new(DarkFactory::default())).pipeline.apply(&config.cameras).unwrap_err().to_string();
-    assert!(error.contains("camera a: labels of all") && error.contains("'spots'; it has spot"), "{error}");
+    assert!(error.contains("camera a: zones.all.labels") && error.contains("'spots'; it has spot"), "{error}");
 }
 
 #[test]

@@ -62,13 +62,15 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
         let named = |e: crate::infer::InferError| Failure::Failed(format!("camera {}: {e}", camera.id));
         let model = Model::load(&camera.detector.model, &folders).map_err(named)?;
         model.check_size(camera.detector.size.unwrap_or(model.size)).map_err(named)?;
-        if let Some(label) = camera.labels.iter().find(|l| !model.labels.contains(l)) {
+        if let Some((key, label)) = camera.unknown_label(&model.labels) {
             return Err(Failure::Failed(format!(
-                "camera {}: the model {} has no label '{label}'",
-                camera.id, model.name
+                "camera {}: {key}: the model {} has no label '{label}'; it has {}",
+                camera.id,
+                model.name,
+                model.labels.join(", ")
             )));
         }
-        let mode = camera.skip_mode.map_or("regions if the model allows", |m| m.name());
+        let mode = camera.skip_mode.map_or("auto", |m| m.name());
         print_line(&format!(
             "{}: {}, model {}, skip {mode}",
             camera.id,

@@ -52,6 +52,17 @@ pub struct CameraConfig {
     pub capture: SupervisorSettings,
 }
 
+impl CameraConfig {
+    /// The first label that a model with the `known` ones has not, and the key that asks for it.
+    pub fn unknown_label(&self, known: &[String]) -> Option<(String, &str)> {
+        let places = std::iter::once(("detector.labels".to_owned(), &self.labels))
+            .chain(self.scene.zones.iter().map(|z| (format!("zones.{}.labels", z.name), &z.labels)))
+            .chain(self.scene.lines.iter().map(|l| (format!("lines.{}.labels", l.name), &l.labels)));
+        let mut labels = places.flat_map(|(key, labels)| labels.iter().map(move |label| (key.clone(), label.as_str())));
+        labels.find(|(_, label)| !known.iter().any(|k| k == label))
+    }
+}
+
 impl fmt::Debug for CameraConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CameraConfig")

@@ -39,10 +39,8 @@ pub enum StartError {
     Detector { camera: String, source: InferError },
     #[error("camera {camera}: no thread: {source}")]
     Thread { camera: String, source: std::io::Error },
-    #[error("camera {camera}: detector.labels: the model {model} has no label '{label}'; it has {known}")]
-    Label { camera: String, model: String, label: String, known: String },
-    #[error("camera {camera}: labels of {place}: the model {model} has no label '{label}'; it has {known}")]
-    PlaceLabel { camera: String, place: String, model: String, label: String, known: String },
+    #[error("camera {camera}: {key}: the model {model} has no label '{label}'; it has {known}")]
+    Label { camera: String, key: String, model: String, label: String, known: String },
 }
 
 impl Pipeline {
@@ -66,26 +64,14 @@ impl Pipeline {
                 .get(&config.detector, config.skip_mode)
                 .map_err(|source| StartError::Detector { camera: camera(), source })?;
             let info = &detector.info;
-            if let Some(label) = config.labels.iter().find(|l| !info.labels.contains(l)) {
-                let known = info.labels.join(", ");
+            if let Some((key, label)) = config.unknown_label(&info.labels) {
                 return Err(StartError::Label {
                     camera: camera(),
+                    key,
                     model: info.model.clone(),
-                    label: label.clone(),
-                    known,
+                    label: label.into(),
+                    known: info.labels.join(", "),
                 });
-            }
-            let watched = config.scene.zones.iter().map(|z| (&z.name, &z.labels));
-            for (place, labels) in watched.chain(config.scene.lines.iter().map(|l| (&l.name, &l.labels))) {
-                if let Some(label) = labels.iter().find(|l| !info.labels.contains(l)) {
-                    return Err(StartError::PlaceLabel {
-                        camera: camera(),
-                        place: place.clone(),
-                        model: info.model.clone(),
-                        label: label.clone(),
-                        known: info.labels.join(", "),
-                    });
-                }
             }
             for label in config.filters.by_label.keys().filter(|l| *l != "*" && !info.labels.contains(l)) {
                 tracing::warn!(
