@@ -262,7 +262,7 @@ impl Bench {
                 if i == 0 {
                     continue;
                 }
-                let found: Vec<Detection> = stage.detections().map(|m| m.detection).collect();
+                let found: Vec<Detection> = stage.detections().iter().map(|m| m.detection).collect();
                 agreement.add(dense, &found);
                 harmed += harm(dense, &found, FAINT);
                 scores += dense.iter().map(|d| f64::from(d.score)).sum::<f64>();

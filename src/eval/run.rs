@@ -263,7 +263,7 @@ impl Lane {
             p.forced += u64::from(c.forced);
         }
         self.found.clear();
-        self.found.extend(self.stage.detections().map(|m| m.detection));
+        self.found.extend(self.stage.detections().iter().map(|m| m.detection));
         self.n_detections += self.found.len() as u64;
         Ok(())
     }

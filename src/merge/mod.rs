@@ -66,7 +66,7 @@ impl Merged {
 pub struct MergeSettings {
     /// Boxes of one class that overlap by this much are one object.
     pub iou: f32,
-    /// Least score of a detection that is reported; fainter ones are known, and confirm known boxes.
+    /// Least score of a detection that is reported; a region's fainter ones only confirm known boxes.
     pub min_score: f32,
     /// A cut box that belongs to no known one needs this score to stay.
     pub min_cut_score: f32,
@@ -103,6 +103,10 @@ const PART: f32 = 0.6;
 pub struct Merger {
     settings: MergeSettings,
     known: Vec<Merged>,
+    /// Those of a whole picture that are too faint to be reported. They take no part in what regions judge.
+    faint: Vec<Merged>,
+    /// Both, one after the other.
+    all: Vec<Merged>,
     boxes: Vec<Detection>,
     /// Scratch: fresh ones that confirmed a known one, known ones that were, fresh ones by score.
     taken: Vec<bool>,
@@ -115,32 +119,28 @@ impl Merger {
         Self { settings, ..Self::default() }
     }
 
-    /// The known boxes that are reported, for the detector to keep whole.
+    /// The known boxes, for the detector to keep whole.
     pub fn boxes(&self) -> &[Detection] {
         &self.boxes
     }
 
-    /// Everything that is known of the last merged frame, faint ones too.
-    pub fn known(&self) -> &[Merged] {
+    /// What is reported of the last merged frame.
+    pub fn detections(&self) -> &[Merged] {
         &self.known
-    }
-
-    /// What is reported of it.
-    pub fn detections(&self) -> impl Iterator<Item = &Merged> {
-        self.known.iter().filter(|k| k.detection.score >= self.settings.min_score)
     }
 
     /// Forgets the stream.
     pub fn reset(&mut self) {
         self.known.clear();
+        self.faint.clear();
         self.boxes.clear();
     }
 
-    /// Brings the list to `frame`.
+    /// Brings the list to `frame`. Everything that is known comes back, what is reported first, then fainter ones.
     ///
     /// `asked` are the patches that had changed or were due.
     pub fn merge(&mut self, frame: &Frame, fresh: &Fresh, asked: &PatchMask) -> &[Merged] {
-        for known in &mut self.known {
+        for known in self.known.iter_mut().chain(&mut self.faint) {
             known.provenance = Provenance::Carried;
         }
         // A model can predict a box whose corners are crossed; it is nowhere in the picture.
@@ -149,20 +149,33 @@ impl Merger {
         match &fresh.coverage {
             Coverage::Nothing => {}
             Coverage::Full => {
-                self.known.clear();
-                self.known.extend(fresh.detections.iter().filter(real).map(|d| Merged::computed(*d, frame)));
+                let all = fresh.detections.iter().filter(real);
+                self.replace(all.map(|d| Merged::computed(*d, frame)));
             }
             Coverage::Layers => {
-                let all = fresh.detections.iter().zip(&fresh.seen);
-                self.known.clear();
-                self.known.extend(all.filter(|(d, _)| real(d)).map(|(d, seen)| Merged::seen(*d, *seen, frame)));
+                let all = fresh.detections.iter().zip(&fresh.seen).filter(|(d, _)| real(d));
+                self.replace(all.map(|(d, seen)| Merged::seen(*d, *seen, frame)));
             }
-            Coverage::Regions(regions) => self.merge_regions(frame, fresh, regions, asked),
+            Coverage::Regions(regions) => {
+                self.faint.clear();
+                self.merge_regions(frame, fresh, regions, asked);
+            }
         }
-        let min_score = self.settings.min_score;
         self.boxes.clear();
-        self.boxes.extend(self.known.iter().map(|k| k.detection).filter(|d| d.score >= min_score));
-        &self.known
+        self.boxes.extend(self.known.iter().map(|k| k.detection));
+        self.all.clear();
+        self.all.extend(self.known.iter().chain(&self.faint));
+        &self.all
+    }
+
+    /// A whole picture's detections take the place of everything.
+    fn replace(&mut self, all: impl Iterator<Item = Merged>) {
+        self.known.clear();
+        self.faint.clear();
+        for merged in all {
+            let is_faint = merged.detection.score < self.settings.min_score;
+            if is_faint { &mut self.faint } else { &mut self.known }.push(merged);
+        }
     }
 
     fn merge_regions(&mut self, frame: &Frame, fresh: &Fresh, regions: &[Rect<ModelInput>], asked: &PatchMask) {
@@ -348,7 +361,7 @@ mod tests {
         let faint = d(0.2, [42.0, 60.0, 122.0, 110.0]);
         let mut merger = knowing(&[d(0.6, CAR)]);
         assert_eq!(region(&mut merger, LEFT, &a_little, &[(faint, false)]), [(42.0, Computed)]);
-        assert!((merger.known()[0].detection.score - 0.4).abs() < 1e-6, "at most twice what was seen");
+        assert!((merger.detections()[0].detection.score - 0.4).abs() < 1e-6, "at most twice what was seen");
         let mut merger = knowing(&[d(0.6, CAR)]);
         assert_eq!(region(&mut merger, LEFT, &[CAR], &[(faint, false)]), []);
     }
@@ -382,6 +395,6 @@ mod tests {
 
     #[test]
     fn boxes_that_are_nowhere_are_left_out() {
-        assert_eq!(knowing(&[d(0.9, [100.0, 0.0, -50.0, 90.0])]).known(), []);
+        assert_eq!(knowing(&[d(0.9, [100.0, 0.0, -50.0, 90.0])]).detections(), []);
     }
 }

@@ -63,7 +63,7 @@ impl Stage {
     }
 
     /// What is reported of the last finished frame.
-    pub fn detections(&self) -> impl Iterator<Item = &Merged> {
+    pub fn detections(&self) -> &[Merged] {
         self.merger.detections()
     }
 
