@@ -14,6 +14,8 @@
 
 // In the order of the data flow; the leaves first.
 pub mod clock;
+#[cfg(feature = "daemon")]
+pub mod files;
 pub mod frame;
 pub mod geom;
 pub mod leeway;

@@ -39,22 +39,23 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("geom", &[]),
     ("clock", &[]),
+    ("files", &[]),
     ("memory", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
     ("leeway", &["geom"]),
     ("skip", &["frame", "geom", "leeway"]),
     ("engine", &["leeway"]),
-    ("infer", &["engine", "frame", "geom", "leeway", "skip"]),
+    ("infer", &["engine", "files", "frame", "geom", "leeway", "skip"]),
     ("merge", &["frame", "geom", "infer"]),
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
-    ("output", &["capture", "frame", "geom", "memory", "merge", "scene", "skip", "track"]),
-    ("config", &["capture", "geom", "infer", "output", "scene", "skip", "track"]),
+    ("output", &["capture", "files", "frame", "geom", "memory", "merge", "scene", "skip", "track"]),
+    ("config", &["capture", "files", "geom", "infer", "output", "scene", "skip", "track"]),
     (
         "pipeline",
         &[
@@ -63,7 +64,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("eval", &["capture", "engine", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip", "track"]),
-    ("daemon", &["capture", "clock", "config", "infer", "output", "pipeline", "skip"]),
+    ("daemon", &["capture", "clock", "config", "files", "infer", "output", "pipeline", "skip"]),
     (
         "cli",
         &["capture", "config", "daemon", "engine", "eval", "frame", "geom", "infer", "merge", "output", "sim", "skip"],

@@ -7,6 +7,7 @@ use crate::infer::detector::DenseDetector;
 use crate::infer::heads::Thresholds;
 use crate::infer::session::SessionSettings;
 use crate::infer::{Detector, Fresh, StreamId, Work};
+use crate::output::wire::round;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -74,12 +75,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     } else {
         Err(Failure::Failed(format!("{} of {} pictures could not be read", failures.len(), args.images.len())))
     }
-}
-
-/// To `digits` places, so that 0.3 prints as 0.3.
-fn round(v: f32, digits: i32) -> f64 {
-    let unit = 10f64.powi(digits);
-    (f64::from(v) * unit).round() / unit
 }
 
 /// A picture as a frame: letterboxed, scaled only where its size asks for it.

@@ -3,6 +3,7 @@
 use super::file::File;
 use super::locate::{ConfigError, Document, Problem};
 use super::resolved::{Config, resolve};
+use crate::files::read_at_most;
 use serde_json::Value;
 use std::path::Path;
 
@@ -19,11 +20,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         file: file.clone(),
         problems: vec![Problem { line: None, key: String::new(), what }],
     };
-    let len = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
-    if len > MAX_BYTES {
-        return Err(fail(format!("{len} bytes are too many for a config")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+    let bytes = read_at_most(path, MAX_BYTES, "a config").map_err(|e| fail(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|e| fail(e.to_string()))?;
     load_text(&file, &text, std::env::vars_os())
 }
 

@@ -19,7 +19,9 @@ pub use file::File;
 pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
 pub use reference::reference;
-pub use resolved::{CameraConfig, Config, DetectorConfig, EventsConfig, HttpConfig, JsonlConfig, JsonlTarget, Policy};
+pub use resolved::{
+    CameraConfig, Config, DetectorConfig, EventsConfig, HttpConfig, JsonlConfig, JsonlTarget, Policy, state_directory,
+};
 
 /// The JSON schema of the config file.
 pub fn schema() -> schemars::Schema {

@@ -158,9 +158,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     let mut cameras = Vec::new();
     for (id, camera) in &file.cameras {
         let key = format!("cameras.{id}");
-        if id.is_empty() || id.len() > 64 || !id.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {
-            complain(&key, "names are up to 64 lower-case letters, digits, '-' and '_'".into());
-        }
+        check_name(id, &key, &mut complain);
         check_detector(&camera.detector, &format!("{key}.detector"), &mut complain);
         check_skip(&camera.skip, &format!("{key}.skip"), &mut complain);
         check_tracking(&camera.tracking, &format!("{key}.tracking"), &mut complain);
@@ -291,6 +289,13 @@ pub(super) fn within<T: PartialOrd + fmt::Display + Copy>(
     }
 }
 
+/// Names become parts of file names, topics and labels.
+pub(super) fn check_name(name: &str, key: &str, complain: Complain<'_>) {
+    if name.is_empty() || name.len() > 64 || !name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {
+        complain(key, "names are up to 64 lower-case letters, digits, '-' and '_'".into());
+    }
+}
+
 fn check_detector(d: &file::Detector, key: &str, complain: Complain<'_>) {
     within(d.score, 0.0, 1.0, format!("{key}.score"), complain);
     within(d.nms_iou, 0.0, 1.0, format!("{key}.nms_iou"), complain);
@@ -363,13 +368,17 @@ fn resolve_jsonl(j: &file::Jsonl, complain: Complain<'_>) -> Option<JsonlConfig>
     })
 }
 
+/// The service manager's folder for what is kept; `None` where there is no service manager.
+pub fn state_directory() -> Option<PathBuf> {
+    // systemd gives a list where there are several.
+    std::env::var("STATE_DIRECTORY").ok()?.split(':').next().map(PathBuf::from)
+}
+
 fn resolve_events(e: &file::Events, complain: Complain<'_>) -> Option<EventsConfig> {
     within(e.max_mib, 1, 1 << 30, "events.max_mib".into(), complain);
     within(e.max_days, 0.01, 36_500.0, "events.max_days".into(), complain);
     within(e.max_events, 1, 10_000, "events.max_events".into(), complain);
-    // systemd gives a list where there are several.
-    let state = || std::env::var("STATE_DIRECTORY").ok()?.split(':').next().map(|p| PathBuf::from(p).join("events"));
-    let path = e.path.clone().or_else(state);
+    let path = e.path.clone().or_else(|| Some(state_directory()?.join("events")));
     if path.is_none() && e.enabled == Some(true) {
         complain("events.path", "is not set, and there is no STATE_DIRECTORY; where shall events go?".into());
     }

@@ -1,7 +1,7 @@
 //! Zones, lines and filters of the config, checked and completed.
 
 use super::file;
-use super::resolved::{Complain, within};
+use super::resolved::{Complain, check_name, within};
 use crate::scene::filter::{Filter, Filters};
 use crate::scene::shape::{Point, Polygon, Segment};
 use crate::scene::{Line, SceneSettings, Zone};
@@ -93,12 +93,6 @@ pub fn check_filters(filters: &BTreeMap<String, file::Filter>, key: &str, compla
             }
         }
         check_polygons(&f.masks, &format!("{key}.masks"), complain);
-    }
-}
-
-fn check_name(name: &str, key: &str, complain: Complain<'_>) {
-    if name.is_empty() || name.len() > 64 || !name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {
-        complain(key, "names are up to 64 lower-case letters, digits, '-' and '_'".into());
     }
 }
 

@@ -24,7 +24,7 @@ use crate::output::metrics::Metrics;
 use crate::output::mqtt::MqttSink;
 use crate::output::{Command, Sink};
 use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
-use crossbeam_channel::{Receiver, bounded, select, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 use overrides::Overrides;
 use std::path::Path;
 use std::sync::Arc;
@@ -67,6 +67,8 @@ pub struct Daemon {
     overrides: Overrides,
     /// What somebody wants to be set.
     commands: Receiver<Command>,
+    /// Keeps `commands` open where nobody can send any.
+    _commander: Sender<Command>,
     clean_up: Vec<Arc<dyn Sink>>,
 }
 
@@ -111,7 +113,7 @@ impl Daemon {
         }
         let (commander, commands) = bounded(COMMANDS);
         if let Some(m) = &config.mqtt {
-            let sink = MqttSink::start(m.clone(), board.clone(), metrics.clone(), commander)
+            let sink = MqttSink::start(m.clone(), board.clone(), metrics.clone(), commander.clone())
                 .map_err(|e| DaemonError::Other(format!("MQTT: {e}")))?;
             sinks.push(Arc::new(sink));
         }
@@ -130,7 +132,7 @@ impl Daemon {
         let mut pipeline = Pipeline::new(detectors, around);
         let mut overrides = Overrides::from_environment();
         apply(&mut pipeline, &config, &mut overrides)?;
-        Ok(Self { pipeline, board, metrics, http, config, overrides, commands, clean_up: sinks })
+        Ok(Self { pipeline, board, metrics, http, config, overrides, commands, _commander: commander, clean_up: sinks })
     }
 
     /// Changes what differs; what cannot be changed while running is said.
@@ -295,8 +297,7 @@ fn serve(
     let ticks = tick(notifier.watchdog().map_or(Duration::from_secs(2), |w| (w / 4).min(Duration::from_secs(2))));
     let mut since = (0, Instant::now());
     let mut complained = false;
-    // Without a sender there is nothing to wait for.
-    let commands = if daemon.config.mqtt.is_some() { daemon.commands.clone() } else { crossbeam_channel::never() };
+    let commands = daemon.commands.clone();
     loop {
         if let Some(signal) = pending.take() {
             if signal == Signal::Stop {

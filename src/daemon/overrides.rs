@@ -1,7 +1,8 @@
 //! What was set while the daemon ran: kept apart from the config, in a file of its own, and laid
 //! over it at every start and reload.
 
-use crate::config::Config;
+use crate::config::{Config, state_directory};
+use crate::files::{read_at_most, write_whole};
 use crate::output::{Command, Setting};
 use crate::skip::ModeChoice;
 use serde::{Deserialize, Serialize};
@@ -36,9 +37,7 @@ pub struct Override {
 impl Overrides {
     /// What is kept in `STATE_DIRECTORY`. A file that cannot be read is said, and left out.
     pub fn from_environment() -> Self {
-        // systemd gives a list where there are several.
-        let folder = std::env::var("STATE_DIRECTORY").ok();
-        let path = folder.and_then(|f| f.split(':').next().map(|f| PathBuf::from(f).join(FILE)));
+        let path = state_directory().map(|folder| folder.join(FILE));
         let mut overrides = Self { cameras: BTreeMap::new(), path };
         match overrides.read() {
             Ok(cameras) => overrides.cameras = cameras,
@@ -50,10 +49,7 @@ impl Overrides {
     fn read(&self) -> Result<BTreeMap<String, Override>, String> {
         let Some(path) = self.path.as_ref().filter(|p| p.exists()) else { return Ok(BTreeMap::new()) };
         let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        if std::fs::metadata(path).map_err(|e| named(&e))?.len() > MAX_BYTES {
-            return Err(named(&"is too large"));
-        }
-        let text = std::fs::read(path).map_err(|e| named(&e))?;
+        let text = read_at_most(path, MAX_BYTES, "what was set").map_err(|e| named(&e))?;
         serde_json::from_slice(&text).map_err(|e| named(&e))
     }
 
@@ -101,9 +97,7 @@ impl Overrides {
     pub fn write(&self) -> io::Result<()> {
         let none = || io::Error::new(io::ErrorKind::NotFound, "there is no STATE_DIRECTORY");
         let path = self.path.as_ref().ok_or_else(none)?;
-        let draft = path.with_extension("part");
-        std::fs::write(&draft, serde_json::to_vec_pretty(&self.cameras)?)?;
-        std::fs::rename(&draft, path)
+        write_whole(path, &serde_json::to_vec_pretty(&self.cameras)?)
     }
 
     /// The config as it is to run.

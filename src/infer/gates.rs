@@ -3,6 +3,7 @@
 use super::InferError;
 use super::model::{Model, ModelFolders};
 use crate::engine::profile::Profile;
+use crate::files::{read_at_most, write_whole};
 use std::path::Path;
 
 /// Largest profile that is read.
@@ -22,11 +23,9 @@ pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Resul
 
 fn read(path: &Path, model: &Model) -> Result<Profile, InferError> {
     let shown = path.display().to_string();
-    let len = std::fs::metadata(path).map_err(|e| InferError::model(&shown, e))?.len();
-    if len > MAX_BYTES {
-        return Err(InferError::model(&shown, format!("{len} bytes are too many for a gate profile")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| InferError::model(&shown, e))?;
+    let err = |e: &dyn std::fmt::Display| InferError::model(&shown, e);
+    let bytes = read_at_most(path, MAX_BYTES, "a gate profile").map_err(|e| err(&e))?;
+    let text = String::from_utf8(bytes).map_err(|e| err(&e))?;
     parse(&shown, &text, model)
 }
 
@@ -51,7 +50,5 @@ fn parse(file: &str, text: &str, model: &Model) -> Result<Profile, InferError> {
 pub fn write(profile: &Profile, path: &Path) -> Result<(), InferError> {
     let err = |e: &dyn std::fmt::Display| InferError::model(path.display().to_string(), e);
     let text = toml::to_string(profile).map_err(|e| err(&e))?;
-    let draft = path.with_extension("part");
-    std::fs::write(&draft, text).map_err(|e| err(&e))?;
-    std::fs::rename(&draft, path).map_err(|e| err(&e))
+    write_whole(path, text.as_bytes()).map_err(|e| err(&e))
 }

@@ -8,6 +8,7 @@ use super::InferError;
 use super::heads::Head;
 use super::onnx;
 use super::preprocess::{Colour, Normalise};
+use crate::files::read_at_most;
 use crate::geom::Size;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -308,11 +309,7 @@ const MAX_BYTES: u64 = 2 << 30;
 
 fn read(path: &Path) -> Result<Arc<[u8]>, InferError> {
     let shown = path.display().to_string();
-    let len = std::fs::metadata(path).map_err(|e| InferError::model(&shown, e))?.len();
-    if len > MAX_BYTES {
-        return Err(InferError::model(&shown, format!("{len} bytes are too many for a model")));
-    }
-    std::fs::read(path).map(Into::into).map_err(|e| InferError::model(&shown, e))
+    read_at_most(path, MAX_BYTES, "a model").map(Into::into).map_err(|e| InferError::model(&shown, e))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -6,7 +6,7 @@
 
 use super::metrics::Metrics;
 use super::wire::FrameJson;
-use super::{FrameResult, Sink};
+use super::{FrameResult, Sink, hand_over};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -62,12 +62,7 @@ impl Sink for JsonlSink {
         }
         let (Some(lines), Ok(mut line)) = (&self.lines, serde_json::to_string(&FrameJson::new(result))) else { return };
         line.push('\n');
-        if result.lossless {
-            // A file is being worked through: it waits for its reader.
-            if lines.send(line).is_err() {
-                self.metrics.output_dropped("jsonl");
-            }
-        } else if lines.try_send(line).is_err() {
+        if !hand_over(lines, line, result.lossless) {
             self.metrics.output_dropped("jsonl");
         }
     }

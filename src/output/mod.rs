@@ -20,6 +20,7 @@ use crate::merge::Merged;
 use crate::scene::Scene;
 use crate::skip::{ModeChoice, Reason};
 use crate::track::{State, Track};
+use crossbeam_channel::Sender;
 use events::EventMessage;
 use events::wire::Names;
 use std::sync::Arc;
@@ -93,9 +94,14 @@ pub enum Setting {
     Score(f32),
 }
 
+/// Queues something for a sink's thread; whether it was taken. Where the source waits for its sinks, so does this.
+fn hand_over<T>(queue: &Sender<T>, what: T, lossless: bool) -> bool {
+    if lossless { queue.send(what).is_ok() } else { queue.try_send(what).is_ok() }
+}
+
 /// Takes results. Must return at once, except where `lossless` allows to wait.
 pub trait Sink: Send + Sync {
-    fn publish(&self, result: &Arc<FrameResult>);
+    fn publish(&self, _result: &Arc<FrameResult>) {}
 
     /// Something new about an object. Comes after the frame in which it happened.
     fn event(&self, _message: &Arc<EventMessage>) {}

@@ -136,12 +136,12 @@ impl CountsJson {
 }
 
 /// Nanoseconds as seconds, to the millisecond.
-fn seconds(ns: u64) -> f64 {
+pub(super) fn seconds(ns: u64) -> f64 {
     (ns as f64 / 1e6).round() / 1e3
 }
 
-/// Of a float of 32 bits, so that 0.3 is written as 0.3.
-fn round(v: f32, digits: i32) -> f64 {
+/// To `digits` places, of a float of 32 bits, so that 0.3 is written as 0.3.
+pub fn round(v: f32, digits: i32) -> f64 {
     let unit = 10f64.powi(digits);
     (f64::from(v) * unit).round() / unit
 }

@@ -128,10 +128,6 @@ impl Scene {
         }
     }
 
-    pub fn settings(&self) -> &SceneSettings {
-        &self.settings
-    }
-
     /// `[class]`: objects in the picture now.
     pub fn present(&self) -> &[u32] {
         &self.present

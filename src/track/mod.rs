@@ -117,7 +117,7 @@ impl Track {
 
     /// Pixels of the model input a second.
     pub fn speed(&self) -> [f32; 2] {
-        [self.motion.x.speed, self.motion.y.speed]
+        [self.motion.0[0].speed, self.motion.0[1].speed]
     }
 
     /// Whether it is believed, and in the picture now.
@@ -176,61 +176,48 @@ fn side(b: &Rect<ModelInput>) -> f32 {
     (b.width().max(1.0) * b.height().max(1.0)).sqrt()
 }
 
-/// Middle and sides of a box.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Motion {
-    x: Filter,
-    y: Filter,
-    w: Filter,
-    h: Filter,
+/// Middle and sides of a box: across, down, width, height.
+fn parts(b: &Rect<ModelInput>) -> [f32; 4] {
+    [(b.x1 + b.x2) / 2.0, (b.y1 + b.y2) / 2.0, b.width(), b.height()]
 }
+
+/// How fast each of a box's [`parts`] may be, against its middle.
+const PACES: [f32; 4] = [1.0, 1.0, 0.25, 0.25];
+
+/// A filter for each of a box's [`parts`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Motion([Filter; 4]);
 
 impl Motion {
     fn new(b: &Rect<ModelInput>) -> Self {
-        let size = side(b);
-        let filter = |value, speed| Filter::new(value, LOOK * size, speed * size);
-        Self {
-            x: filter((b.x1 + b.x2) / 2.0, SPEED),
-            y: filter((b.y1 + b.y2) / 2.0, SPEED),
-            w: filter(b.width(), SPEED / 4.0),
-            h: filter(b.height(), SPEED / 4.0),
-        }
+        let (size, parts) = (side(b), parts(b));
+        Self(std::array::from_fn(|i| Filter::new(parts[i], LOOK * size, SPEED * PACES[i] * size)))
     }
 
     fn bbox(&self) -> Rect<ModelInput> {
-        let (w, h) = (self.w.value.max(1.0) / 2.0, self.h.value.max(1.0) / 2.0);
-        Rect::new(self.x.value - w, self.y.value - h, self.x.value + w, self.y.value + h)
-    }
-
-    fn each(&mut self, mut f: impl FnMut(&mut Filter)) {
-        [&mut self.x, &mut self.y, &mut self.w, &mut self.h].into_iter().for_each(&mut f);
+        let [x, y, w, h] = self.0.map(|f| f.value);
+        let (w, h) = (w.max(1.0) / 2.0, h.max(1.0) / 2.0);
+        Rect::new(x - w, y - h, x + w, y + h)
     }
 
     fn predict(&mut self, dt: f32) {
         let drift = DRIFT * side(&self.bbox());
-        [&mut self.x, &mut self.y].into_iter().for_each(|f| f.predict(dt, drift));
-        [&mut self.w, &mut self.h].into_iter().for_each(|f| f.predict(dt, drift / 4.0));
+        self.0.iter_mut().zip(PACES).for_each(|(f, pace)| f.predict(dt, drift * pace));
     }
 
     fn update(&mut self, b: &Rect<ModelInput>) {
         let noise = LOOK * side(b);
-        self.x.update((b.x1 + b.x2) / 2.0, noise);
-        self.y.update((b.y1 + b.y2) / 2.0, noise);
-        self.w.update(b.width(), noise);
-        self.h.update(b.height(), noise);
+        self.0.iter_mut().zip(parts(b)).for_each(|(f, seen)| f.update(seen, noise));
     }
 
     /// Stands still at `b`.
     fn rest(&mut self, b: &Rect<ModelInput>) {
-        self.x.rest((b.x1 + b.x2) / 2.0);
-        self.y.rest((b.y1 + b.y2) / 2.0);
-        self.w.rest(b.width());
-        self.h.rest(b.height());
+        self.0.iter_mut().zip(parts(b)).for_each(|(f, at)| f.rest(at));
     }
 
     fn slow_down(&mut self, dt: f32) {
         let share = (-dt / SLOWS).exp();
-        self.each(|f| f.speed *= share);
+        self.0.iter_mut().for_each(|f| f.speed *= share);
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Left<'a> {
 impl<'a> Left<'a> {
     /// Whether a node reads what another one that is left over makes.
     pub fn feeds(&self, node: &onnx::Node) -> bool {
-        !self.nodes.is_empty() && node.input.iter().any(|name| self.made.contains(name.as_str()))
+        node.input.iter().any(|name| self.made.contains(name.as_str()))
     }
 
     pub fn makes(&self, name: &str) -> bool {

@@ -9,7 +9,7 @@ pub mod wire;
 
 use super::draw;
 use super::metrics::Metrics;
-use super::{FrameResult, Sink};
+use super::{FrameResult, Sink, hand_over};
 use crate::geom::{ModelInput, Rect};
 use crate::scene::event::Phase;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -118,18 +118,13 @@ impl EventSink {
 }
 
 impl Sink for EventSink {
-    fn publish(&self, _result: &Arc<FrameResult>) {}
-
     fn event(&self, message: &Arc<EventMessage>) {
         let Some(messages) = &self.messages else { return };
-        let sent = if message.lossless {
-            messages.send(message.clone()).is_ok()
-        } else if messages.len() >= PICTURES && message.best.is_some() {
-            messages.try_send(Arc::new(EventMessage { best: None, ..(**message).clone() })).is_ok()
-        } else {
-            messages.try_send(message.clone()).is_ok()
-        };
-        if !sent {
+        let is_heavy = !message.lossless && message.best.is_some() && messages.len() >= PICTURES;
+        let message =
+            if is_heavy { Arc::new(EventMessage { best: None, ..(**message).clone() }) } else { message.clone() };
+        let lossless = message.lossless;
+        if !hand_over(messages, message, lossless) {
             self.metrics.output_dropped("events");
         }
     }

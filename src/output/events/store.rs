@@ -10,8 +10,9 @@
 //! in memory, apart from the files ([`Index`]): who asks never waits for the disk.
 
 use super::wire::{EventJson, is_id, start_ms};
+use crate::files::{read_at_most, write_whole};
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,7 +47,14 @@ pub struct Store {
 #[derive(Debug)]
 struct Kept {
     event: EventJson,
-    n_bytes: u64,
+    n_json: u64,
+    n_pictures: u64,
+}
+
+impl Kept {
+    fn n_bytes(&self) -> u64 {
+        self.n_json + self.n_pictures
+    }
 }
 
 /// Pictures of an event, as JPEG.
@@ -57,8 +65,6 @@ pub enum Picture {
 }
 
 impl Picture {
-    const ALL: [Self; 2] = [Self::Frame, Self::Crop];
-
     const fn ending(self) -> &'static str {
         match self {
             Self::Frame => "jpg",
@@ -80,10 +86,10 @@ pub struct Query {
 }
 
 impl Index {
-    fn insert(&mut self, event: EventJson, n_bytes: u64) {
-        self.n_bytes += n_bytes;
-        if let Some(old) = self.events.insert(event.id.clone(), Kept { event, n_bytes }) {
-            self.n_bytes -= old.n_bytes;
+    fn insert(&mut self, kept: Kept) {
+        self.n_bytes += kept.n_bytes();
+        if let Some(old) = self.events.insert(kept.event.id.clone(), kept) {
+            self.n_bytes -= old.n_bytes();
         }
     }
 
@@ -171,8 +177,7 @@ impl Store {
             let known = index.events.get(&event.id);
             let had_picture = known.is_some_and(|k| k.event.has_picture == Some(true));
             event.has_picture = Some(pictures.is_some() || had_picture);
-            let json = |e: &EventJson| serde_json::to_vec(e).map_or(0, |t| t.len() as u64);
-            let old_pictures = known.map_or(0, |k| k.n_bytes.saturating_sub(json(&k.event)));
+            let old_pictures = known.map_or(0, |k| k.n_pictures);
             let paths = ENDINGS.map(|ending| index.path(&event, ending));
             (known.is_none(), old_pictures, paths, index.folder.join(&event.camera))
         };
@@ -197,7 +202,7 @@ impl Store {
             }
         }
         let n_pictures = pictures.map_or(old_pictures, |p| p.iter().map(|p| p.len() as u64).sum());
-        self.lock().insert(event, text.len() as u64 + n_pictures);
+        self.lock().insert(Kept { event, n_json: text.len() as u64, n_pictures });
         self.trim(now_ms);
         Ok(())
     }
@@ -223,7 +228,7 @@ impl Store {
             let mut index = self.lock();
             let Some(id) = index.events.keys().find(|id| Some(id.as_str()) != but).cloned() else { return false };
             let Some(kept) = index.events.remove(&id) else { return false };
-            index.n_bytes -= kept.n_bytes;
+            index.n_bytes -= kept.n_bytes();
             ENDINGS.map(|ending| index.path(&kept.event, ending))
         };
         remove(&paths);
@@ -232,7 +237,7 @@ impl Store {
 }
 
 /// Of an event's files; the event itself is the last.
-const ENDINGS: [&str; 3] = ["jpg", "crop.jpg", "json"];
+const ENDINGS: [&str; 3] = [Picture::Frame.ending(), Picture::Crop.ending(), "json"];
 
 fn remove(paths: &[PathBuf]) {
     for path in paths {
@@ -245,9 +250,8 @@ fn remove(paths: &[PathBuf]) {
 fn read(index: &mut Index, path: &Path) {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let Some(id) = name.strip_suffix(".json").filter(|id| is_id(id)) else { return };
-    let len = std::fs::metadata(path).map_or(u64::MAX, |m| m.len());
-    let text = (len <= MAX_JSON).then(|| std::fs::read(path).ok()).flatten();
-    let Some(mut event) = text.and_then(|text| serde_json::from_slice::<EventJson>(&text).ok()) else {
+    let text = read_at_most(path, MAX_JSON, "an event").unwrap_or_default();
+    let Ok(mut event) = serde_json::from_slice::<EventJson>(&text) else {
         tracing::warn!(file = %path.display(), "is no event; left alone");
         return;
     };
@@ -255,8 +259,9 @@ fn read(index: &mut Index, path: &Path) {
         return;
     }
     event.interrupt();
-    let pictures = Picture::ALL.map(|p| std::fs::metadata(index.path(&event, p.ending())).map_or(0, |m| m.len()));
-    index.insert(event, len + pictures.iter().sum::<u64>());
+    let size = |p: Picture| std::fs::metadata(index.path(&event, p.ending())).map_or(0, |m| m.len());
+    let n_pictures = size(Picture::Frame) + size(Picture::Crop);
+    index.insert(Kept { event, n_json: text.len() as u64, n_pictures });
 }
 
 /// Removes what an interrupted write has left of an event: half a file, or pictures of none.
@@ -264,23 +269,11 @@ fn remove_leftover(index: &Index, path: &Path) {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let Some((id, ending)) = name.split_once('.').filter(|(id, _)| is_id(id)) else { return };
     let is_half = ending.strip_suffix(".part").is_some_and(|e| ENDINGS.contains(&e));
-    let is_orphan = matches!(ending, "jpg" | "crop.jpg") && index.get(id).is_none();
+    let is_orphan = ENDINGS[..2].contains(&ending) && index.get(id).is_none();
     // An event that cannot be read keeps its pictures.
     if is_half || (is_orphan && !path.with_file_name(format!("{id}.json")).exists()) {
         remove(&[path.to_path_buf()]);
     }
-}
-
-fn write_whole(path: &Path, data: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    let draft = PathBuf::from(name);
-    let written = std::fs::File::create(&draft).and_then(|mut file| file.write_all(data));
-    let done = written.and_then(|()| std::fs::rename(&draft, path));
-    if done.is_err() {
-        let _ = std::fs::remove_file(&draft);
-    }
-    done
 }
 
 #[cfg(test)]

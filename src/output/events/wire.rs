@@ -2,6 +2,7 @@
 
 use super::EventMessage;
 use crate::geom::Letterbox;
+use crate::output::wire::{self, round};
 use crate::scene::event::{Direction, Event, Moment, Phase};
 use crate::track::State;
 use schemars::JsonSchema;
@@ -90,9 +91,9 @@ impl EventJson {
             last: seconds(event.to),
             end: (phase == Phase::End).then(|| seconds(event.to)),
             state: event.state,
-            score: round(event.score, 1e4),
-            top_score: round(event.top_score, 1e4),
-            bbox: bbox.map(|v| round(v, 10.0)),
+            score: round(event.score, 4),
+            top_score: round(event.top_score, 4),
+            bbox: bbox.map(|v| round(v, 1)),
             zones: event.zones().map(|i| name(&names.zones, i)).collect(),
             stays: event
                 .stays
@@ -137,11 +138,7 @@ pub fn start_ms(id: &str) -> Option<u64> {
 }
 
 fn seconds(m: Moment) -> f64 {
-    (m.unix_ns as f64 / 1e6).round() / 1e3
-}
-
-fn round(v: f32, unit: f64) -> f64 {
-    (f64::from(v) * unit).round() / unit
+    wire::seconds(m.unix_ns)
 }
 
 /// The message as it goes over MQTT and to webhooks.

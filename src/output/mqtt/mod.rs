@@ -11,7 +11,8 @@ use super::board::Board;
 use super::events::EventMessage;
 use super::events::wire::MessageJson;
 use super::metrics::Metrics;
-use super::{Command, FrameResult, Sink};
+use super::{Command, Sink};
+use crate::capture::Backoff;
 use crossbeam_channel::Sender;
 use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
 use std::collections::{BTreeSet, VecDeque};
@@ -58,7 +59,7 @@ const MAX_PACKET: usize = 256 << 10;
 
 /// Tells a broker.
 pub struct MqttSink {
-    messages: Option<mpsc::Sender<Arc<EventMessage>>>,
+    messages: Option<mpsc::Sender<MessageJson>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     metrics: Arc<Metrics>,
@@ -97,11 +98,9 @@ impl MqttSink {
 }
 
 impl Sink for MqttSink {
-    fn publish(&self, _result: &Arc<FrameResult>) {}
-
     fn event(&self, message: &Arc<EventMessage>) {
-        // Frames are heavy, and not told here.
-        let message = Arc::new(EventMessage { best: None, ..(**message).clone() });
+        // Without its frame, which is heavy and not told here.
+        let message = MessageJson::new(message);
         if self.messages.as_ref().is_none_or(|m| m.try_send(message).is_err()) {
             self.metrics.output_dropped("mqtt");
         }
@@ -155,6 +154,8 @@ type Said = (String, Vec<u8>);
 /// is none. Never waits for the listener: the connection would starve.
 async fn connect(mut connection: EventLoop, up: watch::Sender<u64>, said: mpsc::Sender<Said>, broker: String) {
     let mut n_failures = 0u32;
+    // Daemons at one broker do not come back all at once.
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, fastrand::u64(..));
     let set = |is_up: bool| {
         up.send_if_modified(|n| {
             let differs = (*n % 2 == 1) != is_up;
@@ -167,6 +168,7 @@ async fn connect(mut connection: EventLoop, up: watch::Sender<u64>, said: mpsc::
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 tracing::info!(broker, "MQTT is connected");
                 n_failures = 0;
+                backoff.reset();
                 set(true);
             }
             Ok(Event::Incoming(Packet::Publish(p))) => {
@@ -182,8 +184,7 @@ async fn connect(mut connection: EventLoop, up: watch::Sender<u64>, said: mpsc::
                 if n_failures.is_power_of_two() {
                     tracing::warn!(broker, attempts = n_failures, "MQTT: {e}");
                 }
-                let pause = FIRST_PAUSE * 2u32.pow(n_failures.min(10) - 1);
-                tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+                tokio::time::sleep(backoff.wait()).await;
             }
         }
     }
@@ -206,7 +207,7 @@ impl Talk {
     async fn run(
         mut self,
         options: MqttOptions,
-        mut queue: mpsc::Receiver<Arc<EventMessage>>,
+        mut queue: mpsc::Receiver<MessageJson>,
         mut stopped: oneshot::Receiver<()>,
     ) {
         let (client, mut connection) = AsyncClient::new(options, REQUESTS);
@@ -216,7 +217,7 @@ impl Talk {
         let broker = format!("{}:{}", self.settings.host, self.settings.port);
         let connection = tokio::spawn(connect(connection, up, said, broker));
         // An event that did not fit into what is on its way.
-        let mut waiting: Option<Arc<EventMessage>> = None;
+        let mut waiting: Option<MessageJson> = None;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -311,15 +312,15 @@ impl Talk {
     }
 
     /// Whether a message about an event is on its way.
-    fn tell(&self, client: &AsyncClient, message: &EventMessage) -> bool {
+    fn tell(&self, client: &AsyncClient, message: &MessageJson) -> bool {
         let (topic, text) = self.words(message);
         client.try_publish(topic, QoS::AtLeastOnce, false, text).is_ok()
     }
 
     /// Topic and payload of a message.
-    fn words(&self, message: &EventMessage) -> (String, Vec<u8>) {
+    fn words(&self, message: &MessageJson) -> (String, Vec<u8>) {
         let topic = topics::events(&self.settings.prefix, &message.event.camera);
-        (topic, serde_json::to_vec(&MessageJson::new(message)).unwrap_or_default())
+        (topic, serde_json::to_vec(message).unwrap_or_default())
     }
 
     fn hear(&mut self, topic: &str, payload: &[u8]) {
