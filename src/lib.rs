@@ -19,7 +19,9 @@ pub mod files;
 pub mod frame;
 pub mod geom;
 pub mod leeway;
-pub mod memory;
+#[cfg(feature = "daemon")]
+pub mod process;
+pub mod schedule;
 
 pub mod sim;
 

@@ -12,7 +12,7 @@ use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, PatchGrid, PatchMask, Rect, Size};
 use passd::infer::detector::DenseDetector;
 use passd::infer::heads::Thresholds;
-use passd::infer::layers::{LayersDetector, LayersSettings};
+use passd::infer::layers::{LayersDetector, LayersSettings, Plans};
 use passd::infer::model::{Model, ModelFolders};
 use passd::infer::session::{Runtime, SessionSettings};
 use passd::infer::{Detection, Detector, Fresh, StreamId, Work};
@@ -104,8 +104,16 @@ fn frame(i: usize, shift: usize) -> Frame {
 fn detections_are_those_of_onnx_runtime() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path());
-    let mut layers =
-        LayersDetector::open(model.clone(), SIZE, T, LayersSettings { pixel: 0, reported: None }, 1, None).unwrap();
+    let mut layers = LayersDetector::open(
+        model.clone(),
+        SIZE,
+        T,
+        LayersSettings { pixel: 0, reported: None },
+        1,
+        None,
+        &Plans::default(),
+    )
+    .unwrap();
     layers.set_gates(Gates::exact(layers.plan()));
     let runtime = Runtime::get(None).unwrap();
     let mut dense = DenseDetector::open(runtime, model, SIZE, T, &SessionSettings::default()).unwrap();

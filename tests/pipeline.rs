@@ -5,7 +5,7 @@ mod common;
 
 use common::wait_for;
 use passd::capture::{Clip, SourceSpec};
-use passd::clock::SimClock;
+use passd::clock::{Clock, SimClock, SystemClock};
 use passd::config::{self, Config, DetectorConfig};
 use passd::frame::FrameId;
 use passd::geom::Size;
@@ -17,6 +17,7 @@ use passd::output::metrics::Metrics;
 use passd::output::{FrameResult, Sink};
 use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Stage, Surroundings, open_source};
 use passd::scene::event::Phase;
+use passd::schedule::load::Degraded;
 use passd::skip::SkipMode;
 use passd::track::Tracker;
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ struct DarkSpots {
     size: Size,
     hang: Arc<AtomicBool>,
     fail_every: u64,
+    takes: Duration,
     n: Arc<AtomicU64>,
 }
 
@@ -53,6 +55,7 @@ impl Detector for DarkSpots {
         while self.hang.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(5));
         }
+        std::thread::sleep(self.takes);
         let n = self.n.fetch_add(1, Ordering::Relaxed) + 1;
         if self.fail_every > 0 && n.is_multiple_of(self.fail_every) {
             return Err(InferError::Run {
@@ -82,6 +85,8 @@ impl Detector for DarkSpots {
 struct DarkFactory {
     hang: Arc<AtomicBool>,
     fail_every: u64,
+    takes: Duration,
+    dense: bool,
     n: Arc<AtomicU64>,
     n_made: AtomicU64,
 }
@@ -96,12 +101,10 @@ impl DetectorFactory for DarkFactory {
             labels: ["spot".to_owned()].into(),
             size,
             provider: "cpu".into(),
-            mode: SkipMode::Regions,
+            mode: if self.dense { SkipMode::Off } else { SkipMode::Regions },
         };
-        Ok((
-            Box::new(DarkSpots { size, hang: self.hang.clone(), fail_every: self.fail_every, n: self.n.clone() }),
-            info,
-        ))
+        let (hang, n) = (self.hang.clone(), self.n.clone());
+        Ok((Box::new(DarkSpots { size, hang, fail_every: self.fail_every, takes: self.takes, n }), info))
     }
 }
 
@@ -118,17 +121,22 @@ fn config(text: &str) -> Config {
 }
 
 fn rig(factory: Arc<dyn DetectorFactory>) -> Rig {
+    let clock = Arc::new(SimClock::default());
+    Rig { clock: clock.clone(), ..rig_on(factory, clock) }
+}
+
+fn rig_on(factory: Arc<dyn DetectorFactory>, clock: Arc<dyn Clock>) -> Rig {
     passd::capture::init().unwrap();
     let (recorder, board, metrics) =
         (Arc::new(Recorder::default()), Arc::new(Board::default()), Arc::new(Metrics::default()));
-    let clock = Arc::new(SimClock::default());
     let around = Surroundings {
-        clock: clock.clone(),
+        clock,
         board: board.clone(),
         metrics: metrics.clone(),
         sinks: Arc::new(vec![recorder.clone() as Arc<dyn Sink>]),
         open: Arc::new(open_source),
     };
+    let clock = Arc::default();
     Rig { pipeline: Pipeline::new(Detectors::new(factory), around), recorder, board, metrics, clock }
 }
 
@@ -274,6 +282,7 @@ fn a_reload_leaves_unchanged_cameras_alone() {
     let mut rig = rig(factory.clone());
     let camera =
         |id: &str, seed: u32| format!("[cameras.{id}]\nsource = \"sim://street?size=320x192&fps=20&seed={seed}\"\n");
+    let config = |cameras: &str| config(&format!("{cameras}[inference]\nworkers = 1\n"));
     rig.pipeline.apply(&config(&(camera("a", 1) + &camera("b", 2))).cameras).unwrap();
     let last = |id: &str| {
         rig.recorder.0.lock().unwrap().iter().rev().find(|r| &*r.camera == id).map(|r| (r.frame.id.0, r.frame.epoch))
@@ -288,5 +297,63 @@ fn a_reload_leaves_unchanged_cameras_alone() {
     assert_eq!(rig.board.all().iter().map(|c| c.id.to_string()).collect::<Vec<_>>(), ["a", "b", "c"]);
     rig.pipeline.apply(&config(&camera("c", 4)).cameras).unwrap();
     assert_eq!(rig.board.all().len(), 1);
+    rig.pipeline.stop(Duration::from_secs(3));
+}
+
+#[test]
+fn cameras_share_as_many_detectors_as_there_may_be() {
+    let factory = Arc::new(DarkFactory::default());
+    let mut rig = rig(factory.clone());
+    let camera = |id: &str, more: &str| format!("[cameras.{id}]\nsource = \"{CLIP}\"\ncapture.pace = \"fast\"\n{more}");
+    let config = |cameras: &[String]| config(&format!("{}[inference]\nworkers = 2\n", cameras.concat())).cameras;
+    rig.pipeline.apply(&config(&["a", "b", "c"].map(|id| camera(id, "")))).unwrap();
+    assert_eq!(factory.n_made.load(Ordering::Relaxed), 2);
+    // Who comes back with the same detector keeps it.
+    rig.pipeline.apply(&config(&["a", "b", "c"].map(|id| camera(id, "priority = \"high\"\n")))).unwrap();
+    assert_eq!(factory.n_made.load(Ordering::Relaxed), 2);
+    wait_for("the clips' end", LONG, || rig.pipeline.is_finished().then_some(()));
+    for id in ["a", "b", "c"] {
+        let n = rig.recorder.0.lock().unwrap().iter().filter(|r| &*r.camera == id).count();
+        assert!(n >= 60, "{id}: {n}: nothing is lost at full speed, whoever waits for whom");
+    }
+}
+
+/// Three times more work than one detector can do, in real threads and real time: frames are lost by priority and that
+/// is said, but no result is older than two intervals. Half a second leaves room for a machine that does other things.
+#[test]
+fn too_much_work_loses_frames_and_keeps_latency() {
+    let interval = Duration::from_millis(500);
+    let factory = DarkFactory { takes: interval / 2, dense: true, ..DarkFactory::default() };
+    let mut rig = rig_on(Arc::new(factory), Arc::new(SystemClock::new()));
+    let camera = |id: &str| {
+        let priority = if id == "first" { "high" } else { "normal" };
+        format!("[cameras.{id}]\nsource = \"sim://street?size=320x192&fps=2\"\npriority = \"{priority}\"\n")
+    };
+    let cameras: String = ["first", "b", "c", "d", "e", "f"].map(camera).concat();
+    rig.pipeline.apply(&config(&(cameras + "[inference]\nworkers = 1\n")).cameras).unwrap();
+    let done = |id: &str| rig.board.get(id).unwrap().n_processed.load(Ordering::Relaxed);
+    wait_for("every camera's frames", LONG, || {
+        ["first", "b", "c", "d", "e", "f"].iter().all(|id| done(id) >= 5).then_some(())
+    });
+    let mut ages: Vec<u64> = rig.recorder.0.lock().unwrap().iter().map(|r| r.latency_ns).collect();
+    ages.sort_unstable();
+    let p99 = Duration::from_nanos(ages[ages.len() * 99 / 100]);
+    assert!(p99 < 2 * interval, "{p99:?} of {} frames", ages.len());
+    assert!(done("first") > 2 * done("b"), "{} and {}", done("first"), done("b"));
+    for id in ["b", "c", "d", "e", "f"] {
+        wait_for("degraded", LONG, || (rig.board.get(id).unwrap().degraded() == Degraded::Rate).then_some(()));
+    }
+    assert!(rig.metrics.render().contains("passd_degraded{camera=\"b\",kind=\"rate\"} 1"), "{}", rig.metrics.render());
+    rig.pipeline.stop(Duration::from_secs(3));
+}
+
+#[test]
+fn no_more_frames_than_are_wanted() {
+    let camera = format!("[cameras.a]\nsource = \"{CLIP}\"\ncapture = {{ pace = \"fast\", max_fps = 5 }}\n");
+    let mut rig = rig(Arc::new(DarkFactory::default()));
+    rig.pipeline.apply(&config(&camera).cameras).unwrap();
+    wait_for("the clip's end", LONG, || rig.pipeline.is_finished().then_some(()));
+    assert_eq!(rig.recorder.0.lock().unwrap().len(), 30, "of 60, ten a second");
+    assert!(rig.metrics.render().contains("reason=\"max_fps\"} 30"), "{}", rig.metrics.render());
     rig.pipeline.stop(Duration::from_secs(3));
 }

@@ -28,7 +28,7 @@ impl Rig {
         capture::init().unwrap();
         let slot = Arc::new(Slot::new(SlotMode::Latest));
         let clock = Arc::new(SystemClock::new());
-        let intake = Intake::new(Size::new(320, 192), clock.clone(), slot.clone());
+        let intake = Intake::new(Size::new(320, 192), clock.clone(), slot.clone(), None);
         let history = History::default();
         let seen = history.clone();
         let spec = SourceSpec::parse(address).unwrap();

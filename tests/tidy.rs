@@ -39,11 +39,12 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("geom", &[]),
     ("clock", &[]),
     ("files", &[]),
-    ("memory", &[]),
+    ("process", &[]),
+    ("schedule", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
     ("leeway", &["geom"]),
@@ -54,17 +55,17 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
-    ("output", &["capture", "files", "frame", "geom", "memory", "merge", "scene", "skip", "track"]),
-    ("config", &["capture", "files", "geom", "infer", "output", "scene", "skip", "track"]),
+    ("output", &["capture", "files", "frame", "geom", "merge", "process", "scene", "schedule", "skip", "track"]),
+    ("config", &["capture", "files", "geom", "infer", "output", "scene", "schedule", "skip", "track"]),
     (
         "pipeline",
         &[
-            "capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "scene", "skip",
-            "track",
+            "capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "process", "scene",
+            "schedule", "skip", "track",
         ],
     ),
-    ("eval", &["capture", "engine", "frame", "geom", "infer", "memory", "merge", "pipeline", "sim", "skip", "track"]),
-    ("daemon", &["capture", "clock", "config", "files", "infer", "output", "pipeline", "skip"]),
+    ("eval", &["capture", "engine", "frame", "geom", "infer", "merge", "pipeline", "process", "sim", "skip", "track"]),
+    ("daemon", &["capture", "clock", "config", "files", "infer", "output", "pipeline", "schedule", "skip"]),
     (
         "cli",
         &["capture", "config", "daemon", "engine", "eval", "frame", "geom", "infer", "merge", "output", "sim", "skip"],

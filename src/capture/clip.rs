@@ -26,7 +26,7 @@ impl Clip {
     pub fn open(spec: &SourceSpec, input: Size) -> Result<Self, CaptureError> {
         let slot = Arc::new(Slot::new(SlotMode::Blocking));
         let clock = Arc::new(SystemClock::new());
-        let intake = Intake::new(input, clock.clone(), slot.clone());
+        let intake = Intake::new(input, clock.clone(), slot.clone(), None);
         let epoch = intake.begin();
         let source = match spec {
             SourceSpec::Sim(settings) => open_sim(settings, Pace::Fast, &intake, epoch, clock),

@@ -31,6 +31,16 @@ struct SlotState {
     closed: bool,
 }
 
+/// What [`Slot::wait`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    Frame,
+    /// Nothing came in time.
+    Nothing,
+    /// Nothing will ever come.
+    Closed,
+}
+
 /// What [`Slot::take`] found.
 #[derive(Debug)]
 pub enum Taken {
@@ -46,30 +56,38 @@ impl Slot {
         Self { mode, state: Mutex::default(), changed: Condvar::new(), n_replaced: AtomicU64::new(0) }
     }
 
-    /// Puts a frame in. `cancelled` ends a blocking wait; the frame is then lost.
-    pub fn put(&self, frame: Frame, cancelled: &AtomicBool) {
+    /// Puts a frame in; whether it lies there alone, and not in the place of another.
+    /// `cancelled` ends a blocking wait; the frame is then lost.
+    pub fn put(&self, frame: Frame, cancelled: &AtomicBool) -> bool {
         let mut state = self.lock();
         while self.mode == SlotMode::Blocking && state.frame.is_some() && !state.closed {
             if cancelled.load(Ordering::Acquire) {
-                return;
+                return false;
             }
-            state = self.wait(state, Duration::from_millis(50));
+            state = self.sleep(state, Duration::from_millis(50));
         }
         if state.closed {
-            return;
+            return false;
         }
-        if state.frame.replace(frame).is_some() {
-            self.n_replaced.fetch_add(1, Ordering::Relaxed);
-        }
+        let replaced = state.frame.replace(frame).is_some();
+        self.n_replaced.fetch_add(replaced.into(), Ordering::Relaxed);
         self.changed.notify_all();
+        !replaced
+    }
+
+    /// Waits until a frame is there, and leaves it.
+    pub fn wait(&self, timeout: Duration) -> Waiting {
+        let state = self.lock_when_filled(timeout);
+        match &state.frame {
+            Some(_) => Waiting::Frame,
+            None if state.closed => Waiting::Closed,
+            None => Waiting::Nothing,
+        }
     }
 
     /// Takes the frame out, waiting for one.
     pub fn take(&self, timeout: Duration) -> Taken {
-        let mut state = self.lock();
-        if state.frame.is_none() && !state.closed {
-            state = self.wait(state, timeout);
-        }
+        let mut state = self.lock_when_filled(timeout);
         match state.frame.take() {
             Some(frame) => {
                 self.changed.notify_all();
@@ -100,8 +118,37 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, guard: MutexGuard<'a, SlotState>, timeout: Duration) -> MutexGuard<'a, SlotState> {
+    fn lock_when_filled(&self, timeout: Duration) -> MutexGuard<'_, SlotState> {
+        let state = self.lock();
+        if state.frame.is_none() && !state.closed { self.sleep(state, timeout) } else { state }
+    }
+
+    fn sleep<'a>(&self, guard: MutexGuard<'a, SlotState>, timeout: Duration) -> MutexGuard<'a, SlotState> {
         self.changed.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Lets through at most so many pictures a second, by their own time.
+#[derive(Debug, Default)]
+struct Pacer {
+    /// 0: all.
+    interval_ns: u64,
+    due_ns: u64,
+    epoch: u64,
+}
+
+impl Pacer {
+    fn lets_through(&mut self, epoch: u64, pts_ns: u64) -> bool {
+        // A picture that comes a little before its time is the one that was meant.
+        let is_due = pts_ns + self.interval_ns / 8 >= self.due_ns;
+        if epoch != self.epoch || is_due || self.due_ns > pts_ns + 2 * self.interval_ns {
+            // Times that are behind by more than one begin anew: nothing is made up for.
+            let keeps_time = epoch == self.epoch && pts_ns < self.due_ns + self.interval_ns && is_due;
+            self.due_ns = if keeps_time { self.due_ns } else { pts_ns } + self.interval_ns;
+            self.epoch = epoch;
+            return true;
+        }
+        false
     }
 }
 
@@ -115,27 +162,32 @@ struct Shared {
     clock: Arc<dyn Clock>,
     slot: Arc<Slot>,
     n_frames: AtomicU64,
-    /// Incarnation whose first frame has come, and when it did.
-    first_of: AtomicU64,
-    first_frame_ns: AtomicU64,
     last_frame_ns: AtomicU64,
+    last_put_ns: AtomicU64,
+    waiting_since_ns: AtomicU64,
     n_queue_drops: AtomicU64,
+    pacer: Mutex<Pacer>,
+    n_surplus: AtomicU64,
     /// Changes with every incarnation: a source that was given up delivers no more.
     epoch: AtomicU64,
 }
 
 impl Intake {
-    pub fn new(input: Size, clock: Arc<dyn Clock>, slot: Arc<Slot>) -> Self {
+    /// `max_fps`: pictures a second at most; further ones are left out.
+    pub fn new(input: Size, clock: Arc<dyn Clock>, slot: Arc<Slot>, max_fps: Option<f64>) -> Self {
+        let interval_ns = max_fps.map_or(0, |fps| (1e9 / fps) as u64);
         Self(Arc::new(Shared {
             input,
             pool: FramePool::new(input),
             clock,
             slot,
             n_frames: AtomicU64::new(0),
-            first_of: AtomicU64::new(0),
-            first_frame_ns: AtomicU64::new(0),
             last_frame_ns: AtomicU64::new(0),
+            last_put_ns: AtomicU64::new(0),
+            waiting_since_ns: AtomicU64::new(0),
             n_queue_drops: AtomicU64::new(0),
+            pacer: Mutex::new(Pacer { interval_ns, ..Pacer::default() }),
+            n_surplus: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
         }))
     }
@@ -168,16 +220,20 @@ impl Intake {
         if !self.is_current(epoch) || letterbox.input != shared.input {
             return;
         }
-        let mut pixels = shared.pool.take();
-        letterbox_into(pixels.as_mut_slice(), letterbox, content, stride);
         let id = FrameId(shared.n_frames.fetch_add(1, Ordering::Relaxed));
         let now_ns = shared.clock.monotonic_ns();
-        if shared.first_of.swap(epoch, Ordering::Relaxed) != epoch {
-            shared.first_frame_ns.store(now_ns, Ordering::Relaxed);
-        }
         shared.last_frame_ns.store(now_ns, Ordering::Relaxed);
+        if !shared.pacer.lock().unwrap_or_else(PoisonError::into_inner).lets_through(epoch, pts_ns) {
+            shared.n_surplus.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let mut pixels = shared.pool.take();
+        letterbox_into(pixels.as_mut_slice(), letterbox, content, stride);
         let frame = Frame::new(id, pts_ns, *letterbox, pixels).at(now_ns, shared.clock.unix_ns()).of_epoch(epoch);
-        shared.slot.put(frame, cancelled);
+        shared.last_put_ns.store(now_ns, Ordering::Relaxed);
+        if shared.slot.put(frame, cancelled) {
+            shared.waiting_since_ns.store(now_ns, Ordering::Relaxed);
+        }
     }
 
     /// A decoded frame was lost before it was scaled.
@@ -189,13 +245,23 @@ impl Intake {
         self.0.n_queue_drops.load(Ordering::Relaxed)
     }
 
+    /// Pictures that were left out because there were more than is wanted.
+    pub fn n_surplus(&self) -> u64 {
+        self.0.n_surplus.load(Ordering::Relaxed)
+    }
+
     pub fn n_frames(&self) -> u64 {
         self.0.n_frames.load(Ordering::Relaxed)
     }
 
-    /// When the first frame of this incarnation came.
-    pub fn first_frame_ns(&self) -> u64 {
-        self.0.first_frame_ns.load(Ordering::Relaxed)
+    /// When the newest frame came that is not surplus.
+    pub fn last_put_ns(&self) -> u64 {
+        self.0.last_put_ns.load(Ordering::Relaxed)
+    }
+
+    /// When a frame last came while no other was waiting.
+    pub fn waiting_since_ns(&self) -> u64 {
+        self.0.waiting_since_ns.load(Ordering::Relaxed)
     }
 
     /// When the newest frame came, on the pipeline's clock.
@@ -219,7 +285,7 @@ mod tests {
     }
 
     fn intake(mode: SlotMode) -> Intake {
-        Intake::new(Size::new(8, 8), Arc::new(SimClock::default()), Arc::new(Slot::new(mode)))
+        Intake::new(Size::new(8, 8), Arc::new(SimClock::default()), Arc::new(Slot::new(mode)), None)
     }
 
     #[test]
@@ -242,6 +308,23 @@ mod tests {
         assert!(matches!(intake.slot().take(Duration::ZERO), Taken::Nothing));
         deliver(&intake, new, 2);
         assert!(matches!(intake.slot().take(Duration::ZERO), Taken::Frame(_)));
+    }
+
+    #[test]
+    fn no_more_than_is_wanted() {
+        let times = |fps: f64, pts: &[u64]| {
+            let mut pacer = Pacer { interval_ns: (1e9 / fps) as u64, ..Pacer::default() };
+            pts.iter().filter(|ms| pacer.lets_through(1, **ms * 1_000_000)).count()
+        };
+        let at = |interval: u64, n: u64| (0..n).map(|i| 5000 + i * interval + i % 3).collect::<Vec<_>>();
+        assert_eq!(times(10.0, &at(40, 250)), 100, "25 frames a second");
+        assert_eq!(times(10.0, &at(100, 100)), 100, "just as many as are wanted");
+        assert_eq!(times(10.0, &at(150, 100)), 100);
+        assert_eq!(times(2.0, &at(33, 300)), 20);
+        // After a gap nothing is made up for, and a clock that is set back stops nothing.
+        let gap: Vec<u64> =
+            at(40, 25).into_iter().chain(at(40, 25).into_iter().map(|ms| ms + 60_000)).chain(at(40, 25)).collect();
+        assert_eq!(times(10.0, &gap), 30);
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod video;
 pub use backoff::Backoff;
 pub use clip::Clip;
 pub use gst::{Pace, init, open_gst};
-pub use intake::{Intake, Slot, SlotMode, Taken};
+pub use intake::{Intake, Slot, SlotMode, Taken, Waiting};
 pub use sim::open_sim;
 pub use spec::{SourceSpec, redact};
 pub use supervisor::{CameraState, Observer, Opener, Supervisor, SupervisorSettings};

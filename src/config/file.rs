@@ -3,6 +3,7 @@
 //! The words here become the schema (`passd schema`) and so the reference.
 
 use crate::infer::session::Provider;
+use crate::schedule::Priority;
 use crate::skip::ModeChoice;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub struct File {
     pub capture: Capture,
     /// How models are run.
     pub inference: Inference,
+    /// What all cameras together keep to. Without it they take what they need.
+    pub budget: Budget,
     pub http: Http,
     pub output: Output,
     pub events: Events,
@@ -59,6 +62,9 @@ pub struct Camera {
     pub skip: Skip,
     pub tracking: Tracking,
     pub capture: Capture,
+    /// Who is looked at first when not all can be: `high` gets four times the computing time of `normal`, that
+    /// four times that of `low`; nobody is left out. Default: normal.
+    pub priority: Option<Priority>,
 }
 
 /// What to detect.
@@ -129,6 +135,9 @@ pub struct Capture {
     /// Files and simulated cameras: `realtime` at their own rate, late frames dropped; `fast` as fast as the
     /// detector takes them, none dropped. Default: realtime.
     pub pace: Option<Pace>,
+    /// Most frames a second that are looked at; further ones are left out. Default: all.
+    #[schemars(range(min = 0.01, max = 240.0))]
+    pub max_fps: Option<f64>,
     /// Seconds a source may take to open and to show its first frame. Default: 15.
     #[schemars(range(min = 0.1, max = 3600.0))]
     pub connect_timeout: Option<f64>,
@@ -163,6 +172,10 @@ pub struct Inference {
     pub policy: Option<Policy>,
     /// Threads of one run on the CPU; 0: one a core. Default: 1.
     pub threads: Option<usize>,
+    /// Detections of one kind that run at the same time on the CPU, each on a thread of its own (or on `threads`
+    /// of them), and at most one a camera. Default: as many as there are cores for.
+    #[schemars(range(min = 1, max = 256))]
+    pub workers: Option<usize>,
     /// Half precision on TensorRT. Default: false.
     pub fp16: Option<bool>,
     /// Equal regions that run at once on an accelerator: 1, 2 or 4. Default: 1.
@@ -178,6 +191,20 @@ pub struct Inference {
 pub enum Policy {
     Prefer,
     Require,
+}
+
+/// What all cameras together keep to. Where it is too little for all of them, cameras are looked at less often, in
+/// the order of their priority; results do not come later.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Share of the machine's processor time, all cores, decoding included: 0.5 is half. Default: all of it.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub cpu: Option<f64>,
+    /// Seconds from the decoder to the output that 95 % of the results shall keep to: less is computed until they
+    /// do. Default: none.
+    #[schemars(range(min = 0.001, max = 3600.0))]
+    pub latency: Option<f64>,
 }
 
 /// Status, metrics and pictures over HTTP.

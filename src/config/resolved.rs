@@ -10,6 +10,8 @@ use crate::infer::session::{Provider, SessionSettings};
 use crate::output::mqtt::MqttSettings;
 use crate::scene::SceneSettings;
 use crate::scene::filter::Filters;
+use crate::schedule::Priority;
+use crate::schedule::allowance::Budget;
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::TrackSettings;
 use std::fmt;
@@ -25,6 +27,7 @@ pub struct Config {
     pub jsonl: Option<JsonlConfig>,
     pub events: Option<EventsConfig>,
     pub mqtt: Option<MqttSettings>,
+    pub budget: Budget,
     /// The libonnxruntime.so to use.
     pub library: Option<PathBuf>,
     /// Folder of models that is looked into first.
@@ -50,6 +53,9 @@ pub struct CameraConfig {
     pub scene: SceneSettings,
     pub filters: Filters,
     pub capture: SupervisorSettings,
+    /// Frames a second; `None`: all.
+    pub max_fps: Option<f64>,
+    pub priority: Priority,
 }
 
 impl CameraConfig {
@@ -83,6 +89,8 @@ pub struct DetectorConfig {
     pub break_even: Option<f32>,
     pub providers: Vec<Provider>,
     pub threads: usize,
+    /// How many of it run at the same time on the CPU, at most.
+    pub workers: usize,
     pub fp16: bool,
     pub batch: usize,
     pub cache: Option<PathBuf>,
@@ -150,6 +158,9 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     if file.inference.threads.is_some_and(|n| n > 256) {
         complain("inference.threads", "expected 0 to 256".into());
     }
+    within(file.inference.workers, 1, 256, "inference.workers".into(), &mut complain);
+    within(file.budget.cpu, 0.01, 1.0, "budget.cpu".into(), &mut complain);
+    within(file.budget.latency, 0.001, 3600.0, "budget.latency".into(), &mut complain);
     check_detector(&file.detector, "detector", &mut complain);
     check_skip(&file.skip, "skip", &mut complain);
     check_tracking(&file.tracking, "tracking", &mut complain);
@@ -189,6 +200,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
         jsonl,
         events,
         mqtt,
+        budget: Budget { cpu: file.budget.cpu, latency: file.budget.latency.map(duration) },
         library: file.inference.library.clone(),
         models: file.inference.models.clone(),
     })
@@ -231,6 +243,7 @@ fn resolve_camera(
             break_even: s.break_even.or(ds.break_even),
             providers,
             threads: i.threads.unwrap_or(1),
+            workers: i.workers.unwrap_or_else(|| usual_workers(i.threads.unwrap_or(1))),
             fp16: i.fp16.unwrap_or(false),
             batch: i.batch.unwrap_or(1),
             cache: i.cache.clone().or_else(|| std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from)),
@@ -254,7 +267,15 @@ fn resolve_camera(
             backoff_cap: seconds(c.backoff_max, dc.backoff_max, defaults.backoff_cap),
             delay: Duration::ZERO,
         },
+        max_fps: c.max_fps.or(dc.max_fps),
+        priority: camera.priority.unwrap_or_default(),
     }
+}
+
+/// As many as there are cores for, where each uses so many; 0: all.
+fn usual_workers(threads: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.checked_div(threads).unwrap_or(1).max(1)
 }
 
 fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking) -> TrackSettings {
@@ -322,6 +343,7 @@ fn check_tracking(t: &file::Tracking, key: &str, complain: Complain<'_>) {
 }
 
 fn check_capture(c: &file::Capture, defaults: &file::Capture, key: &str, complain: Complain<'_>) {
+    within(c.max_fps, 0.01, 240.0, format!("{key}.max_fps"), complain);
     within(c.connect_timeout, 0.1, 3600.0, format!("{key}.connect_timeout"), complain);
     within(c.stall_timeout, 0.1, 3600.0, format!("{key}.stall_timeout"), complain);
     within(c.backoff_first, 0.01, 3600.0, format!("{key}.backoff_first"), complain);

@@ -24,6 +24,7 @@ use crate::output::metrics::Metrics;
 use crate::output::mqtt::MqttSink;
 use crate::output::{Command, Sink};
 use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
+use crate::schedule::load::Degraded;
 use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 use overrides::Overrides;
 use std::path::Path;
@@ -80,7 +81,7 @@ impl Daemon {
     pub fn start(config: Config, extra: Vec<Arc<dyn Sink>>) -> Result<Self, DaemonError> {
         let runtime = Runtime::get(config.library.as_deref())?;
         let folders = ModelFolders::usual(config.models.as_deref());
-        Self::start_with(config, extra, Detectors::new(Arc::new(OrtFactory { runtime, folders })))
+        Self::start_with(config, extra, Detectors::new(Arc::new(OrtFactory::new(runtime, folders))))
     }
 
     /// As [`Daemon::start`], with other detectors.
@@ -131,6 +132,7 @@ impl Daemon {
         };
         let mut pipeline = Pipeline::new(detectors, around);
         let mut overrides = Overrides::from_environment();
+        pipeline.set_budget(config.budget);
         apply(&mut pipeline, &config, &mut overrides)?;
         Ok(Self { pipeline, board, metrics, http, config, overrides, commands, _commander: commander, clean_up: sinks })
     }
@@ -141,7 +143,10 @@ impl Daemon {
     /// A new camera cannot be started; running ones go on.
     pub fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         apply(&mut self.pipeline, &config, &mut self.overrides)?;
-        let fixed = |c: &Config| Config { cameras: Vec::new(), ..c.clone() };
+        if config.budget != self.config.budget {
+            self.pipeline.set_budget(config.budget);
+        }
+        let fixed = |c: &Config| Config { cameras: Vec::new(), budget: self.config.budget, ..c.clone() };
         if fixed(&config) != fixed(&self.config) {
             tracing::warn!(
                 "changes of http, output, events, mqtt, inference.library and inference.models take effect at the next start"
@@ -187,7 +192,13 @@ impl Daemon {
         *since = (processed, Instant::now());
         let share =
             100.0 * self.board.sum(|c| &c.n_patches_computed) as f64 / self.board.sum(|c| &c.n_patches).max(1) as f64;
-        format!("{live}/{} cameras live, {rate:.1} frames/s, {share:.0}% of patches computed", cameras.len())
+        let mut text =
+            format!("{live}/{} cameras live, {rate:.1} frames/s, {share:.0}% of patches computed", cameras.len());
+        let n = cameras.iter().filter(|c| c.degraded() != Degraded::No).count();
+        if n > 0 {
+            text += &format!(", {n} degraded");
+        }
+        text
     }
 
     /// Ends in order: cameras, what they still put out, sinks, HTTP.

@@ -15,7 +15,7 @@ use crate::engine::plan::Plan;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::heads::Thresholds;
-use crate::infer::layers::{LayersDetector, LayersSettings};
+use crate::infer::layers::{LayersDetector, LayersSettings, Plans};
 use crate::infer::model::Model;
 use crate::infer::{Detection, Detector, Fresh, StreamId, Work};
 use crate::merge::MergeSettings;
@@ -96,6 +96,7 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         LayersSettings { reported: Some(REPORT), ..LayersSettings::default() },
         1,
         None,
+        &Plans::default(),
     )
     .map_err(|e| e.to_string())?;
     let mut windows = Vec::new();

@@ -11,14 +11,14 @@ use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::factory::Recipe;
 use crate::infer::heads::Thresholds;
-use crate::infer::layers::LayersSettings;
+use crate::infer::layers::{LayersSettings, Plans};
 use crate::infer::model::Model;
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Runtime, SessionSettings};
 use crate::infer::{Coverage, Detection, Detector, Fresh, StreamId, Work};
-use crate::memory::resident_mib;
 use crate::merge::MergeSettings;
 use crate::pipeline::Stage;
+use crate::process::resident_mib;
 use crate::sim::{Grain, SimSettings};
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::{TrackSettings, Tracker};
@@ -108,6 +108,7 @@ pub fn evaluate(
         batches: Vec::new(),
         layers: LayersSettings::default(),
         profile: s.profile.clone(),
+        plans: Plans::default(),
     };
     let mut lanes = Vec::new();
     let mut provider = None;

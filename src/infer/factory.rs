@@ -2,7 +2,7 @@
 
 use super::detector::{DenseDetector, RegionsDetector};
 use super::heads::Thresholds;
-use super::layers::{LayersDetector, LayersSettings};
+use super::layers::{LayersDetector, LayersSettings, Plans};
 use super::model::Model;
 use super::plan::PlanSettings;
 use super::session::{Provider, Runtime, SessionSettings};
@@ -27,6 +27,7 @@ pub struct Recipe {
     pub layers: LayersSettings,
     /// Gates of the layer engine; `None`: safe defaults.
     pub profile: Option<Profile>,
+    pub plans: Plans,
 }
 
 /// A detector, and what it turned out to be.
@@ -91,7 +92,8 @@ impl Recipe {
             }
             SkipMode::Layers => {
                 let layers = LayersSettings { reported: Some(self.thresholds.score), ..self.layers.clone() };
-                let d = LayersDetector::open(model, size, t, layers, self.session.threads, self.profile.as_ref())?;
+                let (threads, profile) = (self.session.threads, self.profile.as_ref());
+                let d = LayersDetector::open(model, size, t, layers, threads, profile, &self.plans)?;
                 state_bytes = d.plan().state_bytes();
                 (Box::new(d), Provider::Cpu)
             }

@@ -18,7 +18,7 @@ use crate::engine::state::Stream;
 use crate::engine::threads::Threads;
 use crate::geom::Size;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How the engine is used.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,8 @@ impl Default for LayersSettings {
 pub struct LayersDetector {
     model: Arc<Model>,
     plan: Arc<Plan>,
+    /// Keeps the plan for other detectors to share.
+    _planned: Arc<Planned>,
     reading: Reading,
     gates: Gates,
     runner: Runner,
@@ -73,6 +75,37 @@ pub fn plan_of(model: &Model, size: Size) -> Result<(Plan, Option<Tail>), InferE
     Ok((Plan::new(graph).map_err(|e| err(&e))?, tail))
 }
 
+/// A model as the engine runs it, and what is left to ONNX Runtime.
+pub struct Planned {
+    plan: Arc<Plan>,
+    tail: Option<Tail>,
+}
+
+/// Plans that are in use: detectors of one model at one size share its weights.
+#[derive(Debug, Default, Clone)]
+pub struct Plans(Arc<Mutex<Vec<PlanInUse>>>);
+
+/// The model's file, the input's size, and the plan of it.
+type PlanInUse = (Weak<[u8]>, Size, Weak<Planned>);
+
+impl Plans {
+    /// # Errors
+    /// As [`plan_of`].
+    pub fn get(&self, model: &Model, size: Size) -> Result<Arc<Planned>, InferError> {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.retain(|(.., planned)| planned.strong_count() > 0);
+        let same = |onnx: &Weak<[u8]>| onnx.upgrade().is_some_and(|onnx| onnx == model.onnx);
+        let found = plans.iter().find(|(onnx, s, _)| *s == size && same(onnx));
+        if let Some(planned) = found.and_then(|(.., planned)| planned.upgrade()) {
+            return Ok(planned);
+        }
+        let (plan, tail) = plan_of(model, size)?;
+        let planned = Arc::new(Planned { plan: Arc::new(plan), tail });
+        plans.push((Arc::downgrade(&model.onnx), size, Arc::downgrade(&planned)));
+        Ok(planned)
+    }
+}
+
 impl LayersDetector {
     /// `threads` 0: one a core.
     ///
@@ -85,11 +118,13 @@ impl LayersDetector {
         settings: LayersSettings,
         threads: usize,
         profile: Option<&Profile>,
+        plans: &Plans,
     ) -> Result<Self, InferError> {
-        let (plan, tail) = plan_of(&model, size)?;
-        let plan = Arc::new(plan);
+        let planned = plans.get(&model, size)?;
+        let plan = planned.plan.clone();
         let (head, n_classes) = (&model.sidecar.head, model.labels.len());
-        let tail = tail.map(|t| TailSession::open(Runtime::get(None)?, &model, &t, threads)).transpose()?;
+        let tail = planned.tail.as_ref();
+        let tail = tail.map(|t| TailSession::open(Runtime::get(None)?, &model, t, threads)).transpose()?;
         let reading = match (tail, head) {
             (None, head) if !matches!(head, Head::Yolov8 {}) => Reading::Cells(
                 CellHead::bind(head, &plan, size, n_classes).map_err(|e| InferError::model(&model.file, e))?,
@@ -103,7 +138,18 @@ impl LayersDetector {
         let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         let runner = Runner::with_threads(&plan, Kernels::best(), Threads::of(n))
             .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
-        Ok(Self { model, plan, reading, gates, runner, streams: HashMap::new(), thresholds, settings, size })
+        Ok(Self {
+            model,
+            plan,
+            _planned: planned,
+            reading,
+            gates,
+            runner,
+            streams: HashMap::new(),
+            thresholds,
+            settings,
+            size,
+        })
     }
 
     pub fn plan(&self) -> &Arc<Plan> {

@@ -119,6 +119,11 @@ impl Merger {
         Self { settings, ..Self::default() }
     }
 
+    /// See [`MergeSettings::max_age_ns`].
+    pub fn set_max_age(&mut self, max_age_ns: u64) {
+        self.settings.max_age_ns = max_age_ns;
+    }
+
     /// The known boxes, for the detector to keep whole.
     pub fn boxes(&self) -> &[Detection] {
         &self.boxes

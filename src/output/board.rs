@@ -4,6 +4,7 @@
 
 use super::{FrameResult, SceneCounts, Sink};
 use crate::capture::CameraState;
+use crate::schedule::load::Degraded;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +40,7 @@ pub struct CameraBoard {
     pub size: String,
     pub control: Control,
     state: Mutex<(CameraState, Option<String>)>,
+    degraded: Mutex<Degraded>,
     latest: Mutex<Option<Arc<FrameResult>>>,
     counts: Mutex<Arc<SceneCounts>>,
     changed: watch::Sender<u64>,
@@ -106,6 +108,7 @@ impl CameraBoard {
             provider,
             size,
             state: Mutex::new((CameraState::Connecting, None)),
+            degraded: Mutex::default(),
             latest: Mutex::default(),
             changed: watch::Sender::new(0),
             n_processed: AtomicU64::new(0),
@@ -129,6 +132,15 @@ impl CameraBoard {
 
     pub fn set_state(&self, state: CameraState, cause: Option<&str>) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (state, cause.map(str::to_owned));
+    }
+
+    /// Whether it gets less than it should.
+    pub fn degraded(&self) -> Degraded {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_degraded(&self, degraded: Degraded) {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = degraded;
     }
 
     /// How many objects are where; nobody while the camera is off line.

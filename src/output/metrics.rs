@@ -1,6 +1,7 @@
 //! Prometheus metrics: counters and histograms in base units, bounded labels.
 
 use crate::capture::CameraState;
+use crate::schedule::load::Degraded;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -97,6 +98,7 @@ pub struct Metrics {
     pub stage_seconds: SecondsFamily<StageLabel>,
     pub latency_seconds: SecondsFamily<CameraLabel>,
     pub camera_state: Family<StateLabel, Gauge>,
+    pub degraded: Family<KindLabel, Gauge>,
     pub reconnects: Family<CameraLabel, Counter>,
     pub detector: Family<DetectorLabel, Gauge>,
     output_dropped: Family<SinkLabel, Counter>,
@@ -135,6 +137,7 @@ impl Default for Metrics {
             stage_seconds: SecondsFamily::new_with_constructor(seconds),
             latency_seconds: SecondsFamily::new_with_constructor(seconds),
             camera_state: Family::default(),
+            degraded: Family::default(),
             reconnects: Family::default(),
             detector: Family::default(),
             output_dropped: Family::default(),
@@ -146,7 +149,7 @@ impl Default for Metrics {
         r.register("frames_processed", "Frames whose detections were put out", m.frames_processed.clone());
         r.register(
             "frames_dropped",
-            "Frames that were not processed: replaced by a newer one, lost in a full decoder queue, or failed in the model",
+            "Frames that were not processed: replaced by a newer one, lost in a full decoder queue, failed in the model, or more than max_fps",
             m.frames_dropped.clone(),
         );
         r.register("patches", "Patches by the skip stage's decision", m.patches.clone());
@@ -190,6 +193,11 @@ impl Default for Metrics {
         );
         r.register_with_unit("latency", "From the decoder to the output", Unit::Seconds, m.latency_seconds.clone());
         r.register("camera_state", "1 for the state that a camera is in", m.camera_state.clone());
+        r.register(
+            "degraded",
+            "1 while a camera gets less than it should: what has not changed is looked at half as often (refresh), or frames are lost, too (rate)",
+            m.degraded.clone(),
+        );
         r.register("reconnects", "Attempts to connect after the first", m.reconnects.clone());
         r.register("detector_info", "Model, size, provider and mode in use", m.detector.clone());
         r.register("output_dropped", "Results that a sink could not take in time", m.output_dropped.clone());
@@ -223,6 +231,9 @@ impl Metrics {
     /// Forgets a camera that is gone: its state would stay for ever.
     pub fn forget_camera(&self, camera: &str, detector: &DetectorLabel) {
         self.detector.remove(detector);
+        for kind in Degraded::ALL {
+            self.degraded.remove(&KindLabel { camera: camera.into(), kind: kind.name() });
+        }
         for state in CameraState::ALL {
             self.camera_state.remove(&StateLabel { camera: camera.into(), state: state.name() });
         }
@@ -230,7 +241,7 @@ impl Metrics {
 
     /// The text that Prometheus scrapes.
     pub fn render(&self) -> String {
-        self.resident_bytes.set(crate::memory::resident_mib() * 1024.0 * 1024.0);
+        self.resident_bytes.set(crate::process::resident_mib() * 1024.0 * 1024.0);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

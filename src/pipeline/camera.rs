@@ -4,9 +4,10 @@
 use super::counters::Handles;
 use super::detectors::{DetectorHandle, Job};
 use super::stage::Stage;
+use super::turns::{Place, SharedAllowance, Turn};
 use crate::capture::{
-    CameraState, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, SupervisorSettings, Taken, open_gst,
-    open_sim, redact,
+    CameraState, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, SupervisorSettings, Taken, Waiting,
+    open_gst, open_sim, redact,
 };
 use crate::clock::Clock;
 use crate::config::CameraConfig;
@@ -22,6 +23,7 @@ use crate::output::{FrameResult, Reported, SceneCounts, Sink};
 use crate::scene::Scene;
 use crate::scene::event::{Message, Moment};
 use crate::scene::filter::Filter;
+use crate::schedule::load::{Degraded, Load};
 use crate::skip::{Counts, GlobalChange, SkipMode};
 use crate::track::Tracker;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -56,6 +58,7 @@ pub struct Camera {
     done: Receiver<()>,
     around: Surroundings,
     detector_label: DetectorLabel,
+    pub(super) detector: Arc<DetectorHandle>,
 }
 
 /// Opens real sources.
@@ -76,13 +79,14 @@ impl Camera {
         config: CameraConfig,
         stream: StreamId,
         detector: Arc<DetectorHandle>,
+        allowance: Arc<SharedAllowance>,
         delay: Duration,
         around: &Surroundings,
     ) -> std::io::Result<Self> {
         let info = detector.info.clone();
         let lossless = config.pace == Pace::Fast;
         let slot = Arc::new(Slot::new(if lossless { SlotMode::Blocking } else { SlotMode::Latest }));
-        let intake = Intake::new(info.size, around.clock.clone(), slot);
+        let intake = Intake::new(info.size, around.clock.clone(), slot, config.max_fps);
         let scene = Scene::new(config.scene.clone(), &info.labels);
         let names = Names {
             camera: config.id.as_str().into(),
@@ -145,8 +149,14 @@ impl Camera {
         let stage = Stage::new(info.mode, info.size, &config.skip, merge);
         let (reply, replies) = bounded(1);
         let grid = stage.grid();
+        let max_age_ns = config.skip.max_age_in(info.mode);
         let worker = Worker {
-            max_age_ns: config.skip.max_age_in(info.mode),
+            usual_max_age_ns: max_age_ns,
+            max_age_ns,
+            place: Arc::new(detector.turns.join(config.priority.weight())),
+            allowance,
+            load: Load::default(),
+            degraded: Degraded::No,
             camera: config.id.as_str().into(),
             stream,
             wanted: info.labels.iter().map(|l| config.labels.is_empty() || config.labels.contains(l)).collect(),
@@ -167,13 +177,13 @@ impl Camera {
             handles: Handles::new(&around.metrics, &config.id, info.mode),
             around: around.clone(),
             stopping: stopping.clone(),
-            detector,
+            detector: detector.clone(),
             reply,
             replies,
             buffers: Some((PatchMask::empty(grid), Vec::new(), Fresh::default())),
             epoch: 0,
             n_failures: 0,
-            counted: (0, 0, 0),
+            counted: Counted::default(),
         };
         let (finished, done) = bounded(1);
         let stage = thread("stage").spawn(move || {
@@ -191,6 +201,7 @@ impl Camera {
             done,
             around: around.clone(),
             detector_label: label,
+            detector,
         })
     }
 
@@ -233,9 +244,8 @@ impl Camera {
             return false;
         }
         let now_ns = self.around.clock.monotonic_ns();
-        let last_frame_ns = self.intake.last_frame_ns();
-        let answered = self.board.last_output_captured_ns.load(Ordering::Relaxed) >= last_frame_ns;
-        let since_ns = self.board.last_output_ns.load(Ordering::Relaxed).max(self.intake.first_frame_ns());
+        let answered = self.board.last_output_captured_ns.load(Ordering::Relaxed) >= self.intake.last_put_ns();
+        let since_ns = self.board.last_output_ns.load(Ordering::Relaxed).max(self.intake.waiting_since_ns());
         !answered && Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit
     }
 }
@@ -262,9 +272,18 @@ fn observer(id: &str, board: Arc<CameraBoard>, metrics: Arc<Metrics>) -> crate::
     })
 }
 
+/// Longest wait for a frame before something else is looked after.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// The stage thread.
 struct Worker {
+    /// As configured, and as it is while there is too much to do.
+    usual_max_age_ns: u64,
     max_age_ns: u64,
+    place: Arc<Place>,
+    allowance: Arc<SharedAllowance>,
+    load: Load,
+    degraded: Degraded,
     camera: Arc<str>,
     stream: StreamId,
     labels: Arc<[String]>,
@@ -297,43 +316,79 @@ struct Worker {
     buffers: Option<(PatchMask, Vec<Detection>, Fresh)>,
     epoch: u64,
     n_failures: u64,
-    /// Captured, replaced and lost frames that are in the counters already.
-    counted: (u64, u64, u64),
+    counted: Counted,
+}
+
+/// Frames that are in the counters already.
+#[derive(Default, Clone, Copy)]
+struct Counted {
+    captured: u64,
+    replaced: u64,
+    lost: u64,
+    surplus: u64,
 }
 
 impl Worker {
     fn run(mut self) {
         self.work();
+        self.count_drops();
         self.end_scene();
         self.detector.forget(self.stream);
     }
 
     fn work(&mut self) {
         loop {
-            match self.intake.slot().take(Duration::from_millis(200)) {
-                Taken::Frame(frame) => {
-                    if !self.process(frame) {
-                        return;
+            // The turn first, then the frame that is the newest by then.
+            match self.intake.slot().wait(PATIENCE) {
+                Waiting::Frame => {
+                    let asked_ns = self.around.clock.monotonic_ns();
+                    // The turn first, then the frame that is the newest by then.
+                    let turn = self.detects.then(|| self.place.wait());
+                    if let Taken::Frame(frame) = self.intake.slot().take(Duration::ZERO) {
+                        if !self.process(frame, turn) {
+                            return;
+                        }
+                        self.weigh(asked_ns);
                     }
                 }
-                Taken::Nothing if self.stopping.load(Ordering::Acquire) => return,
+                Waiting::Nothing if self.stopping.load(Ordering::Acquire) => return,
                 // Off line: whoever was there is not known to be.
-                Taken::Nothing if self.board.state().0 != CameraState::Live => self.end_scene(),
-                Taken::Nothing => {}
-                Taken::Closed => return,
+                Waiting::Nothing if self.board.state().0 != CameraState::Live => self.end_scene(),
+                Waiting::Nothing => {}
+                Waiting::Closed => return,
             }
             self.count_drops();
         }
     }
 
+    /// Sees whether the camera gets what it should, and spares the machine where it does not.
+    fn weigh(&mut self, asked_ns: u64) {
+        let now_ns = self.around.clock.monotonic_ns();
+        let due = self.intake.n_frames() + self.intake.n_queue_drops() - self.intake.n_surplus();
+        let done = self.board.n_processed.load(Ordering::Relaxed) + self.board.n_failed.load(Ordering::Relaxed);
+        let degraded = match self.lossless {
+            // Its source waits: it always gets what it should.
+            true => Degraded::No,
+            false => self.load.update(now_ns, due, done, now_ns.saturating_sub(asked_ns)),
+        };
+        if degraded != self.degraded {
+            self.degraded = degraded;
+            self.max_age_ns = self.usual_max_age_ns.saturating_mul(degraded.patience());
+            self.stage.set_max_age(self.max_age_ns);
+            self.board.set_degraded(degraded);
+            self.handles.set_degraded(degraded);
+        }
+    }
+
     /// Takes one frame through; false: there is no detector any more.
-    fn process(&mut self, frame: Frame) -> bool {
+    fn process(&mut self, frame: Frame, turn: Option<Turn>) -> bool {
         let clock = self.around.clock.clone();
         let started_ns = clock.monotonic_ns();
         if frame.epoch != self.epoch {
             // Another connection: nothing that is known holds any more.
             self.epoch = frame.epoch;
             self.stage.reset();
+            self.load.reset();
             self.end_scene();
         }
         if !self.detects {
@@ -376,6 +431,7 @@ impl Worker {
             self.board.detect_ns.fetch_add(detect_ns, Ordering::Relaxed);
             self.board.n_detect_runs.fetch_add(1, Ordering::Relaxed);
         }
+        drop(turn);
         let detected_ns = clock.monotonic_ns();
         self.n_failures = 0;
         let merged = self.stage.finish(&frame, &fresh);
@@ -408,6 +464,9 @@ impl Worker {
         h.wait.observe(s((detected_ns - decided_ns).saturating_sub(detect_ns)));
         h.detect.observe(s(detect_ns));
         h.latency.observe(s(result.latency_ns));
+        if !self.lossless {
+            self.allowance.observe(result.latency_ns);
+        }
         h.executed.inc_by(fresh.executed_px);
         h.dense.inc_by(result.frame.size().area() as u64);
         h.runs.inc_by(u64::from(fresh.n_runs));
@@ -538,11 +597,18 @@ impl Worker {
 
     /// Brings the counters to what slot and queue have seen.
     fn count_drops(&mut self) {
-        let now = (self.intake.n_frames(), self.intake.slot().n_replaced(), self.intake.n_queue_drops());
-        self.handles.captured.inc_by(now.0 - self.counted.0);
-        self.handles.replaced.inc_by(now.1 - self.counted.1);
-        self.handles.lost.inc_by(now.2 - self.counted.2);
-        self.board.n_dropped.store(now.1 + now.2, Ordering::Relaxed);
+        let now = Counted {
+            captured: self.intake.n_frames(),
+            replaced: self.intake.slot().n_replaced(),
+            lost: self.intake.n_queue_drops(),
+            surplus: self.intake.n_surplus(),
+        };
+        let (h, before) = (&self.handles, self.counted);
+        h.captured.inc_by(now.captured - before.captured);
+        h.replaced.inc_by(now.replaced - before.replaced);
+        h.lost.inc_by(now.lost - before.lost);
+        h.surplus.inc_by(now.surplus - before.surplus);
+        self.board.n_dropped.store(now.replaced + now.lost, Ordering::Relaxed);
         self.counted = now;
     }
 }

@@ -5,8 +5,10 @@ use crate::output::SceneCounts;
 use crate::output::metrics::{CameraLabel, KindLabel, LineLabel, Metrics, PlaceLabel, ReasonLabel, StageLabel};
 use crate::scene::Scene;
 use crate::scene::event::Phase;
+use crate::schedule::load::Degraded;
 use crate::skip::SkipMode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,6 +19,7 @@ pub(super) struct Handles {
     pub processed: Counter,
     pub replaced: Counter,
     pub lost: Counter,
+    pub surplus: Counter,
     pub failed: Counter,
     pub computed: Counter,
     pub carried: Counter,
@@ -30,6 +33,8 @@ pub(super) struct Handles {
     pub patches: [Counter; 5],
     pub skip: Histogram,
     pub wait: Histogram,
+    /// Refresh, rate.
+    degraded: [Gauge; 2],
     pub detect: Histogram,
     pub latency: Histogram,
 }
@@ -119,6 +124,12 @@ impl SceneHandles {
 }
 
 impl Handles {
+    pub fn set_degraded(&self, now: Degraded) {
+        for (gauge, kind) in self.degraded.iter().zip([Degraded::Refresh, Degraded::Rate]) {
+            gauge.set(i64::from(kind == now));
+        }
+    }
+
     pub fn new(m: &Arc<Metrics>, id: &str, mode: SkipMode) -> Self {
         let camera = CameraLabel { camera: id.into() };
         let reason = |reason| ReasonLabel { camera: id.into(), reason };
@@ -130,6 +141,9 @@ impl Handles {
             processed: m.frames_processed.get_or_create_owned(&camera),
             replaced: dropped("replaced"),
             lost: dropped("queue"),
+            surplus: dropped("max_fps"),
+            degraded: [Degraded::Refresh, Degraded::Rate]
+                .map(|d| m.degraded.get_or_create_owned(&KindLabel { camera: id.into(), kind: d.name() })),
             failed: dropped("failed"),
             computed: m.detections.get_or_create_owned(&reason("computed")),
             carried: m.detections.get_or_create_owned(&reason("carried")),

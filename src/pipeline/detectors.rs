@@ -1,15 +1,16 @@
-//! Detector threads: one for every distinct way to detect, shared by all
-//! cameras that ask for it.
+//! Detector threads: one or a few for every distinct way to detect, shared by
+//! all cameras that ask for it.
 //!
-//! Jobs wait in a bounded channel in the order in which they came, so that
-//! cameras take turns. A camera has at most one job under way.
+//! Who hands in a job has the detector's turn ([`super::turns`]), so that there
+//! is one at a time.
 
+use super::turns::{SharedAllowance, Turns};
 use crate::config::DetectorConfig;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
 use crate::infer::factory::Recipe;
 use crate::infer::gates;
-use crate::infer::layers::LayersSettings;
+use crate::infer::layers::{LayersSettings, Plans};
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::Runtime;
@@ -18,6 +19,9 @@ use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+/// Name of the provider whose runs do not wait for one another.
+const CPU: &str = "cpu";
 
 /// What a camera hands over, and gets back with `fresh` filled in. Its buffers
 /// travel to and fro, so that a frame allocates none.
@@ -69,6 +73,7 @@ pub trait DetectorFactory: Send + Sync {
 pub struct DetectorHandle {
     requests: Sender<Request>,
     pub info: DetectorInfo,
+    pub turns: Arc<Turns>,
 }
 
 impl DetectorHandle {
@@ -88,6 +93,7 @@ impl DetectorHandle {
 pub struct Detectors {
     factory: Arc<dyn DetectorFactory>,
     running: Mutex<Vec<Running>>,
+    pub(super) allowance: Arc<SharedAllowance>,
 }
 
 /// What a detector was made of, and the detector while somebody uses it.
@@ -95,18 +101,22 @@ type Running = (DetectorConfig, Option<SkipMode>, Weak<DetectorHandle>);
 
 impl Detectors {
     pub fn new(factory: Arc<dyn DetectorFactory>) -> Self {
-        Self { factory, running: Mutex::default() }
+        Self { factory, running: Mutex::default(), allowance: Arc::default() }
     }
 
-    /// The detector for this configuration, made if there is none yet.
+    /// A detector for this configuration: a new one while there may be more of them at a time, then the one
+    /// with the fewest cameras.
     ///
     /// # Errors
     /// As [`DetectorFactory::make`].
     pub fn get(&self, config: &DetectorConfig, mode: Option<SkipMode>) -> Result<Arc<DetectorHandle>, InferError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|(_, _, handle)| handle.strong_count() > 0);
-        let same = running.iter().find(|(c, m, _)| c == config && *m == mode);
-        if let Some(handle) = same.and_then(|(_, _, handle)| handle.upgrade()) {
+        let same: Vec<_> = running.iter().filter(|(c, m, _)| c == config && *m == mode).collect();
+        let least = same.iter().min_by_key(|(.., handle)| handle.strong_count());
+        if let Some(handle) = least.and_then(|(.., handle)| handle.upgrade())
+            && (same.len() >= config.workers || handle.info.provider != CPU)
+        {
             return Ok(handle);
         }
         let (mut detector, info) = self.factory.make(config, mode)?;
@@ -116,7 +126,8 @@ impl Detectors {
             .name(name.chars().take(15).collect())
             .spawn(move || work(detector.as_mut(), &queue))
             .map_err(|e| InferError::Runtime(format!("no thread for a detector: {e}")))?;
-        let handle = Arc::new(DetectorHandle { requests, info });
+        let turns = Turns::new(self.allowance.clone());
+        let handle = Arc::new(DetectorHandle { requests, info, turns });
         running.push((config.clone(), mode, Arc::downgrade(&handle)));
         Ok(handle)
     }
@@ -141,10 +152,17 @@ fn work(detector: &mut dyn Detector, queue: &Receiver<Request>) {
     }
 }
 
-/// Detectors on ONNX Runtime.
+/// Detectors on ONNX Runtime and the layer engine.
 pub struct OrtFactory {
-    pub runtime: &'static Runtime,
-    pub folders: ModelFolders,
+    runtime: &'static Runtime,
+    folders: ModelFolders,
+    plans: Plans,
+}
+
+impl OrtFactory {
+    pub fn new(runtime: &'static Runtime, folders: ModelFolders) -> Self {
+        Self { runtime, folders, plans: Plans::default() }
+    }
 }
 
 impl DetectorFactory for OrtFactory {
@@ -168,6 +186,7 @@ impl DetectorFactory for OrtFactory {
             regions,
             batches: vec![c.batch],
             layers: LayersSettings::default(),
+            plans: self.plans.clone(),
         };
         let made = recipe.make(self.runtime, mode)?;
         let (mode, provider) = (made.mode, made.provider);

@@ -6,7 +6,7 @@
 //!                                     └── FrameResult ──> board, sinks
 //! ```
 //!
-//! Who waits for whom: a stage thread for its detector, and nobody else.
+//! Who waits for whom: a stage thread for its turn and its detector, and nobody else.
 //! Capture never waits for inference (except a file at full speed), inference
 //! never for output.
 
@@ -14,6 +14,7 @@ mod camera;
 mod counters;
 mod detectors;
 mod stage;
+mod turns;
 
 pub use camera::{Camera, OpenFn, Surroundings, open_source};
 pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
@@ -21,6 +22,7 @@ pub use stage::Stage;
 
 use crate::config::CameraConfig;
 use crate::infer::{InferError, StreamId};
+use crate::schedule::allowance::Budget;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -59,10 +61,18 @@ impl Pipeline {
         let mut starts = Vec::new();
         for config in wanted.iter().filter(|w| !self.cameras.iter().any(|c| c.config == **w)) {
             let camera = || config.id.clone();
-            let detector = self
-                .detectors
-                .get(&config.detector, config.skip_mode)
-                .map_err(|source| StartError::Detector { camera: camera(), source })?;
+            // Who is restarted with the same detector keeps it.
+            let same = |c: &&Camera| {
+                let old = &c.config;
+                old.id == config.id && old.detector == config.detector && old.skip_mode == config.skip_mode
+            };
+            let detector = match self.cameras.iter().find(same) {
+                Some(camera) => camera.detector.clone(),
+                None => self
+                    .detectors
+                    .get(&config.detector, config.skip_mode)
+                    .map_err(|source| StartError::Detector { camera: camera(), source })?,
+            };
             let info = &detector.info;
             if let Some((key, label)) = config.unknown_label(&info.labels) {
                 return Err(StartError::Label {
@@ -100,12 +110,18 @@ impl Pipeline {
             self.next_stream += 1;
             // Cameras behind one switch do not all connect in the same instant.
             let delay = Duration::from_millis(150) * nth.min(40) as u32;
-            let camera = Camera::start(config, stream, detector, delay, &self.around)
+            let allowance = self.detectors.allowance.clone();
+            let camera = Camera::start(config, stream, detector, allowance, delay, &self.around)
                 .map_err(|source| StartError::Thread { camera: id, source })?;
             self.cameras.push(camera);
         }
         self.around.board.started.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What all cameras together keep to from now on.
+    pub fn set_budget(&self, budget: Budget) {
+        self.detectors.allowance.set(budget);
     }
 
     /// Names of cameras that get frames and put nothing out for `limit`.

@@ -67,6 +67,14 @@ impl Stage {
         self.merger.detections()
     }
 
+    /// Age that nothing exceeds from now on.
+    pub fn set_max_age(&mut self, max_age_ns: u64) {
+        if let Some(skip) = &mut self.skip {
+            skip.set_max_age(max_age_ns);
+        }
+        self.merger.set_max_age(max_age_ns);
+    }
+
     /// The stream was interrupted: nothing that is known holds any more.
     pub fn reset(&mut self) {
         if let Some(skip) = &mut self.skip {

@@ -222,6 +222,11 @@ impl SkipStage {
         }
     }
 
+    /// Age that nothing exceeds from now on.
+    pub fn set_max_age(&mut self, max_age_ns: u64) {
+        self.settings.max_age_ns = Some(max_age_ns);
+    }
+
     /// Takes over the pictures of the patches that were computed.
     ///
     /// Call it with the frame of the last [`SkipStage::decide`]. What was asked

@@ -116,5 +116,5 @@ pub fn get_json(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
 
 /// Resident memory in MiB and open files of this process.
 pub fn footprint() -> (f64, usize) {
-    (passd::memory::resident_mib(), std::fs::read_dir("/proc/self/fd").unwrap().count())
+    (passd::process::resident_mib(), std::fs::read_dir("/proc/self/fd").unwrap().count())
 }

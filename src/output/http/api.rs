@@ -5,6 +5,7 @@ use crate::capture::CameraState;
 use crate::output::board::CameraBoard;
 use crate::output::draw;
 use crate::output::wire::{CountsJson, FrameJson};
+use crate::schedule::load::Degraded;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -75,6 +76,7 @@ pub async fn stats(State(s): State<Shared>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "cameras": cameras.len(),
         "live": cameras.iter().filter(|c| c.state().0 == CameraState::Live).count(),
+        "degraded": cameras.iter().filter(|c| c.degraded() != Degraded::No).count(),
         "frames_processed": s.board.sum(|c| &c.n_processed),
         "frames_dropped": s.board.sum(|c| &c.n_dropped),
         "frames_failed": s.board.sum(|c| &c.n_failed),
@@ -82,7 +84,7 @@ pub async fn stats(State(s): State<Shared>) -> Response {
         "patches_computed": computed,
         "patches": patches,
         "computed_patch_share": if patches > 0 { computed as f64 / patches as f64 } else { 0.0 },
-        "resident_mib": crate::memory::resident_mib(),
+        "resident_mib": crate::process::resident_mib(),
         "events": s.archive.as_ref().map(|a| {
             let (n, bytes) = a.size();
             json!({ "kept": n, "bytes": bytes, "trouble": a.trouble() })
@@ -138,6 +140,7 @@ fn describe(c: &Arc<CameraBoard>) -> Value {
         "source": c.source,
         "state": state.name(),
         "cause": cause,
+        "degraded": c.degraded().name(),
         "model": c.model,
         "size": c.size,
         "mode": c.mode,

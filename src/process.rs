@@ -1,4 +1,6 @@
-//! Resident memory of this process.
+//! What this process uses: memory and processor time.
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// MiB that are resident now; 0 where the system does not say.
 pub fn resident_mib() -> f64 {
@@ -8,4 +10,10 @@ pub fn resident_mib() -> f64 {
         .unwrap_or(0.0);
     // Pages of 4 KiB: what every Linux that this runs on reports here by default.
     pages * 4.0 / 1024.0
+}
+
+/// Processor time of all threads since the start, nanoseconds.
+pub fn cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
