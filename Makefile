@@ -24,7 +24,8 @@ build: setup
 demo: build
 	target/release/passd demo --seconds 20 --out passd-demo.jpg
 
-test: setup
+test:
+	@scripts/setup.sh tests
 	$(CARGO) test --locked
 
 # The core without GStreamer, OpenCV and ONNX Runtime, cross-compiled and run under qemu.

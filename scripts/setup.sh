@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what passd is built, run and tested with. May be called again at any
-# time: it installs only what is missing, and says what.
+# Installs what passd is built and run with; with the word 'tests', what it is tested
+# with too. May be called again at any time: it installs only what is missing, and says what.
 #
-#   apt packages   GStreamer, the two parts of OpenCV that are used, clang for its bindings, mosquitto for the tests
+#   apt packages   GStreamer, the two parts of OpenCV that are used, clang for its bindings
+#                  tests: mosquitto, Chromium with its driver
 #   Rust           where there is no cargo of the needed version
 #   ONNX Runtime   libonnxruntime.so of the PyPI wheel, pinned by version and checksum
 set -euo pipefail
@@ -46,11 +47,16 @@ packages() {
         libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev \
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav \
         libopencv-core-dev libopencv-imgproc-dev
+}
+
+test_packages() {
     # A broker for the tests, which start one of their own: the system's is not to run.
     if ! command -v mosquitto >/dev/null && [ ! -x /usr/sbin/mosquitto ]; then
         apt_install mosquitto openssl
         if [ -d /run/systemd/system ]; then as_root systemctl disable --now -q mosquitto || true; fi
     fi
+    # A browser for the page.
+    command -v chromedriver >/dev/null || apt_install chromium chromium-driver
 }
 
 cargo_minor() { { cargo --version 2>/dev/null || true; } | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p'; }
@@ -111,6 +117,7 @@ PY
 }
 
 packages
+[ "${1:-}" != tests ] || test_packages
 rust
 onnxruntime
 say "everything is here"

@@ -3,93 +3,13 @@
 
 mod common;
 
-use common::{RtspServer, Running, free_port, get, get_json, wait_for};
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use common::service::Service;
+use common::{RtspServer, free_port, get, get_json, wait_for};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// A running daemon with its notify socket and its log.
-struct Service {
-    process: Running,
-    log: Arc<Mutex<Vec<String>>>,
-    notes: UnixDatagram,
-    told: Mutex<Vec<String>>,
-    config: PathBuf,
-    folder: tempfile::TempDir,
-    http: SocketAddr,
-}
-
-impl Service {
-    /// `{http}` and `{dir}` in the config are filled in.
-    fn start(config: &str, watchdog: Option<Duration>) -> Self {
-        Self::start_with(config, watchdog, Stdio::null())
-    }
-
-    fn start_with(config: &str, watchdog: Option<Duration>, stdout: Stdio) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let http: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
-        let path = folder.path().join("passd.toml");
-        let service_text = fill(config, http, folder.path());
-        std::fs::write(&path, service_text).unwrap();
-        let socket = folder.path().join("notify");
-        let notes = UnixDatagram::bind(&socket).unwrap();
-        notes.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_passd"));
-        command.args(["run", "--config"]).arg(&path).env("NOTIFY_SOCKET", &socket).env("RUST_LOG", "info");
-        command.env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
-        if let Some(w) = watchdog {
-            command.env("WATCHDOG_USEC", w.as_micros().to_string());
-        }
-        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| kept.lock().unwrap().push(l)));
-        Self { process: Running(child), log, notes, told: Mutex::default(), config: path, folder, http }
-    }
-
-    fn rewrite(&self, config: &str) {
-        std::fs::write(&self.config, fill(config, self.http, self.folder.path())).unwrap();
-    }
-
-    /// Everything that the daemon has told the service manager.
-    fn told(&self) -> Vec<String> {
-        let mut told = self.told.lock().unwrap();
-        let mut buffer = [0; 4096];
-        while let Ok(n) = self.notes.recv(&mut buffer) {
-            told.extend(String::from_utf8_lossy(&buffer[..n]).lines().map(str::to_owned));
-        }
-        told.clone()
-    }
-
-    #[track_caller]
-    fn wait_told(&self, what: &str) {
-        wait_for(&format!("{what}, log {:#?}", self.log.lock().unwrap()), LONG, || {
-            self.told().iter().any(|t| t.starts_with(what)).then_some(())
-        });
-    }
-
-    #[track_caller]
-    fn wait_log(&self, part: &str) -> String {
-        wait_for(&format!("'{part}' in the log {:#?}", self.log.lock().unwrap()), LONG, || {
-            self.log.lock().unwrap().iter().find(|l| l.contains(part)).cloned()
-        })
-    }
-
-    /// Waits for the end; its exit code.
-    fn wait_end(&mut self) -> Option<i32> {
-        wait_for("the end", LONG, || self.process.0.try_wait().unwrap()).code()
-    }
-}
-
-fn fill(config: &str, http: SocketAddr, dir: &Path) -> String {
-    config.replace("{http}", &http.to_string()).replace("{dir}", &dir.display().to_string())
-}
 
 const SIM: &str = "[cameras.street]\nsource = \"sim://street?seed=5&fps=20&traffic=0.5&wind=0\"\n\
     [http]\nlisten = \"{http}\"\n[output.jsonl]\npath = \"{dir}/out.jsonl\"\n";
@@ -367,4 +287,52 @@ fn a_folder_that_cannot_be_written_is_said_at_the_start() {
     let mut service = Service::start(&format!("{SIM}[events]\npath = \"/proc/events\"\n"), None);
     assert_eq!(service.wait_end(), Some(1));
     service.wait_log("events cannot be kept in /proc/events");
+}
+
+/// Clients that do it wrong, on purpose or not: bounded, and the next one is served.
+#[test]
+fn hostile_clients_are_bounded() {
+    use std::io::{Read, Write};
+    let service = Service::start(SIM, None);
+    service.wait_told("READY=1");
+    let resident = || get_json(service.http, "/api/stats").1["resident_mib"].as_f64().unwrap();
+    wait_for("frames", LONG, || (get(service.http, "/api/cameras/street/detections").0 == 200).then_some(()));
+    let before = resident();
+    let connect = || {
+        let stream = std::net::TcpStream::connect(service.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    // Nonsense, a head without end, a body without end, a path that leads out.
+    let nonsense: [&[u8]; 5] = [
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n",
+        b"GET /api/cameras/%ff%fe/latest.jpg HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    for bytes in nonsense {
+        let mut stream = connect();
+        stream.write_all(bytes).unwrap();
+        let mut answer = [0; 64];
+        let n = stream.read(&mut answer).unwrap_or(0);
+        let text = String::from_utf8_lossy(&answer[..n]).into_owned();
+        assert!(n == 0 || text.starts_with("HTTP/1.1 4"), "{text}");
+    }
+    let mut endless = connect();
+    let line = [b'x'; 4096];
+    let _ = endless.write_all(b"GET / HTTP/1.1\r\nX: ");
+    let refused = (0..100_000).find(|_| endless.write_all(&line).is_err());
+    assert!(refused.is_some_and(|n| n < 20_000), "{refused:?}");
+    // More connections than there is room for, all of them silent.
+    let silent: Vec<_> = (0..300).map(|_| connect()).collect();
+    let start = Instant::now();
+    assert_eq!(get(service.http, "/live").0, 200);
+    assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
+    drop(silent);
+    let after = resident();
+    assert!(after < before + 40.0, "{before} MiB, then {after} MiB");
+    let processed = || get_json(service.http, "/api/cameras/street").1["frames_processed"].as_u64().unwrap();
+    let n = processed();
+    wait_for("more frames", LONG, || (processed() > n + 10).then_some(()));
 }

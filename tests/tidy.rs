@@ -93,12 +93,14 @@ fn arrows_point_one_way() {
 }
 
 /// Libraries that only some files may name.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 8] = [
     ("ort::", &["infer/session.rs"]),
     ("gstreamer", &["capture/gst.rs", "capture/video.rs", "capture/mod.rs", "capture/template.rs"]),
     ("opencv::", &["output/draw.rs", "skip/diff.rs"]),
     ("axum::", &["output/http/"]),
     ("rumqttc", &["output/mqtt/mod.rs"]),
+    ("hyper::", &["output/http/serve.rs"]),
+    ("ureq::", &["output/webhook.rs"]),
     ("sd_notify", &["daemon/notify.rs"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use super::{Failure, print_line};
 use crate::capture::redact;
-use crate::config;
+use crate::config::{self, EventsConfig};
 use crate::daemon::Daemon;
 use crate::eval::TruthOf;
 use crate::eval::score::{Agreement, AveragePrecision};
@@ -67,19 +67,36 @@ impl Sink for Recorder {
     }
 }
 
+/// A folder that goes when this does.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 pub fn run(args: &Args) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
-    let config = config::load_text("configs/demo.toml", CONFIG, std::env::vars_os())
+    let mut config = config::load_text("configs/demo.toml", CONFIG, std::env::vars_os())
         .map_err(|e| Failure::Usage(e.to_string()))?;
     let [camera] = config.cameras.as_slice() else { return Err(failed(&"the demo has one camera")) };
     let camera = camera.clone();
     let sim = SimSettings::parse(&camera.source).map_err(|e| failed(&e))?;
+    // For the page; it goes with the demo.
+    let kept = Folder(std::env::temp_dir().join(format!("passd-demo-{}", std::process::id())));
+    config.events = Some(EventsConfig {
+        path: kept.0.clone(),
+        max_bytes: 64 << 20,
+        max_age: Duration::from_secs(3600),
+        max_events: 1000,
+    });
     let recorder = Arc::new(Recorder::default());
     let begun = Instant::now();
     let daemon = Daemon::start(config, vec![recorder.clone()]).map_err(|e| failed(&e))?;
     let address = daemon.http.as_ref().map(|h| format!("http://{}", h.address)).unwrap_or_default();
     print_line(&format!("watching {} for {} s", redact(&camera.source), args.seconds))?;
-    print_line(&format!("live: {address}/api/cameras/{}/stream.mjpg?patches=1", camera.id))?;
+    print_line(&format!("the page is at {address}/"))?;
     let style = ProgressStyle::with_template("{bar:30} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(args.seconds * 5).with_style(style);
     let mut since = (0, Instant::now());

@@ -3,15 +3,16 @@
 //! The words here become the schema (`passd schema`) and so the reference.
 
 use crate::infer::session::Provider;
+use crate::scene::event::Phase;
 use crate::schedule::Priority;
 use crate::skip::ModeChoice;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Configuration of passd.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct File {
     /// The cameras, each under a name of its own: lower-case letters, digits, `-` and `_`.
@@ -34,10 +35,11 @@ pub struct File {
     pub output: Output,
     pub events: Events,
     pub mqtt: Mqtt,
+    pub webhook: Webhook,
 }
 
 /// One camera.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Camera {
     /// Address: `rtsp://…`, `rtsps://…`, a video file, `/dev/video0`, `csi://0`, `sim://street?…`, or
@@ -68,7 +70,7 @@ pub struct Camera {
 }
 
 /// What to detect.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Detector {
     /// Name of a model (`passd models list`) or path of an .onnx file with a sidecar. Default: street-nano.
@@ -86,7 +88,7 @@ pub struct Detector {
 }
 
 /// What to skip.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Skip {
     /// `layers`: each layer of the network is computed only where its input changed (on the CPU).
@@ -114,7 +116,7 @@ pub struct Skip {
 }
 
 /// When an object is the same from frame to frame.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tracking {
     /// Seconds for which an object that is not seen is expected to come back. Default: 2.
@@ -129,7 +131,7 @@ pub struct Tracking {
 }
 
 /// How to hold on to a camera.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
     /// Files and simulated cameras: `realtime` at their own rate, late frames dropped; `fast` as fast as the
@@ -152,7 +154,7 @@ pub struct Capture {
     pub backoff_max: Option<f64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Pace {
     Realtime,
@@ -160,7 +162,7 @@ pub enum Pace {
 }
 
 /// How models are run.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Inference {
     /// The libonnxruntime.so to use. Default: ORT_DYLIB_PATH, beside the binary, then the system's folders.
@@ -186,7 +188,7 @@ pub struct Inference {
     pub cache: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     Prefer,
@@ -195,7 +197,7 @@ pub enum Policy {
 
 /// What all cameras together keep to. Where it is too little for all of them, cameras are looked at less often, in
 /// the order of their priority; results do not come later.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
     /// Share of the machine's processor time, all cores, decoding included: 0.5 is half. Default: all of it.
@@ -208,27 +210,31 @@ pub struct Budget {
 }
 
 /// Status, metrics and pictures over HTTP.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// False: no HTTP at all. Default: true.
     pub enabled: Option<bool>,
-    /// Address and port; loopback only, as there is no password. Default: 127.0.0.1:8090.
+    /// Address and port. Any but loopback needs a `token`. Default: 127.0.0.1:8090.
     pub listen: Option<String>,
+    /// What whoever looks must know, 16 letters or more: `${NAME}` stands for a secret. Programs send it as
+    /// `Authorization: Bearer …`, people type it into the page. It goes over the network as it is: where others
+    /// listen, put a proxy with TLS before passd.
+    pub token: Option<String>,
     /// Most frames a second of a live view. Default: 10.
     #[schemars(range(min = 0.1, max = 60.0))]
     pub stream_fps: Option<f32>,
 }
 
 /// Where detections go.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Output {
     pub jsonl: Jsonl,
 }
 
 /// One JSON object a frame and line.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Jsonl {
     /// A file, `-` for standard output; absent: none.
@@ -243,7 +249,7 @@ pub struct Jsonl {
 }
 
 /// An area of interest. An object is where the middle of its box's lower side is.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Zone {
     /// Corners `[x, y]`, shares (0 to 1) of the picture's sides.
@@ -259,7 +265,7 @@ pub struct Zone {
 }
 
 /// A line whose crossings are counted, to the right and to the left as seen from its first point to its second.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Line {
     /// First point `[x, y]`, shares (0 to 1) of the picture's sides.
@@ -274,7 +280,7 @@ pub struct Line {
 }
 
 /// What detections of one label must be like. Others are neither reported nor followed.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// Least score, where that is above the detector's.
@@ -297,7 +303,7 @@ pub struct Filter {
 }
 
 /// Events on disk: one is an object's stay in the picture.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Events {
     /// False: no events are kept. Default: true where there is a folder for them.
@@ -316,7 +322,7 @@ pub struct Events {
 }
 
 /// A broker that is told of events, counts and states, and takes commands.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mqtt {
     /// Address: `mqtt://host`, or `mqtts://host` for TLS, with a port if it is not 1883 or 8883. Absent: no MQTT.
@@ -335,4 +341,21 @@ pub struct Mqtt {
     pub discovery: Option<bool>,
     /// First part of Home Assistant's topics. Default: homeassistant.
     pub discovery_prefix: Option<String>,
+}
+
+/// A web address that is told of events: a POST of JSON each (`passd schema --events`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhook {
+    /// Address: `http://…` or `https://…`. Absent: none.
+    pub url: Option<String>,
+    /// Goes along as `Authorization: Bearer …`: `${NAME}` stands for a secret.
+    pub token: Option<String>,
+    /// File with the certificates to believe in, PEM. Default: the system's.
+    pub ca: Option<PathBuf>,
+    /// Which messages: `new`, `update`, `end`. Default: all.
+    pub events: Option<Vec<Phase>>,
+    /// Seconds for an answer. Default: 10.
+    #[schemars(range(min = 0.1, max = 300.0))]
+    pub timeout: Option<f64>,
 }

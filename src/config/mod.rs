@@ -7,6 +7,7 @@
 //!
 //! Starts nothing.
 
+mod effective;
 mod file;
 mod load;
 mod locate;
@@ -14,13 +15,15 @@ mod mqtt;
 mod reference;
 mod resolved;
 mod scene;
+mod webhook;
 
+pub use effective::effective;
 pub use file::File;
 pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
 pub use reference::reference;
 pub use resolved::{
-    CameraConfig, Config, DetectorConfig, EventsConfig, HttpConfig, JsonlConfig, JsonlTarget, Policy, state_directory,
+    CameraConfig, Config, DetectorConfig, EventsConfig, JsonlConfig, JsonlTarget, Policy, state_directory,
 };
 
 /// The JSON schema of the config file.

@@ -2,12 +2,14 @@
 
 pub use super::file::Policy;
 use super::file::{self, File, Pace};
-use super::{mqtt, scene};
+use super::{mqtt, scene, webhook};
 use crate::capture::{SourceSpec, SupervisorSettings, redact};
 use crate::geom::Size;
 use crate::infer::heads::Thresholds;
 use crate::infer::session::{Provider, SessionSettings};
+use crate::output::http::HttpSettings;
 use crate::output::mqtt::MqttSettings;
+use crate::output::webhook::WebhookSettings;
 use crate::scene::SceneSettings;
 use crate::scene::filter::Filters;
 use crate::schedule::Priority;
@@ -23,10 +25,11 @@ use std::time::Duration;
 pub struct Config {
     /// Enabled cameras, by name.
     pub cameras: Vec<CameraConfig>,
-    pub http: Option<HttpConfig>,
+    pub http: Option<HttpSettings>,
     pub jsonl: Option<JsonlConfig>,
     pub events: Option<EventsConfig>,
     pub mqtt: Option<MqttSettings>,
+    pub webhook: Option<WebhookSettings>,
     pub budget: Budget,
     /// The libonnxruntime.so to use.
     pub library: Option<PathBuf>,
@@ -111,12 +114,6 @@ impl DetectorConfig {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpConfig {
-    pub listen: SocketAddr,
-    pub stream_fps: f32,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JsonlTarget {
     Stdout,
@@ -191,6 +188,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     let jsonl = resolve_jsonl(&file.output.jsonl, &mut complain);
     let events = resolve_events(&file.events, &mut complain);
     let mqtt = mqtt::resolve(&file.mqtt, &mut complain);
+    let webhook = webhook::resolve(&file.webhook, &mut complain);
     if !complaints.is_empty() {
         return Err(complaints);
     }
@@ -200,6 +198,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
         jsonl,
         events,
         mqtt,
+        webhook,
         budget: Budget { cpu: file.budget.cpu, latency: file.budget.latency.map(duration) },
         library: file.inference.library.clone(),
         models: file.inference.models.clone(),
@@ -356,7 +355,7 @@ fn check_capture(c: &file::Capture, defaults: &file::Capture, key: &str, complai
     }
 }
 
-fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpConfig> {
+fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpSettings> {
     within(h.stream_fps, 0.1, 60.0, "http.stream_fps".into(), complain);
     if !h.enabled.unwrap_or(true) {
         return None;
@@ -366,13 +365,16 @@ fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpConfig> {
         complain("http.listen", format!("'{text}' is no address with a port such as 127.0.0.1:8090"));
         return None;
     };
-    if !listen.ip().is_loopback() {
+    if h.token.as_deref().is_some_and(|t| t.len() < 16 || !t.chars().all(|c| c.is_ascii_graphic())) {
+        complain("http.token", "expected 16 letters, digits and signs or more, without spaces".into());
+    }
+    if h.token.is_none() && !listen.ip().is_loopback() {
         complain(
             "http.listen",
-            format!("{listen} is no loopback address: there is no password, so only this machine may connect"),
+            format!("{listen} is no loopback address: others could look, so that it needs an http.token"),
         );
     }
-    Some(HttpConfig { listen, stream_fps: h.stream_fps.unwrap_or(10.0) })
+    Some(HttpSettings { listen, stream_fps: h.stream_fps.unwrap_or(10.0), token: h.token.clone() })
 }
 
 fn resolve_jsonl(j: &file::Jsonl, complain: Complain<'_>) -> Option<JsonlConfig> {

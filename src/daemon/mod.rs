@@ -22,6 +22,7 @@ use crate::output::http::HttpServer;
 use crate::output::jsonl::{JsonlSink, Target};
 use crate::output::metrics::Metrics;
 use crate::output::mqtt::MqttSink;
+use crate::output::webhook::WebhookSink;
 use crate::output::{Command, Sink};
 use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
 use crate::schedule::load::Degraded;
@@ -118,8 +119,13 @@ impl Daemon {
                 .map_err(|e| DaemonError::Other(format!("MQTT: {e}")))?;
             sinks.push(Arc::new(sink));
         }
+        if let Some(w) = &config.webhook {
+            let sink = WebhookSink::start(w.clone(), metrics.clone())
+                .map_err(|e| DaemonError::Other(format!("webhook: {e}")))?;
+            sinks.push(Arc::new(sink));
+        }
         let http = config.http.as_ref().map(|h| {
-            HttpServer::start(h.listen, h.stream_fps, board.clone(), metrics.clone(), archive)
+            HttpServer::start(h, board.clone(), metrics.clone(), archive)
                 .map_err(|source| DaemonError::Http { address: h.listen, source })
         });
         let http = http.transpose()?;
@@ -134,7 +140,19 @@ impl Daemon {
         let mut overrides = Overrides::from_environment();
         pipeline.set_budget(config.budget);
         apply(&mut pipeline, &config, &mut overrides)?;
-        Ok(Self { pipeline, board, metrics, http, config, overrides, commands, _commander: commander, clean_up: sinks })
+        let daemon = Self {
+            pipeline,
+            board,
+            metrics,
+            http,
+            config,
+            overrides,
+            commands,
+            _commander: commander,
+            clean_up: sinks,
+        };
+        daemon.show_config();
+        Ok(daemon)
     }
 
     /// Changes what differs; what cannot be changed while running is said.
@@ -153,6 +171,7 @@ impl Daemon {
             );
         }
         self.config = config;
+        self.show_config();
         Ok(())
     }
 
@@ -167,10 +186,16 @@ impl Daemon {
             self.overrides.put_back(&command.camera, before);
             return Err(e.into());
         }
+        self.show_config();
         if let Err(e) = self.overrides.write() {
             tracing::warn!(camera = command.camera, "what was set is forgotten at the end: {e}");
         }
         Ok(())
+    }
+
+    /// Puts the config on the board, with what was set laid over it.
+    fn show_config(&self) {
+        self.board.set_config(&config::effective(&self.overrides.apply(&self.config)));
     }
 
     /// Every camera is a clip, and over.
@@ -197,6 +222,9 @@ impl Daemon {
         let n = cameras.iter().filter(|c| c.degraded() != Degraded::No).count();
         if n > 0 {
             text += &format!(", {n} degraded");
+        }
+        if let Some(trouble) = self.board.trouble() {
+            text += &format!("; config not reloaded: {}", trouble.lines().next().unwrap_or_default());
         }
         text
     }
@@ -320,8 +348,14 @@ fn serve(
                 Ok(config) => while_busy(signals, || notifier.feed(), || daemon.reload(config)),
             };
             match result {
-                Ok(()) => tracing::info!("config is reloaded"),
-                Err(e) => tracing::error!("config is not reloaded, the old one stays:\n{e}"),
+                Ok(()) => {
+                    daemon.board.set_trouble(None);
+                    tracing::info!("config is reloaded");
+                }
+                Err(e) => {
+                    daemon.board.set_trouble(Some(&e.to_string()));
+                    tracing::error!("config is not reloaded, the old one stays:\n{e}");
+                }
             }
             notifier.ready();
             pending = told;

@@ -2,6 +2,7 @@
 //!
 //! Written by the pipeline, read by HTTP, the status line and the watchdog.
 
+use super::history::History;
 use super::{FrameResult, SceneCounts, Sink};
 use crate::capture::CameraState;
 use crate::schedule::load::Degraded;
@@ -18,6 +19,10 @@ pub struct Board {
     pub started: AtomicBool,
     /// Every camera that is up makes progress.
     pub healthy: AtomicBool,
+    /// The config as it runs, without secrets.
+    config: Mutex<Arc<str>>,
+    /// Why the last config was not taken over.
+    trouble: Mutex<Option<Arc<str>>>,
 }
 
 /// What is set of a camera, as commands can change it.
@@ -43,6 +48,7 @@ pub struct CameraBoard {
     degraded: Mutex<Degraded>,
     latest: Mutex<Option<Arc<FrameResult>>>,
     counts: Mutex<Arc<SceneCounts>>,
+    history: Mutex<History>,
     changed: watch::Sender<u64>,
     pub n_processed: AtomicU64,
     pub n_detections: AtomicU64,
@@ -74,6 +80,24 @@ impl Board {
     /// A counter, all cameras together.
     pub fn sum(&self, counter: impl Fn(&CameraBoard) -> &AtomicU64) -> u64 {
         self.lock().values().map(|c| counter(c).load(Ordering::Relaxed)).sum()
+    }
+
+    /// The config as it runs, TOML.
+    pub fn config(&self) -> Arc<str> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_config(&self, toml: &str) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = toml.into();
+    }
+
+    /// Why the last config was not taken over; `None`: it was.
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_trouble(&self, why: Option<&str>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Into::into);
     }
 
     /// By name, in order.
@@ -109,6 +133,7 @@ impl CameraBoard {
             size,
             state: Mutex::new((CameraState::Connecting, None)),
             degraded: Mutex::default(),
+            history: Mutex::default(),
             latest: Mutex::default(),
             changed: watch::Sender::new(0),
             n_processed: AtomicU64::new(0),
@@ -152,6 +177,11 @@ impl CameraBoard {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
+    /// The last hour, for as long as `look` takes.
+    pub fn history<T>(&self, look: impl FnOnce(&History) -> T) -> T {
+        look(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The newest result.
     pub fn latest(&self) -> Option<Arc<FrameResult>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -169,6 +199,9 @@ impl Sink for CameraBoard {
         self.n_detections.fetch_add(result.detections.len() as u64, Ordering::Relaxed);
         self.n_patches.fetch_add(result.computed.grid().n_patches() as u64, Ordering::Relaxed);
         self.n_patches_computed.fetch_add(result.computed.count() as u64, Ordering::Relaxed);
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.add(result.frame.captured_unix_ns, result.executed_share, result.latency_ns);
+        drop(history);
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
         self.changed.send_modify(|n| *n += 1);
     }

@@ -1,9 +1,9 @@
 //! Annotated pictures: boxes, labels, and which patches were computed.
 
 use super::FrameResult;
+use super::patches::Look;
 use crate::geom::{ModelInput, Rect, Size};
 use crate::merge::Provenance;
-use crate::skip::Reason;
 
 /// An RGB picture, rows without gaps.
 pub struct Picture {
@@ -73,14 +73,12 @@ fn tint_patches(picture: &mut Picture, r: &FrameResult) {
     for row in 0..grid.rows {
         for col in 0..grid.cols {
             let patch = row * grid.cols + col;
-            let reason = r.reasons.get(patch).copied();
-            let (tint, strength) = match (r.computed.get(patch), reason) {
-                (true, Some(Reason::Stale)) => (STALE, 70),
-                (true, Some(Reason::Changed | Reason::Forced) | None) => (COMPUTED, 80),
-                // In a region for its neighbours' sake.
-                (true, _) => (COMPUTED, 35),
-                (false, Some(Reason::Masked)) => (MASKED, 60),
-                (false, _) => ([0, 0, 0], 60),
+            let (tint, strength) = match Look::of(r, patch) {
+                Look::Stale => (STALE, 70),
+                Look::Computed => (COMPUTED, 80),
+                Look::Beside => (COMPUTED, 35),
+                Look::Masked => (MASKED, 60),
+                Look::Kept => ([0, 0, 0], 60),
             };
             blend(picture, &grid.rect(col, row), tint, strength);
         }

@@ -8,10 +8,13 @@
 pub mod board;
 pub mod draw;
 pub mod events;
+pub mod history;
 pub mod http;
 pub mod jsonl;
 pub mod metrics;
 pub mod mqtt;
+pub mod patches;
+pub mod webhook;
 pub mod wire;
 
 use crate::frame::Frame;

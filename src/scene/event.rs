@@ -4,7 +4,7 @@ use crate::geom::{ModelInput, Rect};
 use crate::track::State;
 
 /// In which part of an object's stay a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     New,

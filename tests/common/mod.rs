@@ -1,9 +1,13 @@
 //! What several tests need.
 #![allow(dead_code)] // each test takes what it needs
 
+#[cfg(feature = "daemon")]
+pub mod browser;
 pub mod model;
 #[cfg(feature = "daemon")]
 pub mod ort;
+#[cfg(feature = "daemon")]
+pub mod service;
 pub mod zoo;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -95,15 +99,35 @@ impl RtspServer {
 
 /// Status and body of a GET.
 pub fn get(address: SocketAddr, path: &str) -> (u16, Vec<u8>) {
+    let (status, _, body) = request(address, "GET", path, "", b"");
+    (status, body)
+}
+
+/// Status, head and body of the answer to a request; `headers` end with a line break each.
+pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: passd\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("an answer has a head") + 4;
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    )
+    .unwrap();
+    stream.write_all(body).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "an answer has a head: {head}");
+    }
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer[end..].to_vec())
+    let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    // Not every server closes the connection when it is asked to.
+    let mut body = vec![0; length.unwrap_or(0)];
+    match length {
+        Some(_) => reader.read_exact(&mut body).unwrap(),
+        None => drop(reader.read_to_end(&mut body).unwrap()),
+    }
+    (status, head, body)
 }
 
 pub fn get_json(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {

@@ -4,6 +4,7 @@ use super::Shared;
 use crate::capture::CameraState;
 use crate::output::board::CameraBoard;
 use crate::output::draw;
+use crate::output::history::{STEP_S, Step};
 use crate::output::wire::{CountsJson, FrameJson};
 use crate::schedule::load::Degraded;
 use axum::Json;
@@ -46,11 +47,10 @@ pub async fn startup(State(s): State<Shared>) -> Response {
 }
 
 pub async fn ready(State(s): State<Shared>) -> Response {
-    let states: Vec<_> = s.board.all().iter().map(|c| (c.id.to_string(), c.state().0)).collect();
-    let good = states.iter().any(|(_, state)| matches!(state, CameraState::Live | CameraState::Ended));
-    let states: Value =
-        states.into_iter().map(|(id, state)| (id, json!(state.name()))).collect::<serde_json::Map<_, _>>().into();
-    probe(good, json!({ "ready": good, "cameras": states }))
+    let cameras = s.board.all();
+    let n = cameras.iter().filter(|c| matches!(c.state().0, CameraState::Live | CameraState::Ended)).count();
+    // Without names: a probe sends no token.
+    probe(n > 0, json!({ "ready": n > 0, "cameras": cameras.len(), "live": n }))
 }
 
 pub async fn metrics(State(s): State<Shared>) -> Response {
@@ -74,6 +74,8 @@ pub async fn stats(State(s): State<Shared>) -> Response {
     let (computed, patches) = (s.board.sum(|c| &c.n_patches_computed), s.board.sum(|c| &c.n_patches));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "trouble": s.board.trouble().as_deref(),
+        "healthy": s.board.healthy.load(Ordering::Relaxed),
         "cameras": cameras.len(),
         "live": cameras.iter().filter(|c| c.state().0 == CameraState::Live).count(),
         "degraded": cameras.iter().filter(|c| c.degraded() != Degraded::No).count(),
@@ -91,6 +93,29 @@ pub async fn stats(State(s): State<Shared>) -> Response {
         }),
     }))
     .into_response()
+}
+
+/// Since when, in which steps, and for each step: its start, frames, mean share computed, mean latency.
+pub async fn history(State(s): State<Shared>, Path(id): Path<String>) -> Response {
+    let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
+    let round = |v: f64, unit: f64| (v * unit).round() / unit;
+    let steps: Vec<Value> = camera.history(|history| {
+        let mean = |sum: f64, n: u32| sum / f64::from(n.max(1));
+        let step = |s: &Step| {
+            json!({
+                "start": s.start_s,
+                "frames": s.n_frames,
+                "computed_share": round(mean(s.computed, s.n_frames), 1e4),
+                "latency": round(mean(s.latency_s, s.n_frames), 1e4),
+            })
+        };
+        history.steps().map(step).collect()
+    });
+    Json(json!({ "step": STEP_S, "steps": steps })).into_response()
+}
+
+pub async fn config(State(s): State<Shared>) -> Response {
+    ([(header::CONTENT_TYPE, "application/toml; charset=utf-8")], s.board.config().to_string()).into_response()
 }
 
 pub async fn detections(State(s): State<Shared>, Path(id): Path<String>) -> Response {
@@ -120,7 +145,7 @@ pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view)
 }
 
 pub async fn not_found() -> Response {
-    problem(StatusCode::NOT_FOUND, "there is nothing here; see /api/cameras, /api/stats and /metrics")
+    problem(StatusCode::NOT_FOUND, "there is nothing here; see /, /api/cameras, /api/stats and /metrics")
 }
 
 pub fn no_camera(id: &str) -> Response {

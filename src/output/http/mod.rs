@@ -2,6 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
+//! | `/` | the web page |
 //! | `/live` | 200 while every camera that is up makes progress, else 503 |
 //! | `/startup` | 200 once models are loaded and cameras started |
 //! | `/ready` | 200 while a camera is live or its clip ended |
@@ -10,6 +11,9 @@
 //! | `/api/cameras/ID/detections` | the newest frame's JSON, as in JSON lines |
 //! | `/api/cameras/ID/latest.jpg[?patches=1]` | the newest frame with boxes |
 //! | `/api/cameras/ID/stream.mjpg[?patches=1]` | the same, moving |
+//! | `/api/cameras/ID/view[?after=N&patches=1]` | the newest frame for the page: a line of JSON, then the JPEG; 204: no newer one than N |
+//! | `/api/cameras/ID/history` | the last hour in steps: frames, share computed, latency |
+//! | `/api/config` | the config as it runs, TOML, without secrets |
 //! | `/api/cameras/ID/counts` | objects in the picture and in zones, crossings of lines |
 //! | `/api/events[?camera=&label=&zone=&before=&limit=]` | events, newest first |
 //! | `/api/events/ID`, `/api/events/ID/snapshot.jpg`, `/api/events/ID/crop.jpg` | one event, and its pictures |
@@ -17,16 +21,23 @@
 //! Pictures are made when asked for. Every viewer of a stream has a task of its
 //! own that makes the next picture when the last one was taken: a slow reader
 //! sees fewer, and slows nothing else.
+//!
+//! Beyond loopback a token is needed for all but the page itself and the probes (`auth.rs`).
 
 mod api;
+mod auth;
 mod events;
 mod mjpeg;
+mod page;
+mod serve;
 
 use crate::output::board::Board;
 use crate::output::events::Archive;
 use crate::output::metrics::Metrics;
 use axum::Router;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -35,6 +46,24 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Live views at a time; the next is refused.
 const MAX_STREAMS: usize = 16;
+/// Largest body of a request.
+const MAX_BODY: usize = 4096;
+
+/// Where to listen, and to whom.
+#[derive(Clone, PartialEq)]
+pub struct HttpSettings {
+    pub listen: SocketAddr,
+    /// Most frames a second of a live view.
+    pub stream_fps: f32,
+    /// What whoever looks must know; `None`: nothing.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpSettings").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
 
 #[derive(Clone)]
 struct Shared {
@@ -44,6 +73,7 @@ struct Shared {
     interval: Duration,
     /// `None`: no events are kept.
     archive: Option<Archive>,
+    token: Option<auth::Token>,
 }
 
 /// The server; stops when dropped.
@@ -60,18 +90,19 @@ impl HttpServer {
     /// # Errors
     /// The address cannot be bound.
     pub fn start(
-        listen: SocketAddr,
-        stream_fps: f32,
+        settings: &HttpSettings,
         board: Arc<Board>,
         metrics: Arc<Metrics>,
         archive: Option<Archive>,
     ) -> std::io::Result<Self> {
-        let listener = std::net::TcpListener::bind(listen)?;
+        let listener = std::net::TcpListener::bind(settings.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
-        let interval = Duration::from_secs_f32(1.0 / stream_fps);
-        let shared = Shared { board, metrics, streams: Arc::new(Semaphore::new(MAX_STREAMS)), interval, archive };
+        let interval = Duration::from_secs_f32(1.0 / settings.stream_fps);
+        let token = settings.token.as_deref().map(auth::Token::new);
+        let shared =
+            Shared { board, metrics, streams: Arc::new(Semaphore::new(MAX_STREAMS)), interval, archive, token };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
             runtime.block_on(async {
@@ -82,11 +113,7 @@ impl HttpServer {
                 tokio::select! {
                     // Open streams never end by themselves: they are cut, not waited for.
                     _ = stopped => {}
-                    result = async { axum::serve(listener, router(shared)).await } => {
-                        if let Err(e) = result {
-                            tracing::error!("HTTP: {e}");
-                        }
-                    }
+                    () = serve::serve(listener, router(shared)) => {}
                 }
             });
             runtime.shutdown_timeout(Duration::from_millis(200));
@@ -106,6 +133,11 @@ impl Drop for HttpServer {
 
 fn router(shared: Shared) -> Router {
     Router::new()
+        .route("/", get(page::index))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
+        .route("/icon.svg", get(page::icon))
+        .route("/login", post(auth::login))
         .route("/live", get(api::live))
         .route("/ready", get(api::ready))
         .route("/startup", get(api::startup))
@@ -116,11 +148,16 @@ fn router(shared: Shared) -> Router {
         .route("/api/cameras/{id}/detections", get(api::detections))
         .route("/api/cameras/{id}/latest.jpg", get(api::latest))
         .route("/api/cameras/{id}/stream.mjpg", get(mjpeg::stream))
+        .route("/api/cameras/{id}/view", get(page::view))
+        .route("/api/cameras/{id}/history", get(api::history))
+        .route("/api/config", get(api::config))
         .route("/api/cameras/{id}/counts", get(api::counts))
         .route("/api/events", get(events::list))
         .route("/api/events/{id}", get(events::one))
         .route("/api/events/{id}/snapshot.jpg", get(events::snapshot))
         .route("/api/events/{id}/crop.jpg", get(events::crop))
         .fallback(api::not_found)
+        .layer(from_fn_with_state(shared.clone(), auth::guard))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared)
 }

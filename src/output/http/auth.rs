@@ -1,0 +1,86 @@
+//! Who may look: whoever has the token, if there is one.
+//!
+//! Programs send it as `Authorization: Bearer …`. A browser posts it once to `/login` and gets a cookie, which
+//! holds a hash of it and is good for as long as the token is.
+
+use super::Shared;
+use super::api::problem;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+const COOKIE: &str = "passd";
+/// Seconds for which a browser keeps it: a month.
+const AGE: u32 = 2_592_000;
+/// What may be seen without a token: the page itself, which holds nothing, and probes.
+const OPEN: [&str; 8] = ["/", "/page.js", "/page.css", "/icon.svg", "/login", "/live", "/ready", "/startup"];
+
+/// A token, as hashes: comparing those takes the same time whatever is sent.
+#[derive(Clone)]
+pub struct Token {
+    plain: [u8; 32],
+    cookie: String,
+}
+
+fn hash(text: &[u8]) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+impl Token {
+    pub fn new(token: &str) -> Self {
+        let cookie = hash(format!("passd cookie {token}").as_bytes());
+        Self { plain: hash(token.as_bytes()), cookie: cookie.iter().map(|b| format!("{b:02x}")).collect() }
+    }
+
+    fn is(&self, token: &[u8]) -> bool {
+        hash(token) == self.plain
+    }
+
+    fn is_sent(&self, headers: &HeaderMap) -> bool {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+        if let Some(token) = bearer {
+            return self.is(token);
+        }
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+        let mut ours = cookies.flat_map(|c| c.split(';')).filter_map(|c| c.trim().strip_prefix("passd="));
+        ours.any(|value| hash(value.as_bytes()) == hash(self.cookie.as_bytes()))
+    }
+}
+
+/// Lets requests through that may be, and says of every answer what browsers may do with it.
+pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Response {
+    let open = OPEN.contains(&request.uri().path());
+    let mut response = match &s.token {
+        Some(token) if !open && !token.is_sent(request.headers()) => {
+            problem(StatusCode::UNAUTHORIZED, "a token is needed: 'Authorization: Bearer …', or log in at /")
+        }
+        _ => next.run(request).await,
+    };
+    let rules = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in rules {
+        response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Takes a token, gives a cookie.
+pub async fn login(State(s): State<Shared>, body: Bytes) -> Response {
+    match &s.token {
+        None => StatusCode::NO_CONTENT.into_response(),
+        Some(token) if token.is(body.trim_ascii()) => {
+            let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={AGE}", token.cookie);
+            (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
+        }
+        Some(_) => problem(StatusCode::FORBIDDEN, "that is not the token"),
+    }
+}

@@ -1,0 +1,209 @@
+//! Events to a web address: a POST of JSON for each message ([`MessageJson`]), in order.
+//!
+//! The address may be down: messages wait in a bounded queue, what does not fit is counted. A message that is
+//! refused (4xx) is given up; one that fails otherwise is tried again, ever more rarely, until it is through.
+
+use super::events::EventMessage;
+use super::events::wire::MessageJson;
+use super::metrics::Metrics;
+use super::{Sink, hand_over};
+use crate::capture::{Backoff, redact};
+use crate::scene::event::Phase;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+
+/// Messages that may wait.
+const QUEUE: usize = 256;
+/// Between the first two attempts, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// For what still waits at the end.
+const GOODBYE: Duration = Duration::from_secs(2);
+const NAME: &str = "webhook";
+
+#[derive(Clone, PartialEq)]
+pub struct WebhookSettings {
+    /// May hold credentials: never printed.
+    pub url: String,
+    /// Goes along as `Authorization: Bearer`.
+    pub token: Option<String>,
+    /// Certificates to believe in, PEM; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    pub phases: Vec<Phase>,
+    /// Of one attempt.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for WebhookSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookSettings").field("url", &redact(&self.url)).finish_non_exhaustive()
+    }
+}
+
+/// The sink. Dropping it waits a little for what is still queued.
+pub struct WebhookSink {
+    phases: Vec<Phase>,
+    queue: Option<Sender<MessageJson>>,
+    stop: Option<Sender<()>>,
+    metrics: Arc<Metrics>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WebhookSink {
+    /// # Errors
+    /// The certificates cannot be read, or there is no thread.
+    pub fn start(settings: WebhookSettings, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let agent = agent(&settings)?;
+        let phases = settings.phases.clone();
+        let (queue, messages) = bounded(QUEUE);
+        let (stop, stopped) = bounded(0);
+        let post = Post { settings, agent, metrics: metrics.clone(), stopped, give_up: None };
+        let thread = std::thread::Builder::new().name(NAME.into()).spawn(move || post.run(&messages))?;
+        Ok(Self { phases, queue: Some(queue), stop: Some(stop), metrics, thread: Some(thread) })
+    }
+}
+
+impl Sink for WebhookSink {
+    fn event(&self, message: &Arc<EventMessage>) {
+        if !self.phases.contains(&message.phase) {
+            return;
+        }
+        let Some(queue) = &self.queue else { return };
+        if !hand_over(queue, MessageJson::new(message), message.lossless) {
+            self.metrics.output_dropped(NAME);
+        }
+    }
+}
+
+impl Drop for WebhookSink {
+    fn drop(&mut self) {
+        drop((self.queue.take(), self.stop.take()));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn agent(s: &WebhookSettings) -> std::io::Result<ureq::Agent> {
+    let mut tls =
+        TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    if s.url.starts_with("https") {
+        let certificates: Vec<Certificate<'static>> = match &s.ca {
+            None => {
+                let system = rustls_native_certs::load_native_certs().certs;
+                system.iter().map(|c| Certificate::from_der(c).to_owned()).collect()
+            }
+            Some(path) => {
+                let named = |e: String| std::io::Error::other(format!("{}: {e}", path.display()));
+                let pem = std::fs::read(path).map_err(|e| named(e.to_string()))?;
+                let items = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
+                    Ok(PemItem::Certificate(c)) => Some(Ok(c)),
+                    Ok(_) => None,
+                    Err(e) => Some(Err(e)),
+                });
+                items.collect::<Result<_, _>>().map_err(|e| named(e.to_string()))?
+            }
+        };
+        tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates)));
+    }
+    let config = ureq::Agent::config_builder()
+        .tls_config(tls.build())
+        .timeout_global(Some(s.timeout))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent(concat!("passd/", env!("CARGO_PKG_VERSION")));
+    Ok(config.build().new_agent())
+}
+
+/// What became of an attempt.
+enum Outcome {
+    Done,
+    /// It would be refused again.
+    Refused(String),
+    Failed(String),
+}
+
+struct Post {
+    settings: WebhookSettings,
+    agent: ureq::Agent,
+    metrics: Arc<Metrics>,
+    /// Closed: the daemon ends.
+    stopped: Receiver<()>,
+    /// When what is left is given up.
+    give_up: Option<Instant>,
+}
+
+impl Post {
+    fn run(mut self, messages: &Receiver<MessageJson>) {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, fastrand::u64(..));
+        let mut n_failures = 0u32;
+        for message in messages {
+            loop {
+                let (url, id) = (redact(&self.settings.url), &message.event.id);
+                match self.send(&message) {
+                    Outcome::Done => {
+                        if n_failures > 0 {
+                            tracing::info!("the webhook {url} answers again");
+                        }
+                        n_failures = 0;
+                        backoff.reset();
+                        break;
+                    }
+                    Outcome::Refused(why) => {
+                        self.metrics.output_error(NAME);
+                        self.metrics.output_dropped(NAME);
+                        tracing::warn!(event = id, "the webhook {url} refuses a message: {why}");
+                        break;
+                    }
+                    Outcome::Failed(why) => {
+                        self.metrics.output_error(NAME);
+                        n_failures = n_failures.saturating_add(1);
+                        // The first of a series, then ever rarer.
+                        if n_failures.is_power_of_two() {
+                            tracing::warn!(
+                                event = id,
+                                attempts = n_failures,
+                                "the webhook {url} cannot be reached: {why}"
+                            );
+                        }
+                        if !self.pause(backoff.wait()) {
+                            // This one, and all that wait behind it.
+                            (0..=messages.len()).for_each(|_| self.metrics.output_dropped(NAME));
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits before another attempt; false: there shall be none.
+    fn pause(&mut self, pause: Duration) -> bool {
+        if self.give_up.is_none() && self.stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            return true;
+        }
+        let give_up = *self.give_up.get_or_insert_with(|| Instant::now() + GOODBYE);
+        let left = give_up.saturating_duration_since(Instant::now());
+        std::thread::sleep(FIRST_PAUSE.min(left));
+        !left.is_zero()
+    }
+
+    fn send(&self, message: &MessageJson) -> Outcome {
+        let Ok(body) = serde_json::to_string(message) else { return Outcome::Refused("it is no JSON".into()) };
+        let mut request = self.agent.post(&self.settings.url).content_type("application/json");
+        if let Some(token) = &self.settings.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        match request.send(&body).map(|answer| answer.status().as_u16()) {
+            Ok(200..=299) => Outcome::Done,
+            // Too slow, too many: better later. Other refusals stay.
+            Ok(status @ (408 | 425 | 429 | 500..)) => Outcome::Failed(format!("HTTP status {status}")),
+            Ok(status) => Outcome::Refused(format!("HTTP status {status}")),
+            Err(e) => Outcome::Failed(redact(&e.to_string())),
+        }
+    }
+}
