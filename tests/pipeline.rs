@@ -14,7 +14,7 @@ use passd::merge::{MergeSettings, Provenance};
 use passd::output::board::Board;
 use passd::output::events::EventMessage;
 use passd::output::metrics::Metrics;
-use passd::output::{FrameResult, Sink};
+use passd::output::{FrameResult, Sink, Sinks};
 use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Stage, Surroundings, open_source};
 use passd::scene::event::Phase;
 use passd::schedule::load::Degraded;
@@ -133,7 +133,7 @@ fn rig_on(factory: Arc<dyn DetectorFactory>, clock: Arc<dyn Clock>) -> Rig {
         clock,
         board: board.clone(),
         metrics: metrics.clone(),
-        sinks: Arc::new(vec![recorder.clone() as Arc<dyn Sink>]),
+        sinks: Arc::new(Sinks::new(vec![recorder.clone()])),
         open: Arc::new(open_source),
     };
     let clock = Arc::default();

@@ -336,3 +336,44 @@ fn hostile_clients_are_bounded() {
     let n = processed();
     wait_for("more frames", LONG, || (processed() > n + 10).then_some(()));
 }
+
+/// Outputs, zones and the budget change while cameras go on; what cannot be had leaves everything as it was.
+#[test]
+fn a_file_that_changes_is_taken_over_without_touching_cameras() {
+    let with = |more: &str| format!("{SIM}[events]\npath = \"{{dir}}/events\"\n{more}");
+    let service = Service::start(&with(""), None);
+    service.wait_told("READY=1");
+    let camera = |http| get_json(http, "/api/cameras/street").1;
+    let processed = |http| camera(http)["frames_processed"].as_u64().unwrap();
+    wait_for("frames", LONG, || (processed(service.http) > 20).then_some(()));
+    let lines =
+        |name: &str| std::fs::read_to_string(service.folder.path().join(name)).map_or(0, |text| text.lines().count());
+    assert!(lines("out.jsonl") > 10);
+
+    // Nobody tells it: the file is another one. Lines go to another file, HTTP listens elsewhere.
+    let elsewhere: std::net::SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
+    let before = processed(service.http);
+    let other =
+        with("[budget]\ncpu = 0.9\n").replace("out.jsonl", "other.jsonl").replace("{http}", &elsewhere.to_string());
+    service.rewrite(&other);
+    service.wait_log("config is reloaded");
+    wait_for("lines in the other file", LONG, || (lines("other.jsonl") > 10).then_some(()));
+    assert!(processed(elsewhere) > before, "the camera was not started anew");
+    assert!(std::net::TcpStream::connect(service.http).is_err(), "nobody listens there any more");
+    let shown = String::from_utf8(get(elsewhere, "/api/config").1).unwrap();
+    assert!(shown.contains("other.jsonl") && shown.contains("cpu = 0.9"), "{shown}");
+
+    // An output that cannot be had: all stays, and it is said.
+    let before = processed(elsewhere);
+    service.rewrite(&other.replace("{dir}/other.jsonl", "/proc/nothing.jsonl"));
+    service.wait_log("config is not reloaded");
+    service.wait_told("STATUS=1/1 cameras live, ");
+    let trouble =
+        wait_for("trouble", LONG, || get_json(elsewhere, "/api/stats").1["trouble"].as_str().map(str::to_owned));
+    assert!(trouble.contains("/proc/nothing.jsonl"), "{trouble}");
+    let n = lines("other.jsonl");
+    wait_for("more lines where they went before", LONG, || (lines("other.jsonl") > n + 10).then_some(()));
+    assert!(processed(elsewhere) > before);
+    service.rewrite(&other);
+    wait_for("no trouble", LONG, || get_json(elsewhere, "/api/stats").1["trouble"].is_null().then_some(()));
+}

@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let recorder = Arc::new(Recorder::default());
     let begun = Instant::now();
     let daemon = Daemon::start(config, vec![recorder.clone()]).map_err(|e| failed(&e))?;
-    let address = daemon.http.as_ref().map(|h| format!("http://{}", h.address)).unwrap_or_default();
+    let address = daemon.address().map(|a| format!("http://{a}")).unwrap_or_default();
     print_line(&format!("watching {} for {} s", redact(&camera.source), args.seconds))?;
     print_line(&format!("the page is at {address}/"))?;
     let style = ProgressStyle::with_template("{bar:30} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());

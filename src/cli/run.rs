@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 /// Run the daemon
 ///
-/// SIGTERM and SIGINT stop it, SIGHUP reloads the config. Every single value of the config (no lists)
+/// SIGTERM and SIGINT stop it. The config is reloaded on SIGHUP and when its file changes.
+/// A bad one leaves everything as it is. Every single value of the config (no lists)
 /// can be set by the environment: PASSD__SKIP__PATCH=32. Logs go to standard error; RUST_LOG=debug shows more.
 ///
 /// Example: passd run --config /etc/passd/passd.toml
@@ -17,6 +18,9 @@ pub struct RunArgs {
     /// Config file
     #[arg(long, short, default_value = "/etc/passd/passd.toml", value_name = "FILE")]
     config: PathBuf,
+    /// Reload on SIGHUP only, not when the file changes
+    #[arg(long)]
+    no_watch: bool,
 }
 
 /// Check a config without running it
@@ -49,7 +53,7 @@ pub struct SchemaArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    daemon::run(&args.config).map_err(|e| match e {
+    daemon::run(&args.config, !args.no_watch).map_err(|e| match e {
         DaemonError::Config(_) => Failure::Usage(e.to_string()),
         _ => Failure::Failed(e.to_string()),
     })

@@ -4,34 +4,32 @@
 //! for the tick at which it looks after the watchdog and the status line.
 
 mod notify;
+mod outputs;
 mod overrides;
 mod signals;
+mod watch;
 
 pub use notify::Notifier;
 pub use signals::{Signal, signals};
 
 use crate::clock::SystemClock;
-use crate::config::{self, Config, ConfigError, JsonlTarget};
+use crate::config::{self, Config, ConfigError};
 use crate::infer::InferError;
 use crate::infer::model::ModelFolders;
 use crate::infer::session::Runtime;
 use crate::output::board::Board;
-use crate::output::events::EventSink;
-use crate::output::events::store::Limits;
-use crate::output::http::HttpServer;
-use crate::output::jsonl::{JsonlSink, Target};
 use crate::output::metrics::Metrics;
-use crate::output::mqtt::MqttSink;
-use crate::output::webhook::WebhookSink;
 use crate::output::{Command, Sink};
 use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
 use crate::schedule::load::Degraded;
-use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam_channel::{Receiver, bounded, select, tick};
+use outputs::Outputs;
 use overrides::Overrides;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use watch::Watch;
 
 /// Time for everything to come to its end.
 const SHUTDOWN: Duration = Duration::from_millis(4000);
@@ -64,14 +62,11 @@ pub struct Daemon {
     pipeline: Pipeline,
     pub board: Arc<Board>,
     pub metrics: Arc<Metrics>,
-    pub http: Option<HttpServer>,
+    outputs: Outputs,
     config: Config,
     overrides: Overrides,
     /// What somebody wants to be set.
     commands: Receiver<Command>,
-    /// Keeps `commands` open where nobody can send any.
-    _commander: Sender<Command>,
-    clean_up: Vec<Arc<dyn Sink>>,
 }
 
 impl Daemon {
@@ -93,64 +88,21 @@ impl Daemon {
         crate::capture::init().map_err(|e| DaemonError::Other(e.to_string()))?;
         let (board, metrics) = (Arc::new(Board::default()), Arc::new(Metrics::default()));
         board.healthy.store(true, Ordering::Relaxed);
-        let mut sinks = extra;
-        if let Some(j) = &config.jsonl {
-            let target = match &j.target {
-                JsonlTarget::Stdout => Target::Stdout,
-                JsonlTarget::File(path) => {
-                    Target::File { path: path.clone(), rotate_bytes: j.rotate_bytes, keep: j.keep }
-                }
-            };
-            let sink = JsonlSink::start(target, j.empty_frames, metrics.clone())
-                .map_err(|source| DaemonError::Jsonl { path: format!("{:?}", j.target), source })?;
-            sinks.push(Arc::new(sink));
-        }
-        let mut archive = None;
-        if let Some(e) = &config.events {
-            let limits = Limits { bytes: e.max_bytes, age_ms: e.max_age.as_millis() as u64, n: e.max_events };
-            let sink = EventSink::start(&e.path, limits, metrics.clone())
-                .map_err(|source| DaemonError::Events { path: e.path.display().to_string(), source })?;
-            archive = Some(sink.archive.clone());
-            sinks.push(Arc::new(sink));
-        }
         let (commander, commands) = bounded(COMMANDS);
-        if let Some(m) = &config.mqtt {
-            let sink = MqttSink::start(m.clone(), board.clone(), metrics.clone(), commander.clone())
-                .map_err(|e| DaemonError::Other(format!("MQTT: {e}")))?;
-            sinks.push(Arc::new(sink));
-        }
-        if let Some(w) = &config.webhook {
-            let sink = WebhookSink::start(w.clone(), metrics.clone())
-                .map_err(|e| DaemonError::Other(format!("webhook: {e}")))?;
-            sinks.push(Arc::new(sink));
-        }
-        let http = config.http.as_ref().map(|h| {
-            HttpServer::start(h, board.clone(), metrics.clone(), archive)
-                .map_err(|source| DaemonError::Http { address: h.listen, source })
-        });
-        let http = http.transpose()?;
+        let mut outputs = Outputs::new(board.clone(), metrics.clone(), commander, extra);
+        outputs.apply(&config)?;
         let around = Surroundings {
             clock: Arc::new(SystemClock::new()),
             board: board.clone(),
             metrics: metrics.clone(),
-            sinks: Arc::new(sinks.clone()),
+            sinks: outputs.sinks(),
             open: Arc::new(open_source),
         };
         let mut pipeline = Pipeline::new(detectors, around);
         let mut overrides = Overrides::from_environment();
         pipeline.set_budget(config.budget);
         apply(&mut pipeline, &config, &mut overrides)?;
-        let daemon = Self {
-            pipeline,
-            board,
-            metrics,
-            http,
-            config,
-            overrides,
-            commands,
-            _commander: commander,
-            clean_up: sinks,
-        };
+        let daemon = Self { pipeline, board, metrics, outputs, config, overrides, commands };
         daemon.show_config();
         Ok(daemon)
     }
@@ -160,19 +112,29 @@ impl Daemon {
     /// # Errors
     /// A new camera cannot be started; running ones go on.
     pub fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
-        apply(&mut self.pipeline, &config, &mut self.overrides)?;
+        if let Err(e) = self.outputs.apply(&config) {
+            self.restore_outputs();
+            return Err(e);
+        }
+        if let Err(e) = apply(&mut self.pipeline, &config, &mut self.overrides) {
+            self.restore_outputs();
+            return Err(e.into());
+        }
         if config.budget != self.config.budget {
             self.pipeline.set_budget(config.budget);
         }
-        let fixed = |c: &Config| Config { cameras: Vec::new(), budget: self.config.budget, ..c.clone() };
-        if fixed(&config) != fixed(&self.config) {
-            tracing::warn!(
-                "changes of http, output, events, mqtt, inference.library and inference.models take effect at the next start"
-            );
+        if (&config.library, &config.models) != (&self.config.library, &self.config.models) {
+            tracing::warn!("changes of inference.library and inference.models take effect at the next start");
         }
         self.config = config;
         self.show_config();
         Ok(())
+    }
+
+    fn restore_outputs(&mut self) {
+        if let Err(e) = self.outputs.apply(&self.config) {
+            tracing::error!("an output is lost: {e}");
+        }
     }
 
     /// Sets what a command asks for, and keeps it for the next start.
@@ -196,6 +158,11 @@ impl Daemon {
     /// Puts the config on the board, with what was set laid over it.
     fn show_config(&self) {
         self.board.set_config(&config::effective(&self.overrides.apply(&self.config)));
+    }
+
+    /// Where HTTP listens.
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        self.outputs.address()
     }
 
     /// Every camera is a clip, and over.
@@ -232,9 +199,7 @@ impl Daemon {
     /// Ends in order: cameras, what they still put out, sinks, HTTP.
     pub fn stop(self) {
         self.pipeline.stop(SHUTDOWN.saturating_sub(Duration::from_secs(1)));
-        // The sinks' own ends wait for their queues; HTTP is last, so that the end can be watched.
-        drop(self.clean_up);
-        drop(self.http);
+        self.outputs.stop();
     }
 }
 
@@ -255,7 +220,8 @@ fn apply(pipeline: &mut Pipeline, config: &Config, overrides: &mut Overrides) ->
 ///
 /// # Errors
 /// As [`Daemon::start`]; once running it does not fail.
-pub fn run(path: &Path) -> Result<(), DaemonError> {
+pub fn run(path: &Path, watch: bool) -> Result<(), DaemonError> {
+    let watch = watch.then(|| Watch::new(path));
     let config = config::load(path)?;
     let signals = signals().map_err(|e| DaemonError::Other(format!("signals: {e}")))?;
     let notifier = Notifier::from_environment();
@@ -267,11 +233,8 @@ pub fn run(path: &Path) -> Result<(), DaemonError> {
         return Ok(());
     }
     let daemon = daemon?;
-    if let Some(http) = &daemon.http {
-        tracing::info!("HTTP on http://{}", http.address);
-    }
     notifier.ready();
-    serve(daemon, path, &signals, &notifier, told);
+    serve(daemon, path, watch, &signals, &notifier, told);
     Ok(())
 }
 
@@ -328,6 +291,7 @@ fn while_busy<T: Send>(
 fn serve(
     mut daemon: Daemon,
     path: &Path,
+    mut watch: Option<Watch>,
     signals: &Receiver<Signal>,
     notifier: &Notifier,
     mut pending: Option<Signal>,
@@ -343,6 +307,9 @@ fn serve(
                 break;
             }
             notifier.reloading();
+            if let Some(watch) = &mut watch {
+                watch.note();
+            }
             let (result, told) = match config::load(path) {
                 Err(e) => (Err(e.into()), None),
                 Ok(config) => while_busy(signals, || notifier.feed(), || daemon.reload(config)),
@@ -381,6 +348,10 @@ fn serve(
                     complained = true;
                 }
                 notifier.status(&daemon.status(&mut since));
+                if watch.as_mut().is_some_and(Watch::changed) {
+                    tracing::info!("the config file is another one");
+                    pending = Some(Signal::Reload);
+                }
                 if daemon.is_finished() {
                     tracing::info!("every clip is over");
                     break;

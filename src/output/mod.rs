@@ -26,7 +26,7 @@ use crate::track::{State, Track};
 use crossbeam_channel::Sender;
 use events::EventMessage;
 use events::wire::Names;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Everything that is known of one frame when it leaves the pipeline.
 #[derive(Debug, Clone)]
@@ -100,6 +100,35 @@ pub enum Setting {
 /// Queues something for a sink's thread; whether it was taken. Where the source waits for its sinks, so does this.
 fn hand_over<T>(queue: &Sender<T>, what: T, lossless: bool) -> bool {
     if lossless { queue.send(what).is_ok() } else { queue.try_send(what).is_ok() }
+}
+
+/// All sinks; they can be exchanged while results come.
+pub struct Sinks(RwLock<Arc<[Arc<dyn Sink>]>>);
+
+impl Sinks {
+    pub fn new(sinks: Vec<Arc<dyn Sink>>) -> Self {
+        Self(RwLock::new(sinks.into()))
+    }
+
+    pub fn set(&self, sinks: Vec<Arc<dyn Sink>>) {
+        let before = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), sinks.into());
+        // Their ends may take a while: not while others wait.
+        drop(before);
+    }
+
+    fn now(&self) -> Arc<[Arc<dyn Sink>]> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Sink for Sinks {
+    fn publish(&self, result: &Arc<FrameResult>) {
+        self.now().iter().for_each(|sink| sink.publish(result));
+    }
+
+    fn event(&self, message: &Arc<EventMessage>) {
+        self.now().iter().for_each(|sink| sink.event(message));
+    }
 }
 
 /// Takes results. Must return at once, except where `lossless` allows to wait.

@@ -19,7 +19,7 @@ use crate::output::board::{Board, CameraBoard, Control};
 use crate::output::events::EventMessage;
 use crate::output::events::wire::{EventJson, Names};
 use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics, ReasonLabel};
-use crate::output::{FrameResult, Reported, SceneCounts, Sink};
+use crate::output::{FrameResult, Reported, SceneCounts, Sink, Sinks};
 use crate::scene::Scene;
 use crate::scene::event::{Message, Moment};
 use crate::scene::filter::Filter;
@@ -41,7 +41,7 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     pub board: Arc<Board>,
     pub metrics: Arc<Metrics>,
-    pub sinks: Arc<Vec<Arc<dyn Sink>>>,
+    pub sinks: Arc<Sinks>,
     /// Opens sources; tests bring their own.
     pub open: Arc<OpenFn>,
 }
@@ -540,9 +540,7 @@ impl Worker {
             self.handles.scene.tell(message.phase);
             let best = frame.filter(|_| message.is_best).map(|f| (f.clone(), message.event.bbox));
             let told = Arc::new(EventMessage { phase: message.phase, event, best, lossless: self.lossless });
-            for sink in self.around.sinks.iter() {
-                sink.event(&told);
-            }
+            self.around.sinks.event(&told);
         }
     }
 
@@ -559,9 +557,7 @@ impl Worker {
         self.handles.computed.inc_by(n_computed);
         self.handles.carried.inc_by(result.detections.len() as u64 - n_computed);
         self.board.publish(result);
-        for sink in self.around.sinks.iter() {
-            sink.publish(result);
-        }
+        self.around.sinks.publish(result);
         self.handles.processed.inc();
         self.board.last_output_captured_ns.store(result.frame.captured_ns, Ordering::Relaxed);
         self.board.last_output_ns.store(self.around.clock.monotonic_ns(), Ordering::Relaxed);

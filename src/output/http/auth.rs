@@ -5,14 +5,18 @@
 
 use super::Shared;
 use super::api::problem;
-use axum::body::Bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 const COOKIE: &str = "passd";
+/// Longest token, and longest wait for it.
+const MAX_BODY: usize = 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Seconds for which a browser keeps it: a month.
 const AGE: u32 = 2_592_000;
 /// What may be seen without a token: the page itself, which holds nothing, and probes.
@@ -74,7 +78,12 @@ pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Res
 }
 
 /// Takes a token, gives a cookie.
-pub async fn login(State(s): State<Shared>, body: Bytes) -> Response {
+pub async fn login(State(s): State<Shared>, body: Body) -> Response {
+    let body = match tokio::time::timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
+        Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the token does not come"),
+        Ok(Err(_)) => return problem(StatusCode::PAYLOAD_TOO_LARGE, "that is too long for a token"),
+        Ok(Ok(body)) => body,
+    };
     match &s.token {
         None => StatusCode::NO_CONTENT.into_response(),
         Some(token) if token.is(body.trim_ascii()) => {

@@ -35,7 +35,6 @@ use crate::output::board::Board;
 use crate::output::events::Archive;
 use crate::output::metrics::Metrics;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use std::net::SocketAddr;
@@ -46,8 +45,6 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Live views at a time; the next is refused.
 const MAX_STREAMS: usize = 16;
-/// Largest body of a request.
-const MAX_BODY: usize = 4096;
 
 /// Where to listen, and to whom.
 #[derive(Clone, PartialEq)]
@@ -158,6 +155,5 @@ fn router(shared: Shared) -> Router {
         .route("/api/events/{id}/crop.jpg", get(events::crop))
         .fallback(api::not_found)
         .layer(from_fn_with_state(shared.clone(), auth::guard))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared)
 }

@@ -1,0 +1,73 @@
+//! Notices that the config file is another one.
+//!
+//! It is looked at now and then rather than watched by the kernel: files are replaced, linked elsewhere or lie on
+//! a network, and a look a few times a minute costs nothing.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What tells one file from another: device, inode, length, time of change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+pub struct Watch {
+    path: PathBuf,
+    /// Of the file that was read.
+    read: Option<Stamp>,
+    /// At the last look.
+    seen: Option<Stamp>,
+}
+
+impl Watch {
+    pub fn new(path: &Path) -> Self {
+        let mut watch = Self { path: path.to_owned(), read: None, seen: None };
+        watch.note();
+        watch
+    }
+
+    /// The file is about to be read.
+    pub fn note(&mut self) {
+        self.read = self.stamp();
+        self.seen = self.read;
+    }
+
+    /// Whether there is another file than was read, and nobody has written to it since the last look.
+    pub fn changed(&mut self) -> bool {
+        let now = self.stamp();
+        let settled = now == self.seen;
+        self.seen = now;
+        settled && now.is_some() && now != self.read
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let m = std::fs::metadata(&self.path).ok()?;
+        Some((m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_file_is_noticed_once_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        std::fs::write(&path, "1").unwrap();
+        let mut watch = Watch::new(&path);
+        assert!(!watch.changed());
+        std::fs::write(&path, "22").unwrap();
+        assert!(!watch.changed(), "it may still be written to");
+        std::fs::write(&path, "333").unwrap();
+        assert!(!watch.changed());
+        assert!(watch.changed());
+        watch.note();
+        assert!(!watch.changed());
+        // Replaced, as editors do; for a moment there is none.
+        std::fs::remove_file(&path).unwrap();
+        assert!(!watch.changed() && !watch.changed());
+        std::fs::write(folder.path().join("b"), "333").unwrap();
+        std::fs::rename(folder.path().join("b"), &path).unwrap();
+        assert!(!watch.changed());
+        assert!(watch.changed());
+    }
+}
