@@ -232,7 +232,7 @@ fn calibrate_writes_a_profile_that_fits_its_model_only() {
     let raw = &layers["raw_difference"];
     let curve: Vec<f64> = raw["frames"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
     assert_eq!((curve.len(), curve[0]), (24, 0.0), "the first frame is whole");
-    assert!(curve[23] > 0.0 && raw["max"].as_f64().unwrap() < 0.1, "{raw}");
+    assert!(curve[23] > 0.0 && raw["max"].as_f64().unwrap() < 0.2, "{raw}");
     assert!(report["modes"]["off"].get("raw_difference").is_none());
 
     std::fs::write(&file, text.replace("sha256 = \"", "sha256 = \"00")).unwrap();
