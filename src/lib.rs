@@ -22,6 +22,8 @@ pub mod leeway;
 #[cfg(feature = "daemon")]
 pub mod process;
 pub mod schedule;
+#[cfg(feature = "daemon")]
+pub mod web;
 
 pub mod sim;
 

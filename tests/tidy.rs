@@ -39,23 +39,24 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("geom", &[]),
     ("clock", &[]),
     ("files", &[]),
     ("process", &[]),
+    ("web", &[]),
     ("schedule", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
     ("leeway", &["geom"]),
     ("skip", &["frame", "geom", "leeway"]),
     ("engine", &["leeway"]),
-    ("infer", &["engine", "files", "frame", "geom", "leeway", "skip"]),
+    ("infer", &["engine", "files", "frame", "geom", "leeway", "skip", "web"]),
     ("merge", &["frame", "geom", "infer"]),
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
     ("capture", &["clock", "frame", "geom", "sim"]),
-    ("output", &["capture", "files", "frame", "geom", "merge", "process", "scene", "schedule", "skip", "track"]),
+    ("output", &["capture", "files", "frame", "geom", "merge", "process", "scene", "schedule", "skip", "track", "web"]),
     ("config", &["capture", "files", "geom", "infer", "output", "scene", "schedule", "skip", "track"]),
     (
         "pipeline",
@@ -100,7 +101,7 @@ const CONFINED: [(&str, &[&str]); 8] = [
     ("axum::", &["output/http/"]),
     ("rumqttc", &["output/mqtt/mod.rs"]),
     ("hyper::", &["output/http/serve.rs"]),
-    ("ureq::", &["output/webhook.rs"]),
+    ("ureq::", &["output/webhook.rs", "web.rs"]),
     ("sd_notify", &["daemon/notify.rs"]),
 ];
 

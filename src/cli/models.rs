@@ -5,8 +5,10 @@ use crate::engine::plan::Step;
 use crate::geom::Size;
 use crate::infer::layers::plan_of;
 use crate::infer::model::{Model, ModelFolders};
+use crate::infer::pull::{self, PullSettings};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// List models, or show one
 ///
@@ -24,6 +26,22 @@ pub struct Args {
 enum Command {
     /// Every model that can be named, and whether its file is here
     List,
+    /// Fetch the files of models
+    ///
+    /// Size and checksum are checked; a download that was cut off goes on where it ended.
+    ///
+    /// Example: passd models pull yolox_nano
+    Pull {
+        /// Names of models
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Folder to put them into; else --models, PASSD_MODELS, /var/lib/passd/models if it can be had, ./models
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        /// Another registry than the built-in one
+        #[arg(long, value_name = "FILE")]
+        registry: Option<PathBuf>,
+    },
     /// Everything that the sidecar says, and whether the file is what it should be
     Info {
         /// Name, or path of an .onnx file
@@ -54,6 +72,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Command::Pull { names, to, registry } => {
+            let to = to.clone().or_else(|| args.models.clone()).unwrap_or_else(usual_folder);
+            pull_all(names, &to, registry.as_deref())
+        }
         Command::Info { model, size, layers } => {
             let model = Model::load(model, &folders)?;
             let s = &model.sidecar;
@@ -76,6 +98,49 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             print_plan(&model, size.unwrap_or(model.size), *layers, &folders)
         }
     }
+}
+
+/// The first folder that models are looked for in and that can be written.
+fn usual_folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os("PASSD_MODELS") {
+        return folder.into();
+    }
+    let service = PathBuf::from("/var/lib/passd/models");
+    let is_ours = std::fs::create_dir_all(&service).is_ok() && try_to_write(&service).is_ok();
+    if is_ours { service } else { "models".into() }
+}
+
+fn try_to_write(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".passd-{}", std::process::id()));
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe))
+}
+
+fn pull_all(names: &[String], to: &Path, path: Option<&Path>) -> Result<(), Failure> {
+    let registry = pull::registry(path).map_err(Failure::Usage)?;
+    let unknown = |name: &String| {
+        let known: Vec<&str> = registry.keys().map(String::as_str).collect();
+        Failure::Usage(format!("'{name}' is not in the registry; it has {}", known.join(", ")))
+    };
+    // All names first: nothing is fetched for a command that is wrong.
+    let entries = names.iter().map(|name| Ok((name, registry.get(name).ok_or_else(|| unknown(name))?)));
+    let entries = entries.collect::<Result<Vec<_>, Failure>>()?;
+    std::fs::create_dir_all(to).map_err(|e| Failure::Failed(format!("{}: {e}", to.display())))?;
+    for (name, entry) in entries {
+        let path = to.join(format!("{name}.onnx"));
+        let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
+        let bar = ProgressBar::new(entry.size).with_message(name.clone());
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let done = pull::pull(entry, &path, &PullSettings::default(), &mut |have| bar.set_position(have));
+        bar.finish_and_clear();
+        done.map_err(|e| Failure::Failed(format!("{name}: {e}")))?;
+        print_line(&format!(
+            "{name:<20} {} ({} bytes, {}, checksum right)",
+            path.display(),
+            entry.size,
+            entry.licence
+        ))?;
+    }
+    Ok(())
 }
 
 /// What the layer engine makes of a model.

@@ -30,6 +30,8 @@ pub mod onnx;
 pub mod plan;
 pub mod preprocess;
 #[cfg(feature = "daemon")]
+pub mod pull;
+#[cfg(feature = "daemon")]
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod whole;

@@ -169,7 +169,7 @@ impl Model {
             InferError::model(
                 &sidecar.file,
                 format!(
-                    "the file of model '{name}' is missing. Get it from {}, and put it into one of {}",
+                    "the file of model '{name}' is missing. `passd models pull {name}` fetches it, if it is in the registry; or get it from {} and put it into one of {}",
                     sidecar.source,
                     list(&folders.0)
                 ),
@@ -283,8 +283,9 @@ fn sidecars(folders: &ModelFolders) -> Vec<(String, String)> {
         paths.sort();
         for path in paths.iter().filter(|p| p.extension().is_some_and(|e| e == "toml")) {
             let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-            // `name.gates.toml` and the like are something else.
+            // `name.gates.toml` and the registry are something else.
             if !name.contains('.')
+                && name != "registry"
                 && !all.iter().any(|a| a.0 == name)
                 && let Ok(text) = std::fs::read_to_string(path)
             {
@@ -312,7 +313,8 @@ fn read(path: &Path) -> Result<Arc<[u8]>, InferError> {
     read_at_most(path, MAX_BYTES, "a model").map(Into::into).map_err(|e| InferError::model(&shown, e))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Checksum of a file, SHA-256 in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 

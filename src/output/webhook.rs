@@ -9,12 +9,12 @@ use super::metrics::Metrics;
 use super::{Sink, hand_over};
 use crate::capture::{Backoff, redact};
 use crate::scene::event::Phase;
+use crate::web::{ClientSettings, client};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 
 /// Messages that may wait.
 const QUEUE: usize = 256;
@@ -57,7 +57,13 @@ impl WebhookSink {
     /// # Errors
     /// The certificates cannot be read, or there is no thread.
     pub fn start(settings: WebhookSettings, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let agent = agent(&settings)?;
+        let limits = ClientSettings {
+            ca: settings.ca.as_deref(),
+            patience: settings.timeout,
+            limit: Some(settings.timeout),
+            redirects: 0,
+        };
+        let agent = client(&limits)?;
         let phases = settings.phases.clone();
         let (queue, messages) = bounded(QUEUE);
         let (stop, stopped) = bounded(0);
@@ -86,37 +92,6 @@ impl Drop for WebhookSink {
             let _ = thread.join();
         }
     }
-}
-
-fn agent(s: &WebhookSettings) -> std::io::Result<ureq::Agent> {
-    let mut tls =
-        TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    if s.url.starts_with("https") {
-        let certificates: Vec<Certificate<'static>> = match &s.ca {
-            None => {
-                let system = rustls_native_certs::load_native_certs().certs;
-                system.iter().map(|c| Certificate::from_der(c).to_owned()).collect()
-            }
-            Some(path) => {
-                let named = |e: String| std::io::Error::other(format!("{}: {e}", path.display()));
-                let pem = std::fs::read(path).map_err(|e| named(e.to_string()))?;
-                let items = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
-                    Ok(PemItem::Certificate(c)) => Some(Ok(c)),
-                    Ok(_) => None,
-                    Err(e) => Some(Err(e)),
-                });
-                items.collect::<Result<_, _>>().map_err(|e| named(e.to_string()))?
-            }
-        };
-        tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates)));
-    }
-    let config = ureq::Agent::config_builder()
-        .tls_config(tls.build())
-        .timeout_global(Some(s.timeout))
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .user_agent(concat!("passd/", env!("CARGO_PKG_VERSION")));
-    Ok(config.build().new_agent())
 }
 
 /// What became of an attempt.
