@@ -101,8 +101,11 @@ fn entry(address: &str) -> Entry {
 
 const QUICK: PullSettings = PullSettings { stall: Duration::from_millis(300), attempts: 3 };
 
+/// Names and sizes.
+type Files = Vec<(String, usize)>;
+
 /// Fetches into a new folder; the result, what lies there afterwards, and what was asked for.
-fn fetch(acts: &'static [Act]) -> (Result<(), PullError>, Vec<(String, usize)>, Vec<Option<String>>) {
+fn fetch(acts: &'static [Act]) -> (Result<(), PullError>, Files, Vec<Option<String>>) {
     let folder = tempfile::tempdir().unwrap();
     let (address, asked) = server(acts);
     let mut last = 0;
@@ -115,7 +118,7 @@ fn fetch(acts: &'static [Act]) -> (Result<(), PullError>, Vec<(String, usize)>, 
     (done, left(folder.path()), asked)
 }
 
-fn left(folder: &Path) -> Vec<(String, usize)> {
+fn left(folder: &Path) -> Files {
     let mut left: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|f| f.unwrap())

@@ -15,6 +15,7 @@ mod intake;
 mod sim;
 mod spec;
 mod supervisor;
+mod survey;
 mod template;
 mod video;
 
@@ -25,6 +26,7 @@ pub use intake::{Intake, Slot, SlotMode, Taken, Waiting};
 pub use sim::open_sim;
 pub use spec::{SourceSpec, redact};
 pub use supervisor::{CameraState, Observer, Opener, Supervisor, SupervisorSettings};
+pub use survey::{Ability, probe, survey};
 pub use video::VideoWriter;
 
 use crossbeam_channel::Receiver;

@@ -5,6 +5,8 @@
 mod calibrate;
 mod demo;
 mod detect;
+mod doctor;
+mod engines;
 mod eval;
 mod log;
 mod models;
@@ -38,6 +40,8 @@ enum Command {
     Eval(eval::Args),
     Calibrate(calibrate::Args),
     Models(models::Args),
+    Engines(engines::Args),
+    Doctor(doctor::Args),
     Sim(sim::Args),
     /// Print a completion script for a shell
     ///
@@ -79,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Engines(args) => engines::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "passd", &mut std::io::stdout());

@@ -76,7 +76,9 @@ impl MqttSink {
         metrics: Arc<Metrics>,
         commands: Sender<Command>,
     ) -> std::io::Result<Self> {
-        let options = options(&s)?;
+        let mut options = options(&s)?;
+        let status = topics::status(&s.prefix);
+        options.set_last_will(LastWill::new(status, topics::OFFLINE, QoS::AtLeastOnce, true));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (messages, queue) = mpsc::channel(QUEUE);
         let (stop, stopped) = oneshot::channel();
@@ -95,6 +97,33 @@ impl MqttSink {
         })?;
         Ok(Self { messages: Some(messages), stop: Some(stop), thread: Some(thread), metrics })
     }
+}
+
+/// Connects once, under another name than the daemon's, and leaves nothing behind.
+///
+/// # Errors
+/// Why the broker does not let us in, in words.
+pub fn probe(settings: &MqttSettings, patience: Duration) -> Result<(), String> {
+    let settings = MqttSettings { client_id: format!("{}-doctor", settings.client_id), ..settings.clone() };
+    let mut options = options(&settings).map_err(|e| e.to_string())?;
+    options.set_clean_session(true);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let (client, mut connection) = AsyncClient::new(options, REQUESTS);
+        let connect = async {
+            loop {
+                match connection.poll().await {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => break Ok(()),
+                    Ok(_) => {}
+                    Err(e) => break Err(e.to_string()),
+                }
+            }
+        };
+        let connected = tokio::time::timeout(patience, connect).await.unwrap_or_else(|_| Err("no answer".into()));
+        let _ = client.disconnect().await;
+        let _ = tokio::time::timeout(GOODBYE, connection.poll()).await;
+        connected
+    })
 }
 
 impl Sink for MqttSink {
@@ -123,7 +152,6 @@ fn options(s: &MqttSettings) -> std::io::Result<MqttOptions> {
     // What is on its way when a connection breaks is sent again, if the broker still knows us.
     options.set_clean_session(false);
     options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    options.set_last_will(LastWill::new(topics::status(&s.prefix), topics::OFFLINE, QoS::AtLeastOnce, true));
     if let Some((user, password)) = &s.login {
         options.set_credentials(user, password);
     }

@@ -1,0 +1,105 @@
+//! `passd doctor`: what works here, what does not, and what mends it.
+
+use super::{Failure, print_line};
+use crate::config;
+use crate::doctor::{Finding, Verdict, examine};
+use std::path::PathBuf;
+
+/// The config of the service.
+const USUAL: &str = "/etc/passd/passd.toml";
+
+/// Look whether everything is here that a config needs
+///
+/// Each provider is proved by an inference, each camera by a picture, the broker by a connection, folders by writing
+/// to them. Exit status 0: all is well. 1: something does not work; each finding comes with its remedy.
+///
+/// Example: sudo -u passd passd doctor --config /etc/passd/passd.toml
+#[derive(clap::Args)]
+pub struct Args {
+    /// Config file; else the service's, if there is one
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut findings = Vec::new();
+    let mut broken_pipe = Ok(());
+    let mut tell = |finding: Finding| {
+        if !args.json && broken_pipe.is_ok() {
+            broken_pipe = show(&finding);
+        }
+        findings.push(finding);
+    };
+    let usual = Some(PathBuf::from(USUAL)).filter(|path| path.exists());
+    let path = args.config.clone().or(usual);
+    let config = match path.as_deref().map(|path| (path, config::load(path))) {
+        None => {
+            tell(Finding {
+                verdict: Verdict::Note,
+                what: "config".into(),
+                says: format!("none was given, and there is no {USUAL}: the machine alone is looked at"),
+                remedy: None,
+            });
+            None
+        }
+        Some((path, Ok(config))) => {
+            tell(Finding {
+                verdict: Verdict::Good,
+                what: "config".into(),
+                says: format!("{}, {} camera(s)", path.display(), config.cameras.len()),
+                remedy: None,
+            });
+            Some(config)
+        }
+        Some((_, Err(e))) => {
+            tell(Finding {
+                verdict: Verdict::Bad,
+                what: "config".into(),
+                says: e.to_string(),
+                remedy: Some("correct the lines above; docs/config.md has every key".into()),
+            });
+            None
+        }
+    };
+    examine(config.as_ref(), &mut tell);
+    broken_pipe?;
+    if args.json {
+        print_line(&serde_json::to_string_pretty(&findings).map_err(|e| Failure::Failed(e.to_string()))?)?;
+    }
+    let n = |verdict| findings.iter().filter(|f| f.verdict == verdict).count();
+    match (n(Verdict::Bad), n(Verdict::Warning)) {
+        (0, 0) => {
+            if args.json {
+                Ok(())
+            } else {
+                print_line("all is well")
+            }
+        }
+        (0, warnings) => {
+            if args.json {
+                Ok(())
+            } else {
+                print_line(&format!("all works; {warnings} warning(s)"))
+            }
+        }
+        (bad, _) => Err(Failure::Failed(format!("{bad} thing(s) do not work"))),
+    }
+}
+
+fn show(f: &Finding) -> Result<(), Failure> {
+    let word = match f.verdict {
+        Verdict::Good => "ok",
+        Verdict::Note => "-",
+        Verdict::Warning => "warn",
+        Verdict::Bad => "BAD",
+    };
+    // What is said on several lines stays together.
+    print_line(&format!("{word:<5} {:<16} {}", f.what, f.says.trim_end().replace('\n', "\n      ")))?;
+    match &f.remedy {
+        Some(remedy) => print_line(&format!("      remedy: {remedy}")),
+        None => Ok(()),
+    }
+}

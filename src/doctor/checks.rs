@@ -1,0 +1,259 @@
+//! The checks, one a part of the daemon.
+
+use super::{Finding, can_write};
+use crate::capture::{SourceSpec, probe, redact, survey};
+use crate::config::{CameraConfig, Config, JsonlTarget};
+use crate::engine::kernels::Kernels;
+use crate::infer::layers::plan_of;
+use crate::infer::model::{Model, ModelFolders};
+use crate::infer::session::{Provider, Runtime, Session, SessionSettings};
+use crate::output::mqtt;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+type Tell<'a> = &'a mut dyn FnMut(Finding);
+
+/// For a broker or a web address.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Free space below which a disk is nearly full.
+const LITTLE_BYTES: u64 = 256 << 20;
+
+pub fn machine(tell: Tell<'_>) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let board = std::fs::read_to_string("/proc/device-tree/model").unwrap_or_default();
+    let board = board.trim_end_matches('\0');
+    let kernels = Kernels::best();
+    let says =
+        format!("{cores} cores{}{board}, layer engine on {}", if board.is_empty() { "" } else { ", " }, kernels.name);
+    tell(match kernels.is_fast() {
+        true => Finding::good("processor", says),
+        false => Finding::warning(
+            "processor",
+            format!("{says}, which is slow"),
+            "none on this processor: mode layers needs AVX2 with FMA, AVX-512 or NEON; auto takes regions",
+        ),
+    });
+}
+
+pub fn playing(config: Option<&Config>, tell: Tell<'_>) {
+    let (version, abilities) = match survey() {
+        Ok(found) => found,
+        Err(e) => {
+            let remedy = "apt-get install gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav";
+            return tell(Finding::bad("GStreamer", e.to_string(), remedy));
+        }
+    };
+    tell(Finding::good("GStreamer", version));
+    let cameras = config.map_or(&[][..], |c| &c.cameras);
+    let has = |wanted: fn(&SourceSpec) -> bool| cameras.iter().any(|c| wanted(&c.spec));
+    let (rtsp, v4l2) = (has(|s| matches!(s, SourceSpec::Rtsp { .. })), has(|s| matches!(s, SourceSpec::V4l2 { .. })));
+    for a in abilities {
+        let is_needed = match a.what {
+            "V4L2 cameras" => v4l2,
+            "MP4 files" => has(|s| matches!(s, SourceSpec::File { .. })),
+            "H.265" => false,
+            "scaling" => cameras.iter().any(|c| !matches!(c.spec, SourceSpec::Sim(_))),
+            _ => rtsp,
+        };
+        let remedy = format!("apt-get install {}", a.package);
+        tell(match a.by {
+            Some(element) => Finding::good(a.what, element),
+            None if is_needed => Finding::bad(a.what, "no element for it", remedy),
+            None => {
+                Finding::note(a.what, format!("no element for it, and no camera that is known to need it ({remedy})"))
+            }
+        });
+    }
+}
+
+/// ONNX Runtime, and each provider by a real inference.
+pub fn inference(config: Option<&Config>, tell: Tell<'_>) {
+    let runtime = match Runtime::get(config.and_then(|c| c.library.as_deref())) {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let remedy = "set ORT_DYLIB_PATH or inference.library to a libonnxruntime.so of 1.17 or later";
+            return tell(Finding::bad("ONNX Runtime", e.to_string(), remedy));
+        }
+    };
+    tell(Finding::good("ONNX Runtime", runtime.library.display().to_string()));
+    let model = match Model::load("street-nano", &ModelFolders::default()) {
+        Ok(model) => model,
+        Err(e) => return tell(Finding::bad("built-in model", e.to_string(), "reinstall passd")),
+    };
+    let usual = vec![Provider::Tensorrt, Provider::Cuda, Provider::Cpu];
+    let detector = config.and_then(|c| c.cameras.first()).map(|c| &c.detector);
+    let providers = detector.map_or(&usual, |d| &d.providers);
+    let is_required = providers.len() == 1;
+    for (i, provider) in providers.iter().enumerate() {
+        let settings = SessionSettings { providers: vec![*provider], cache: None, ..SessionSettings::default() };
+        let start = Instant::now();
+        let opened = Session::open(runtime, &model, model.size, 1, &settings);
+        let what = format!("provider {provider}");
+        tell(match opened {
+            Ok(_) => {
+                let like = if *provider == Provider::Cpu { "" } else { ", the same numbers as the CPU" };
+                Finding::good(what, format!("a real inference in {:.1} s{like}", start.elapsed().as_secs_f64()))
+            }
+            Err(e) if is_required => Finding::bad(what, e.to_string(), remedy_of(*provider)),
+            Err(e) => {
+                let then = providers.get(i + 1).map_or("nothing".to_owned(), ToString::to_string);
+                Finding::note(what, format!("{e}; {then} is tried next. {}", remedy_of(*provider)))
+            }
+        });
+    }
+}
+
+fn remedy_of(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Cpu => "reinstall ONNX Runtime",
+        Provider::Cuda | Provider::Tensorrt => {
+            "To have it, set inference.library to an ONNX Runtime built for this GPU (docs of JetPack or onnxruntime-gpu)"
+        }
+    }
+}
+
+pub fn models(config: &Config, tell: Tell<'_>) {
+    let folders = ModelFolders::usual(config.models.as_deref());
+    let mut seen: Vec<&str> = Vec::new();
+    for camera in &config.cameras {
+        let name = camera.detector.model.as_str();
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        let what = format!("model {name}");
+        let model = match Model::load(name, &folders) {
+            Ok(model) => model,
+            Err(e) => {
+                tell(Finding::bad(what, e.to_string(), format!("passd models pull {name}")));
+                continue;
+            }
+        };
+        let size = camera.detector.size.unwrap_or(model.size);
+        if let Err(e) = model.check_size(size) {
+            tell(Finding::bad(what, e.to_string(), "set detector.size, or leave it out"));
+            continue;
+        }
+        tell(match plan_of(&model, size) {
+            Ok((plan, _)) => {
+                let mib = plan.state_bytes() as f64 / f64::from(1 << 20);
+                Finding::good(what, format!("{}, {size}, runs on the layer engine, {mib:.0} MiB a camera", model.file))
+            }
+            Err(e) => Finding::note(what, format!("{}, {size}; not on the layer engine: {e}", model.file)),
+        });
+    }
+}
+
+/// Every camera's first picture, all at a time.
+pub fn cameras(config: &Config, tell: Tell<'_>) {
+    let look = |camera: &CameraConfig| probe(&camera.spec, camera.capture.connect);
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let looks: Vec<_> = config.cameras.iter().map(|camera| scope.spawn(move || look(camera))).collect();
+        looks.into_iter().map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    for (camera, found) in config.cameras.iter().zip(found) {
+        let what = format!("camera {}", camera.id);
+        tell(match found {
+            Ok((size, took)) => Finding::good(what, format!("a picture of {size} after {:.1} s", took.as_secs_f64())),
+            Err(e) => {
+                let says = format!("{}: {}", redact(&camera.source), redact(&e.to_string()));
+                Finding::bad(what, says, remedy_of_camera(&camera.spec))
+            }
+        });
+    }
+}
+
+fn remedy_of_camera(spec: &SourceSpec) -> String {
+    match spec {
+        SourceSpec::Rtsp { .. } => {
+            "is it on, in this network, and are path, name and password right? ffprobe or VLC show whether the address works".into()
+        }
+        SourceSpec::V4l2 { device } => format!(
+            "is {device} there, does its user belong to the group 'video' (usermod -aG video USER), and does nobody else use it?"
+        ),
+        SourceSpec::Csi { .. } => "is the ribbon seated, and does nvargus-daemon run (systemctl restart nvargus-daemon)?".into(),
+        SourceSpec::File { path } => format!("is {} a video that this user may read?", path.display()),
+        SourceSpec::Pipeline { .. } => "try the pipeline with gst-launch-1.0".into(),
+        SourceSpec::Sim(_) => "see the address".into(),
+    }
+}
+
+/// Folders that are written to, and their room.
+pub fn folders(config: &Config, tell: Tell<'_>) {
+    let mut wanted: Vec<(&str, PathBuf, u64)> = Vec::new();
+    if let Some(e) = &config.events {
+        wanted.push(("events", e.path.clone(), e.max_bytes));
+    }
+    if let Some(j) = &config.jsonl
+        && let JsonlTarget::File(path) = &j.target
+    {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        wanted.push(("JSON lines", folder.to_owned(), j.rotate_bytes * (1 + u64::from(j.keep))));
+    }
+    for (what, folder, most) in wanted {
+        let shown = folder.display();
+        if let Err(e) = can_write(&folder) {
+            let remedy = format!("give it to the user that passd runs as, or to this one to try: chown USER {shown}");
+            tell(Finding::bad(what, format!("{shown}: {e}"), remedy));
+            continue;
+        }
+        let there = std::iter::successors(Some(folder.as_path()), |f| f.parent()).find(|f| f.exists());
+        let free = there.and_then(|f| rustix::fs::statvfs(f).ok()).map_or(u64::MAX, |s| s.f_bavail * s.f_frsize);
+        let mib = |bytes: u64| bytes >> 20;
+        tell(if free < LITTLE_BYTES.min(most) {
+            let remedy = "free some, or set another path";
+            Finding::warning(what, format!("{shown}: {} MiB are free, {} may be kept", mib(free), mib(most)), remedy)
+        } else {
+            Finding::good(
+                what,
+                format!("{shown} can be written, {} MiB are free, {} at most are kept", mib(free), mib(most)),
+            )
+        });
+    }
+}
+
+pub fn network(config: &Config, tell: Tell<'_>) {
+    if let Some(m) = &config.mqtt {
+        let what = format!("broker {}:{}", m.host, m.port);
+        tell(match mqtt::probe(m, PATIENCE) {
+            Ok(()) => Finding::good(what, "lets us in"),
+            Err(e) => Finding::bad(
+                what,
+                e,
+                "does it run, may this machine reach it, are user, password and certificates right?",
+            ),
+        });
+    }
+    if let Some(w) = &config.webhook {
+        let what = format!("webhook {}", redact(&w.url));
+        tell(match reach(&w.url) {
+            Ok(()) => Finding::good(what, "can be reached; nothing was sent"),
+            Err(e) => Finding::bad(what, e, "does it run, and may this machine reach it?"),
+        });
+    }
+    if let Some(h) = &config.http {
+        let what = format!("HTTP on {}", h.listen);
+        tell(match TcpListener::bind(h.listen) {
+            Ok(_) => Finding::good(what, "is free"),
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+                Finding::note(what, "somebody listens there: a passd that runs already, or it will not start")
+            }
+            Err(e) => Finding::bad(what, e.to_string(), "set http.listen to an address of this machine"),
+        });
+    }
+}
+
+fn reach(url: &str) -> Result<(), String> {
+    let url = url::Url::parse(url).map_err(|e| e.to_string())?;
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
+    let addresses = (host, port).to_socket_addrs().map_err(|e| e.to_string())?;
+    let mut last = "the name has no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return Ok(()),
+            Err(e) => last = e.to_string(),
+        }
+    }
+    Err(last)
+}
