@@ -102,7 +102,14 @@ const CONFINED: [(&str, &[&str]); 8] = [
     ("ort::", &["infer/session.rs"]),
     (
         "gstreamer",
-        &["capture/gst.rs", "capture/video.rs", "capture/mod.rs", "capture/template.rs", "capture/survey.rs"],
+        &[
+            "capture/gst.rs",
+            "capture/video.rs",
+            "capture/mod.rs",
+            "capture/template.rs",
+            "capture/survey.rs",
+            "output/restream.rs",
+        ],
     ),
     ("opencv::", &["output/draw.rs", "skip/diff.rs"]),
     ("axum::", &["output/http/"]),

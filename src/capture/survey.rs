@@ -58,6 +58,7 @@ pub fn probe(spec: &SourceSpec, patience: Duration) -> Result<(Size, Duration), 
     if let SourceSpec::Sim(settings) = spec {
         return Ok((settings.size, Duration::ZERO));
     }
+    super::init()?;
     let slot = Arc::new(Slot::new(SlotMode::Latest));
     let intake = Intake::new(Size::new(320, 192), Arc::new(SystemClock::new()), slot.clone(), None);
     let epoch = intake.begin();

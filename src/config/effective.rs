@@ -23,6 +23,7 @@ pub fn effective(config: &Config) -> String {
         events: events(config),
         mqtt: mqtt(config),
         webhook: webhook(config),
+        restream: restream(config),
         ..File::default()
     };
     toml::to_string(&file).unwrap_or_else(|e| format!("# the config cannot be written: {e}\n"))
@@ -181,6 +182,17 @@ fn webhook(config: &Config) -> file::Webhook {
     }
 }
 
+fn restream(config: &Config) -> file::Restream {
+    let Some(r) = &config.restream else { return file::Restream::default() };
+    file::Restream {
+        listen: Some(r.listen.to_string()),
+        password: r.password.is_some().then(|| HIDDEN.into()),
+        software: Some(r.software),
+        kbps: Some(r.kbps),
+        patches: Some(r.patches),
+    }
+}
+
 fn ns(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
@@ -239,6 +251,9 @@ mod tests {
             [webhook]
             url = "http://127.0.0.1:9000/hook"
             events = ["end"]
+            [restream]
+            listen = "127.0.0.1:8554"
+            software = true
         "#;
         for text in [full, "[cameras.a]\nsource = \"sim://street\"\n[http]\nenabled = false\n"] {
             let config = load_text("a.toml", text, std::iter::empty()).unwrap();
@@ -254,7 +269,7 @@ mod tests {
     fn secrets_are_hidden() {
         let text = "[cameras.a]\nsource = \"rtsp://admin:hunter2@10.0.0.7/stream?token=hunter2\"\n\
             [http]\ntoken = \"hunter2hunter2hunter2\"\n[mqtt]\nurl = \"mqtt://broker\"\nusername = \"me\"\npassword = \"hunter2\"\n\
-            [webhook]\nurl = \"https://me:hunter2@host/hook\"\ntoken = \"hunter2\"\n";
+            [webhook]\nurl = \"https://me:hunter2@host/hook\"\ntoken = \"hunter2\"\n[restream]\nlisten = \"127.0.0.1:1\"\npassword = \"hunter2hunter2\"\n";
         let written = effective(&load_text("a.toml", text, std::iter::empty()).unwrap());
         assert!(!written.contains("hunter2"), "{written}");
         assert!(written.contains("***"), "{written}");

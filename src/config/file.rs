@@ -36,6 +36,7 @@ pub struct File {
     pub events: Events,
     pub mqtt: Mqtt,
     pub webhook: Webhook,
+    pub restream: Restream,
 }
 
 /// One camera.
@@ -358,4 +359,21 @@ pub struct Webhook {
     /// Seconds for an answer. Default: 10.
     #[schemars(range(min = 0.1, max = 300.0))]
     pub timeout: Option<f64>,
+}
+
+/// RTSP out: every camera with its boxes at `rtsp://HOST:PORT/CAMERA`, encoded only while somebody watches.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Restream {
+    /// Address and port, `127.0.0.1:8554`. Any but loopback needs a `password`. Absent: no RTSP.
+    pub listen: Option<String>,
+    /// What viewers must know, 8 letters or more, beside the name `passd`: `${NAME}` stands for a secret.
+    pub password: Option<String>,
+    /// Whether the processor may encode where there is no hardware for it. Default: false.
+    pub software: Option<bool>,
+    /// Kilobits a second. Default: 2000.
+    #[schemars(range(min = 100, max = 100000))]
+    pub kbps: Option<u32>,
+    /// Show patches, too. Default: false.
+    pub patches: Option<bool>,
 }

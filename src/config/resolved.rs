@@ -9,6 +9,7 @@ use crate::infer::heads::Thresholds;
 use crate::infer::session::{Provider, SessionSettings};
 use crate::output::http::HttpSettings;
 use crate::output::mqtt::MqttSettings;
+use crate::output::restream::RestreamSettings;
 use crate::output::webhook::WebhookSettings;
 use crate::scene::SceneSettings;
 use crate::scene::filter::Filters;
@@ -30,6 +31,7 @@ pub struct Config {
     pub events: Option<EventsConfig>,
     pub mqtt: Option<MqttSettings>,
     pub webhook: Option<WebhookSettings>,
+    pub restream: Option<RestreamSettings>,
     pub budget: Budget,
     /// The libonnxruntime.so to use.
     pub library: Option<PathBuf>,
@@ -189,6 +191,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
     let events = resolve_events(&file.events, &mut complain);
     let mqtt = mqtt::resolve(&file.mqtt, &mut complain);
     let webhook = webhook::resolve(&file.webhook, &mut complain);
+    let restream = resolve_restream(&file.restream, &mut complain);
     if !complaints.is_empty() {
         return Err(complaints);
     }
@@ -199,6 +202,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
         events,
         mqtt,
         webhook,
+        restream,
         budget: Budget { cpu: file.budget.cpu, latency: file.budget.latency.map(duration) },
         library: file.inference.library.clone(),
         models: file.inference.models.clone(),
@@ -375,6 +379,31 @@ fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpSettings> 
         );
     }
     Some(HttpSettings { listen, stream_fps: h.stream_fps.unwrap_or(10.0), token: h.token.clone() })
+}
+
+fn resolve_restream(r: &file::Restream, complain: Complain<'_>) -> Option<RestreamSettings> {
+    within(r.kbps, 100, 100_000, "restream.kbps".into(), complain);
+    let text = r.listen.as_deref()?;
+    let Ok(listen) = text.parse::<SocketAddr>() else {
+        complain("restream.listen", format!("'{text}' is no address with a port such as 127.0.0.1:8554"));
+        return None;
+    };
+    if r.password.as_deref().is_some_and(|p| p.len() < 8 || !p.chars().all(|c| c.is_ascii_graphic())) {
+        complain("restream.password", "expected 8 letters, digits and signs or more, without spaces".into());
+    }
+    if r.password.is_none() && !listen.ip().is_loopback() {
+        complain(
+            "restream.listen",
+            format!("{listen} is no loopback address: others could look, so that it needs a restream.password"),
+        );
+    }
+    Some(RestreamSettings {
+        listen,
+        password: r.password.clone(),
+        software: r.software.unwrap_or(false),
+        kbps: r.kbps.unwrap_or(2000),
+        patches: r.patches.unwrap_or(false),
+    })
 }
 
 fn resolve_jsonl(j: &file::Jsonl, complain: Complain<'_>) -> Option<JsonlConfig> {

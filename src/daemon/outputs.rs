@@ -9,6 +9,7 @@ use crate::output::http::{HttpServer, HttpSettings};
 use crate::output::jsonl::{JsonlSink, Target};
 use crate::output::metrics::Metrics;
 use crate::output::mqtt::{MqttSettings, MqttSink};
+use crate::output::restream::{Restream, RestreamSettings};
 use crate::output::webhook::{WebhookSettings, WebhookSink};
 use crate::output::{Command, Sink, Sinks};
 use crossbeam_channel::Sender;
@@ -29,6 +30,7 @@ pub struct Outputs {
     mqtt: Running<MqttSettings, Arc<dyn Sink>>,
     webhook: Running<WebhookSettings, Arc<dyn Sink>>,
     http: Running<HttpSettings, HttpServer>,
+    restream: Running<RestreamSettings, Restream>,
 }
 
 /// So long somebody may go on writing to an output that has ended.
@@ -50,6 +52,7 @@ impl Outputs {
             mqtt: None,
             webhook: None,
             http: None,
+            restream: None,
         }
     }
 
@@ -74,6 +77,7 @@ impl Outputs {
         if !is_same(&self.http, config.http.as_ref()) || !archive_stays {
             self.http = None;
         }
+        drop(take_unless_same(&mut self.restream, config.restream.as_ref()));
         let ended: [Option<Arc<dyn Sink>>; 4] = [
             take_unless_same(&mut self.jsonl, config.jsonl.as_ref()),
             take_unless_same(&mut self.events, config.events.as_ref()).map(|sink| sink as Arc<dyn Sink>),
@@ -116,6 +120,11 @@ impl Outputs {
                 WebhookSink::start(w.clone(), metrics()).map_err(|e| DaemonError::Other(format!("webhook: {e}")))?;
             self.webhook = Some((w.clone(), Arc::new(sink)));
         }
+        if let (None, Some(r)) = (&self.restream, &config.restream) {
+            let server = Restream::start(r.clone(), self.board.clone(), metrics())
+                .map_err(|e| DaemonError::Other(format!("restream: {e}")))?;
+            self.restream = Some((r.clone(), server));
+        }
         if let (None, Some(h)) = (&self.http, &config.http) {
             let archive: Option<Archive> = self.events.as_ref().map(|(_, sink)| sink.archive.clone());
             let server = HttpServer::start(h, self.board.clone(), metrics(), archive)
@@ -140,7 +149,7 @@ impl Outputs {
     pub fn stop(mut self) {
         self.sinks.set(Vec::new());
         (self.jsonl, self.events, self.mqtt, self.webhook) = (None, None, None, None);
-        drop(self.http);
+        drop((self.restream, self.http));
     }
 }
 

@@ -99,6 +99,7 @@ pub struct Metrics {
     pub latency_seconds: SecondsFamily<CameraLabel>,
     pub camera_state: Family<StateLabel, Gauge>,
     pub degraded: Family<KindLabel, Gauge>,
+    pub restream_encoders: Gauge,
     pub reconnects: Family<CameraLabel, Counter>,
     pub detector: Family<DetectorLabel, Gauge>,
     output_dropped: Family<SinkLabel, Counter>,
@@ -138,6 +139,7 @@ impl Default for Metrics {
             latency_seconds: SecondsFamily::new_with_constructor(seconds),
             camera_state: Family::default(),
             degraded: Family::default(),
+            restream_encoders: Gauge::default(),
             reconnects: Family::default(),
             detector: Family::default(),
             output_dropped: Family::default(),
@@ -197,6 +199,11 @@ impl Default for Metrics {
             "degraded",
             "1 while a camera gets less than it should: what has not changed is looked at half as often (refresh), or frames are lost, too (rate)",
             m.degraded.clone(),
+        );
+        r.register(
+            "restream_encoders",
+            "Cameras that are encoded because somebody watches",
+            m.restream_encoders.clone(),
         );
         r.register("reconnects", "Attempts to connect after the first", m.reconnects.clone());
         r.register("detector_info", "Model, size, provider and mode in use", m.detector.clone());

@@ -14,6 +14,7 @@ pub mod jsonl;
 pub mod metrics;
 pub mod mqtt;
 pub mod patches;
+pub mod restream;
 pub mod webhook;
 pub mod wire;
 
