@@ -11,6 +11,8 @@ pub trait Clock: Send + Sync {
     fn unix_ns(&self) -> u64;
     /// Returns after `duration` of this clock.
     fn sleep(&self, duration: Duration);
+    /// For how long to wait in the machine's time until `duration` of this clock has passed.
+    fn timeout(&self, duration: Duration) -> Duration;
 }
 
 /// The machine's clocks.
@@ -38,9 +40,13 @@ impl Clock for SystemClock {
     fn sleep(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
+
+    fn timeout(&self, duration: Duration) -> Duration {
+        duration
+    }
 }
 
-/// A clock that moves only when told to; `sleep` moves it and returns at once.
+/// A clock that moves only when told to; whoever waits for it moves it, and waits no longer.
 #[derive(Debug, Default)]
 pub struct SimClock {
     now_ns: Mutex<u64>,
@@ -64,5 +70,10 @@ impl Clock for SimClock {
 
     fn sleep(&self, duration: Duration) {
         self.advance(duration);
+    }
+
+    fn timeout(&self, duration: Duration) -> Duration {
+        self.advance(duration);
+        Duration::ZERO
     }
 }

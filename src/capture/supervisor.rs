@@ -68,6 +68,8 @@ impl Default for SupervisorSettings {
     }
 }
 
+/// A stream that stood for this long is a good one: after it the next attempt comes soon.
+const STEADY_NS: u64 = 10_000_000_000;
 /// Helpers of one camera that may hang at a time before it stops trying.
 const MAX_STUCK: usize = 4;
 
@@ -101,7 +103,7 @@ impl Supervisor {
             return;
         }
         loop {
-            let before = self.intake.n_frames();
+            let (before, began_ns) = (self.intake.n_frames(), self.clock.monotonic_ns());
             match self.run_once(&stuck) {
                 Outcome::Stopped => return,
                 Outcome::Ended => {
@@ -116,7 +118,9 @@ impl Supervisor {
                     return;
                 }
                 Outcome::Failed(cause) => {
-                    if self.intake.n_frames() > before {
+                    // A camera that comes and goes is not asked ever faster.
+                    let stood = self.clock.monotonic_ns().saturating_sub(began_ns);
+                    if self.intake.n_frames() > before && stood >= STEADY_NS {
                         backoff.reset();
                     }
                     let wait = backoff.wait();
@@ -214,7 +218,7 @@ impl Supervisor {
 
     /// Waits; true when told to stop.
     fn wait(&self, duration: Duration) -> bool {
-        !matches!(self.stop.recv_timeout(duration), Err(RecvTimeoutError::Timeout))
+        !matches!(self.stop.recv_timeout(self.clock.timeout(duration)), Err(RecvTimeoutError::Timeout))
     }
 }
 
@@ -237,5 +241,78 @@ struct Counted(Arc<AtomicUsize>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{CaptureError, Slot, SlotMode, SourceEvent};
+    use crate::clock::SimClock;
+    use crate::geom::{Letterbox, Size};
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+
+    const HOUR_NS: u64 = 3_600_000_000_000;
+
+    /// A camera that shows pictures for `stands` and then fails, again and again for an hour: when it was off line.
+    fn flap(stands: Duration) -> Vec<u64> {
+        let clock = Arc::new(SimClock::default());
+        let size = Size::new(64, 64);
+        let intake = Intake::new(size, clock.clone(), Arc::new(Slot::new(SlotMode::Latest)), None);
+        let (stopper, stop) = bounded(1);
+        let opening = clock.clone();
+        let opener: Opener = Arc::new(move |intake, epoch| {
+            let letterbox = Letterbox::fit(size, size);
+            for _ in 0..5 {
+                intake.deliver(
+                    epoch,
+                    opening.monotonic_ns(),
+                    &letterbox,
+                    &[90; 64 * 64 * 3],
+                    192,
+                    &AtomicBool::new(false),
+                );
+                opening.sleep(stands / 5);
+            }
+            if opening.monotonic_ns() > HOUR_NS {
+                let _ = stopper.try_send(());
+            }
+            let (sender, events) = bounded(1);
+            let _ = sender.send(SourceEvent::Failed(CaptureError::Transient("gone".into())));
+            Ok(Source { events, guard: Box::new(sender) })
+        });
+        let off_line = Arc::new(Mutex::new(Vec::new()));
+        let (said, now) = (off_line.clone(), clock.clone());
+        let supervisor = Supervisor {
+            settings: SupervisorSettings { connect: Duration::from_secs(100_000), ..SupervisorSettings::default() },
+            opener,
+            intake,
+            clock,
+            observer: Box::new(move |state, _| {
+                if state == CameraState::BackingOff {
+                    said.lock().unwrap().push(now.monotonic_ns() / 1_000_000_000);
+                }
+            }),
+            stop,
+            seed: 5,
+            live_source: true,
+        };
+        supervisor.run();
+        let seen = off_line.lock().unwrap().clone();
+        seen
+    }
+
+    #[test]
+    fn a_camera_that_comes_and_goes_is_asked_ever_less() {
+        let before = crate::process::resident_mib();
+        let seen = flap(Duration::from_secs(1));
+        assert!((60..200).contains(&seen.len()), "{}: the log is short", seen.len());
+        assert!(seen[3] < 20 && seen.last().unwrap() > &3500, "{seen:?}");
+        let grown = crate::process::resident_mib() - before;
+        assert!(grown < 20.0, "{grown} MiB");
+        // One that stands for a while each time comes back at once.
+        let seen = flap(Duration::from_secs(20));
+        assert!(seen.windows(2).all(|w| w[1] - w[0] <= 22), "{seen:?}");
     }
 }
