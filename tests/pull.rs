@@ -99,7 +99,7 @@ fn entry(address: &str) -> Entry {
     Entry { url: format!("{address}/model.onnx"), size: file.len() as u64, sha256, licence: "MIT".into() }
 }
 
-const QUICK: PullSettings = PullSettings { stall: Duration::from_millis(300), attempts: 3 };
+const QUICK: PullSettings = PullSettings { stall: Duration::from_millis(300), pause: Duration::ZERO, attempts: 3 };
 
 /// Names and sizes.
 type Files = Vec<(String, usize)>;

@@ -67,7 +67,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ),
     ("eval", &["capture", "engine", "frame", "geom", "infer", "merge", "pipeline", "process", "sim", "skip", "track"]),
     ("daemon", &["capture", "clock", "config", "files", "infer", "output", "pipeline", "schedule", "skip"]),
-    ("doctor", &["capture", "config", "engine", "infer", "output"]),
+    ("doctor", &["capture", "config", "engine", "infer", "output", "web"]),
     (
         "cli",
         &[

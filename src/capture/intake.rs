@@ -162,6 +162,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     slot: Arc<Slot>,
     n_frames: AtomicU64,
+    /// Incarnation whose first frame has come, and when it did.
+    first_of: AtomicU64,
+    first_frame_ns: AtomicU64,
     last_frame_ns: AtomicU64,
     last_put_ns: AtomicU64,
     waiting_since_ns: AtomicU64,
@@ -182,6 +185,8 @@ impl Intake {
             clock,
             slot,
             n_frames: AtomicU64::new(0),
+            first_of: AtomicU64::new(0),
+            first_frame_ns: AtomicU64::new(0),
             last_frame_ns: AtomicU64::new(0),
             last_put_ns: AtomicU64::new(0),
             waiting_since_ns: AtomicU64::new(0),
@@ -222,6 +227,9 @@ impl Intake {
         }
         let id = FrameId(shared.n_frames.fetch_add(1, Ordering::Relaxed));
         let now_ns = shared.clock.monotonic_ns();
+        if shared.first_of.swap(epoch, Ordering::Relaxed) != epoch {
+            shared.first_frame_ns.store(now_ns, Ordering::Relaxed);
+        }
         shared.last_frame_ns.store(now_ns, Ordering::Relaxed);
         if !shared.pacer.lock().unwrap_or_else(PoisonError::into_inner).lets_through(epoch, pts_ns) {
             shared.n_surplus.fetch_add(1, Ordering::Relaxed);
@@ -252,6 +260,11 @@ impl Intake {
 
     pub fn n_frames(&self) -> u64 {
         self.0.n_frames.load(Ordering::Relaxed)
+    }
+
+    /// When the first frame of this incarnation came.
+    pub fn first_frame_ns(&self) -> u64 {
+        self.0.first_frame_ns.load(Ordering::Relaxed)
     }
 
     /// When the newest frame came that is not surplus.

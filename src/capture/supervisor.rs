@@ -68,7 +68,7 @@ impl Default for SupervisorSettings {
     }
 }
 
-/// A stream that stood for this long is a good one: after it the next attempt comes soon.
+/// A stream that showed pictures for this long is a good one: after it the next attempt comes soon.
 const STEADY_NS: u64 = 10_000_000_000;
 /// Helpers of one camera that may hang at a time before it stops trying.
 const MAX_STUCK: usize = 4;
@@ -103,7 +103,7 @@ impl Supervisor {
             return;
         }
         loop {
-            let (before, began_ns) = (self.intake.n_frames(), self.clock.monotonic_ns());
+            let before = self.intake.n_frames();
             match self.run_once(&stuck) {
                 Outcome::Stopped => return,
                 Outcome::Ended => {
@@ -119,8 +119,8 @@ impl Supervisor {
                 }
                 Outcome::Failed(cause) => {
                     // A camera that comes and goes is not asked ever faster.
-                    let stood = self.clock.monotonic_ns().saturating_sub(began_ns);
-                    if self.intake.n_frames() > before && stood >= STEADY_NS {
+                    let stood_ns = self.intake.last_frame_ns().saturating_sub(self.intake.first_frame_ns());
+                    if self.intake.n_frames() > before && stood_ns >= STEADY_NS {
                         backoff.reset();
                     }
                     let wait = backoff.wait();

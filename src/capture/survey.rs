@@ -2,7 +2,7 @@
 
 use super::gst::{Pace, open_gst};
 use super::intake::{Intake, Slot, SlotMode, Taken};
-use super::{CaptureError, SourceEvent, SourceSpec};
+use super::{CaptureError, Source, SourceEvent, SourceSpec};
 use crate::clock::SystemClock;
 use crate::geom::Size;
 use gstreamer as gst;
@@ -74,6 +74,18 @@ pub fn probe(spec: &SourceSpec, patience: Duration) -> Result<(Size, Duration), 
         .map_err(|e| CaptureError::Transient(format!("no thread: {e}")))?;
     let late = || CaptureError::Transient(format!("no picture within {} s", patience.as_secs()));
     let source = opened.recv_timeout(patience).map_err(|_| late())??;
+    let found = first_picture(&slot, &source, start, patience, &late);
+    let _ = std::thread::Builder::new().name("probe".into()).spawn(move || drop(source));
+    found
+}
+
+fn first_picture(
+    slot: &Slot,
+    source: &Source,
+    start: Instant,
+    patience: Duration,
+    late: &dyn Fn() -> CaptureError,
+) -> Result<(Size, Duration), CaptureError> {
     loop {
         match slot.take(Duration::from_millis(50)) {
             Taken::Frame(frame) => return Ok((frame.letterbox.source, start.elapsed())),

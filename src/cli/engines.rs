@@ -41,6 +41,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let factory = OrtFactory::new(runtime, ModelFolders::usual(config.models.as_deref()));
     let mut built: Vec<(DetectorConfig, Option<SkipMode>)> = Vec::new();
     for camera in &config.cameras {
+        // The layer engine is for the CPU, and others may not be meant to use TensorRT: nothing to build.
+        if camera.skip_mode == Some(SkipMode::Layers) || !camera.detector.providers.contains(&Provider::Tensorrt) {
+            continue;
+        }
         let Some(cache) = cache.clone().or_else(|| camera.detector.cache.clone()) else {
             let words = "there is no folder for engines: give --cache, or set inference.cache";
             return Err(Failure::Usage(words.into()));
@@ -51,8 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             cache: Some(cache.clone()),
             ..camera.detector.clone()
         };
-        // The layer engine is for the CPU; it has nothing to build.
-        let mode = camera.skip_mode.filter(|mode| *mode != SkipMode::Layers);
+        let mode = camera.skip_mode;
         if built.iter().any(|done| *done == (detector.clone(), mode)) {
             continue;
         }
@@ -70,5 +73,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ))?;
         built.push((detector, mode));
     }
-    Ok(())
+    match built.len() {
+        0 => print_line("no camera uses TensorRT: there is nothing to build"),
+        _ => Ok(()),
+    }
 }

@@ -1,6 +1,6 @@
 //! The config as it runs, written as a config again: every default filled in, secrets hidden.
 //!
-//! What it says can be loaded and gives the same config, but for the secrets.
+//! Where there are no secrets, what it says can be loaded and gives the same config.
 
 use super::file::{self, File};
 use super::resolved::{CameraConfig, Config, JsonlTarget};
@@ -114,7 +114,7 @@ fn inference(config: &Config) -> file::Inference {
         providers: Some(d.providers.clone()),
         policy: None,
         threads: Some(d.threads),
-        workers: Some(d.workers),
+        workers: d.workers,
         fp16: Some(d.fp16),
         batch: Some(d.batch),
         models: config.models.clone(),
@@ -174,7 +174,7 @@ fn mqtt(config: &Config) -> file::Mqtt {
 fn webhook(config: &Config) -> file::Webhook {
     let Some(w) = &config.webhook else { return file::Webhook::default() };
     file::Webhook {
-        url: Some(redact(&w.url)),
+        url: Some(w.shown()),
         token: w.token.is_some().then(|| HIDDEN.into()),
         ca: w.ca.clone(),
         events: Some(w.phases.clone()),
@@ -248,9 +248,6 @@ mod tests {
             url = "mqtts://[::1]"
             prefix = "home/passd"
             discovery = false
-            [webhook]
-            url = "http://127.0.0.1:9000/hook"
-            events = ["end"]
             [restream]
             listen = "127.0.0.1:8554"
             software = true
@@ -269,7 +266,7 @@ mod tests {
     fn secrets_are_hidden() {
         let text = "[cameras.a]\nsource = \"rtsp://admin:hunter2@10.0.0.7/stream?token=hunter2\"\n\
             [http]\ntoken = \"hunter2hunter2hunter2\"\n[mqtt]\nurl = \"mqtt://broker\"\nusername = \"me\"\npassword = \"hunter2\"\n\
-            [webhook]\nurl = \"https://me:hunter2@host/hook\"\ntoken = \"hunter2\"\n[restream]\nlisten = \"127.0.0.1:1\"\npassword = \"hunter2hunter2\"\n";
+            [webhook]\nurl = \"https://me:hunter2@host/hook/hunter2?sig=hunter2\"\ntoken = \"hunter2\"\n[restream]\nlisten = \"127.0.0.1:1\"\npassword = \"hunter2hunter2\"\n";
         let written = effective(&load_text("a.toml", text, std::iter::empty()).unwrap());
         assert!(!written.contains("hunter2"), "{written}");
         assert!(written.contains("***"), "{written}");

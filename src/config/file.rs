@@ -176,7 +176,8 @@ pub struct Inference {
     /// Threads of one run on the CPU; 0: one a core. Default: 1.
     pub threads: Option<usize>,
     /// Detections of one kind that run at the same time on the CPU, each on a thread of its own (or on `threads`
-    /// of them), and at most one a camera. Default: as many as there are cores for.
+    /// of them), and at most one a camera. Default: as many as there are cores for, in mode `regions` one, as each
+    /// holds several copies of the model.
     #[schemars(range(min = 1, max = 256))]
     pub workers: Option<usize>,
     /// Half precision on TensorRT. Default: false.

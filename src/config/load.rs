@@ -66,7 +66,7 @@ pub fn load_text(
                 path => path,
             };
             // Types are said with their values.
-            let what = match key.ends_with("password") {
+            let what = match key.ends_with("password") || key.ends_with("token") {
                 true => "expected a text".to_owned(),
                 false => crate::capture::redact(&e.inner().to_string()),
             };

@@ -94,8 +94,8 @@ pub struct DetectorConfig {
     pub break_even: Option<f32>,
     pub providers: Vec<Provider>,
     pub threads: usize,
-    /// How many of it run at the same time on the CPU, at most.
-    pub workers: usize,
+    /// How many of it run at the same time on the CPU, at most; `None`: as the mode wants it.
+    pub workers: Option<usize>,
     pub fp16: bool,
     pub batch: usize,
     pub cache: Option<PathBuf>,
@@ -246,7 +246,7 @@ fn resolve_camera(
             break_even: s.break_even.or(ds.break_even),
             providers,
             threads: i.threads.unwrap_or(1),
-            workers: i.workers.unwrap_or_else(|| usual_workers(i.threads.unwrap_or(1))),
+            workers: i.workers,
             fp16: i.fp16.unwrap_or(false),
             batch: i.batch.unwrap_or(1),
             cache: i.cache.clone().or_else(|| std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from)),
@@ -273,12 +273,6 @@ fn resolve_camera(
         max_fps: c.max_fps.or(dc.max_fps),
         priority: camera.priority.unwrap_or_default(),
     }
-}
-
-/// As many as there are cores for, where each uses so many; 0: all.
-fn usual_workers(threads: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.checked_div(threads).unwrap_or(1).max(1)
 }
 
 fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking) -> TrackSettings {

@@ -208,9 +208,11 @@ impl Daemon {
 fn apply(pipeline: &mut Pipeline, config: &Config, overrides: &mut Overrides) -> Result<(), StartError> {
     match pipeline.apply(&overrides.apply(config).cameras) {
         Err(e) if !overrides.is_empty() => {
+            // Else it is the config's own fault, and what was set stays.
+            pipeline.apply(&config.cameras)?;
             tracing::warn!("what was set while running ({}) is left out: {e}", overrides.place());
             overrides.clear();
-            pipeline.apply(&config.cameras)
+            Ok(())
         }
         done => done,
     }

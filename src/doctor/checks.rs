@@ -7,8 +7,9 @@ use crate::engine::kernels::Kernels;
 use crate::infer::layers::plan_of;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::{Provider, Runtime, Session, SessionSettings};
-use crate::output::mqtt;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use crate::output::{mqtt, restream};
+use crate::web::{ClientSettings, client};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,7 @@ pub fn inference(config: Option<&Config>, tell: Tell<'_>) {
     let usual = vec![Provider::Tensorrt, Provider::Cuda, Provider::Cpu];
     let detector = config.and_then(|c| c.cameras.first()).map(|c| &c.detector);
     let providers = detector.map_or(&usual, |d| &d.providers);
-    let is_required = providers.len() == 1;
+    let mut works = false;
     for (i, provider) in providers.iter().enumerate() {
         let settings = SessionSettings { providers: vec![*provider], cache: None, ..SessionSettings::default() };
         let start = Instant::now();
@@ -92,13 +93,19 @@ pub fn inference(config: Option<&Config>, tell: Tell<'_>) {
         let what = format!("provider {provider}");
         tell(match opened {
             Ok(_) => {
+                works = true;
                 let like = if *provider == Provider::Cpu { "" } else { ", the same numbers as the CPU" };
                 Finding::good(what, format!("a real inference in {:.1} s{like}", start.elapsed().as_secs_f64()))
             }
-            Err(e) if is_required => Finding::bad(what, e.to_string(), remedy_of(*provider)),
+            Err(e) if !works && i + 1 == providers.len() => {
+                Finding::bad(what, format!("{e}; none of those that are wanted works"), remedy_of(*provider))
+            }
             Err(e) => {
-                let then = providers.get(i + 1).map_or("nothing".to_owned(), ToString::to_string);
-                Finding::note(what, format!("{e}; {then} is tried next. {}", remedy_of(*provider)))
+                let then = match providers.get(i + 1) {
+                    Some(next) if !works => format!("{next} is tried next"),
+                    _ => "not needed".to_owned(),
+                };
+                Finding::note(what, format!("{e}; {then}. {}", remedy_of(*provider)))
             }
         });
     }
@@ -115,13 +122,12 @@ fn remedy_of(provider: Provider) -> &'static str {
 
 pub fn models(config: &Config, tell: Tell<'_>) {
     let folders = ModelFolders::usual(config.models.as_deref());
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = Vec::new();
     for camera in &config.cameras {
         let name = camera.detector.model.as_str();
-        if seen.contains(&name) {
-            continue;
-        }
-        seen.push(name);
+        let key = (name, camera.detector.size);
+        let is_known = seen.contains(&key);
+        seen.push(key);
         let what = format!("model {name}");
         let model = match Model::load(name, &folders) {
             Ok(model) => model,
@@ -130,6 +136,13 @@ pub fn models(config: &Config, tell: Tell<'_>) {
                 continue;
             }
         };
+        if let Some((key, label)) = camera.unknown_label(&model.labels) {
+            let says = format!("camera {}: {key}: it has no label '{label}'", camera.id);
+            tell(Finding::bad(what.clone(), says, format!("it has {}", model.labels.join(", "))));
+        }
+        if is_known {
+            continue;
+        }
         let size = camera.detector.size.unwrap_or(model.size);
         if let Err(e) = model.check_size(size) {
             tell(Finding::bad(what, e.to_string(), "set detector.size, or leave it out"));
@@ -226,28 +239,39 @@ pub fn network(config: &Config, tell: Tell<'_>) {
         });
     }
     if let Some(w) = &config.webhook {
-        let what = format!("webhook {}", redact(&w.url));
-        tell(match reach(&w.url) {
+        let what = format!("webhook {}", w.shown());
+        let certificates = client(&ClientSettings { ca: w.ca.as_deref(), ..ClientSettings::default() });
+        tell(match certificates.map_err(|e| e.to_string()).and_then(|_| reach(&w.url)) {
             Ok(()) => Finding::good(what, "can be reached; nothing was sent"),
-            Err(e) => Finding::bad(what, e, "does it run, and may this machine reach it?"),
+            Err(e) => Finding::bad(what, e, "does it run, may this machine reach it, and are the certificates there?"),
         });
     }
-    if let Some(h) = &config.http {
-        let what = format!("HTTP on {}", h.listen);
-        tell(match TcpListener::bind(h.listen) {
-            Ok(_) => Finding::good(what, "is free"),
-            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-                Finding::note(what, "somebody listens there: a passd that runs already, or it will not start")
-            }
-            Err(e) => Finding::bad(what, e.to_string(), "set http.listen to an address of this machine"),
+    if let Some(r) = &config.restream {
+        tell(match restream::encoder(r.software) {
+            Ok(encoder) => Finding::good("restream", format!("encodes with {encoder}")),
+            Err(e) => Finding::bad("restream", e, "see above"),
         });
+        tell(listen("restream", "restream.listen", r.listen));
+    }
+    if let Some(h) = &config.http {
+        tell(listen("HTTP", "http.listen", h.listen));
+    }
+}
+
+fn listen(what: &str, key: &str, address: SocketAddr) -> Finding {
+    let what = format!("{what} on {address}");
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::good(what, "is free"),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            Finding::note(what, "somebody listens there: a passd that runs already, or it will not start")
+        }
+        Err(e) => Finding::bad(what, e.to_string(), format!("set {key} to an address of this machine")),
     }
 }
 
 fn reach(url: &str) -> Result<(), String> {
     let url = url::Url::parse(url).map_err(|e| e.to_string())?;
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
-    let addresses = (host, port).to_socket_addrs().map_err(|e| e.to_string())?;
+    let addresses = url.socket_addrs(|| None).map_err(|e| e.to_string())?;
     let mut last = "the name has no address".to_owned();
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {

@@ -66,13 +66,13 @@ pub fn examine(config: Option<&Config>, tell: &mut dyn FnMut(Finding)) {
 
 /// Whether a folder, or the one in which it would be made, can be written.
 fn can_write(folder: &Path) -> std::io::Result<()> {
-    let made = !folder.exists();
+    // Only looked at: nothing that is made for it stays.
+    let missing: Vec<&Path> = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
     std::fs::create_dir_all(folder)?;
     let probe = folder.join(format!(".passd-doctor-{}", std::process::id()));
     let done = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
-    if made {
-        // Only looked at: nothing stays.
-        let _ = std::fs::remove_dir(folder);
+    for made in missing {
+        let _ = std::fs::remove_dir(made);
     }
     done
 }

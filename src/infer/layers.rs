@@ -85,8 +85,8 @@ pub struct Planned {
 #[derive(Debug, Default, Clone)]
 pub struct Plans(Arc<Mutex<Vec<PlanInUse>>>);
 
-/// The model's file, the input's size, and the plan of it.
-type PlanInUse = (Weak<[u8]>, Size, Weak<Planned>);
+/// The model's checksum, the input's size, and the plan of it.
+type PlanInUse = (String, Size, Weak<Planned>);
 
 impl Plans {
     /// # Errors
@@ -94,14 +94,14 @@ impl Plans {
     pub fn get(&self, model: &Model, size: Size) -> Result<Arc<Planned>, InferError> {
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(.., planned)| planned.strong_count() > 0);
-        let same = |onnx: &Weak<[u8]>| onnx.upgrade().is_some_and(|onnx| onnx == model.onnx);
-        let found = plans.iter().find(|(onnx, s, _)| *s == size && same(onnx));
+        let sha256 = &model.sidecar.sha256;
+        let found = plans.iter().find(|(of, s, _)| of == sha256 && *s == size);
         if let Some(planned) = found.and_then(|(.., planned)| planned.upgrade()) {
             return Ok(planned);
         }
         let (plan, tail) = plan_of(model, size)?;
         let planned = Arc::new(Planned { plan: Arc::new(plan), tail });
-        plans.push((Arc::downgrade(&model.onnx), size, Arc::downgrade(&planned)));
+        plans.push((sha256.clone(), size, Arc::downgrade(&planned)));
         Ok(planned)
     }
 }

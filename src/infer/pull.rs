@@ -58,13 +58,15 @@ pub fn registry(path: Option<&Path>) -> Result<Registry, String> {
 pub struct PullSettings {
     /// Longest time without a byte.
     pub stall: Duration,
+    /// Between two attempts.
+    pub pause: Duration,
     /// Attempts, each going on where the last one was cut off.
     pub attempts: u32,
 }
 
 impl Default for PullSettings {
     fn default() -> Self {
-        Self { stall: Duration::from_secs(30), attempts: 4 }
+        Self { stall: Duration::from_secs(30), pause: Duration::from_secs(2), attempts: 4 }
     }
 }
 
@@ -104,7 +106,10 @@ pub fn pull(entry: &Entry, path: &Path, s: &PullSettings, progress: &mut dyn FnM
     name.push(".part");
     let part = PathBuf::from(name);
     let mut ended = Ended::CutOff("no attempt was made".into());
-    for _ in 0..s.attempts.max(1) {
+    for attempt in 0..s.attempts.max(1) {
+        if attempt > 0 {
+            std::thread::sleep(s.pause);
+        }
         ended = fetch(entry, &part, s, progress)?;
         if matches!(ended, Ended::Whole) {
             break;

@@ -76,7 +76,6 @@ impl Restream {
     /// There is no encoder that may be used, or the address cannot be had; in words.
     pub fn start(s: RestreamSettings, board: Arc<Board>, metrics: Arc<Metrics>) -> Result<Self, String> {
         gst::init().map_err(|e| e.to_string())?;
-        let exists = |element: &str| gst::ElementFactory::find(element).is_some();
         let (name, encoder) = choose(s.software, exists)?;
         let encoder = encoder.replace("{bps}", &(s.kbps * 1000).to_string()).replace("{kbps}", &s.kbps.to_string());
         let context = glib::MainContext::new();
@@ -130,6 +129,19 @@ impl Drop for Restream {
             let _ = thread.join();
         }
     }
+}
+
+fn exists(element: &str) -> bool {
+    gst::ElementFactory::find(element).is_some()
+}
+
+/// The encoder that would be taken.
+///
+/// # Errors
+/// There is none that may be used; in words.
+pub fn encoder(software: bool) -> Result<&'static str, String> {
+    gst::init().map_err(|e| e.to_string())?;
+    choose(software, exists).map(|(name, _)| name)
 }
 
 fn choose(software: bool, exists: impl Fn(&str) -> bool) -> Result<(&'static str, &'static str), String> {

@@ -3,14 +3,14 @@
 //! The address may be down: messages wait in a bounded queue, what does not fit is counted. A message that is
 //! refused (4xx) is given up; one that fails otherwise is tried again, ever more rarely, until it is through.
 
+use super::Sink;
 use super::events::EventMessage;
 use super::events::wire::MessageJson;
 use super::metrics::Metrics;
-use super::{Sink, hand_over};
-use crate::capture::{Backoff, redact};
+use crate::capture::Backoff;
 use crate::scene::event::Phase;
 use crate::web::{ClientSettings, client};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -38,9 +38,19 @@ pub struct WebhookSettings {
     pub timeout: Duration,
 }
 
+impl WebhookSettings {
+    /// The address as it may be shown: paths and queries of webhooks are their passwords.
+    pub fn shown(&self) -> String {
+        match url::Url::parse(&self.url) {
+            Ok(url) => format!("{}/***", url.origin().ascii_serialization()),
+            Err(_) => "***".into(),
+        }
+    }
+}
+
 impl std::fmt::Debug for WebhookSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebhookSettings").field("url", &redact(&self.url)).finish_non_exhaustive()
+        f.debug_struct("WebhookSettings").field("url", &self.shown()).finish_non_exhaustive()
     }
 }
 
@@ -79,7 +89,8 @@ impl Sink for WebhookSink {
             return;
         }
         let Some(queue) = &self.queue else { return };
-        if !hand_over(queue, MessageJson::new(message), message.lossless) {
+        // Never waited for, not even by a clip at full speed: it may be down for days.
+        if queue.try_send(MessageJson::new(message)).is_err() {
             self.metrics.output_dropped(NAME);
         }
     }
@@ -118,7 +129,12 @@ impl Post {
         let mut n_failures = 0u32;
         for message in messages {
             loop {
-                let (url, id) = (redact(&self.settings.url), &message.event.id);
+                if self.is_over() {
+                    // This one, and all that wait behind it.
+                    (0..=messages.len()).for_each(|_| self.metrics.output_dropped(NAME));
+                    return;
+                }
+                let (url, id) = (self.settings.shown(), &message.event.id);
                 match self.send(&message) {
                     Outcome::Done => {
                         if n_failures > 0 {
@@ -145,31 +161,35 @@ impl Post {
                                 "the webhook {url} cannot be reached: {why}"
                             );
                         }
-                        if !self.pause(backoff.wait()) {
-                            // This one, and all that wait behind it.
-                            (0..=messages.len()).for_each(|_| self.metrics.output_dropped(NAME));
-                            return;
-                        }
+                        self.pause(backoff.wait());
                     }
                 }
             }
         }
     }
 
-    /// Waits before another attempt; false: there shall be none.
-    fn pause(&mut self, pause: Duration) -> bool {
-        if self.give_up.is_none() && self.stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            return true;
+    /// Whether the time for what is left is over.
+    fn is_over(&mut self) -> bool {
+        if self.give_up.is_none() && self.stopped.try_recv() == Err(TryRecvError::Disconnected) {
+            self.give_up = Some(Instant::now() + GOODBYE);
         }
-        let give_up = *self.give_up.get_or_insert_with(|| Instant::now() + GOODBYE);
-        let left = give_up.saturating_duration_since(Instant::now());
-        std::thread::sleep(FIRST_PAUSE.min(left));
-        !left.is_zero()
+        self.give_up.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Waits before another attempt; shorter if the daemon ends.
+    fn pause(&mut self, pause: Duration) {
+        match self.give_up {
+            None => drop(self.stopped.recv_timeout(pause)),
+            Some(end) => std::thread::sleep(FIRST_PAUSE.min(end.saturating_duration_since(Instant::now()))),
+        }
     }
 
     fn send(&self, message: &MessageJson) -> Outcome {
         let Ok(body) = serde_json::to_string(message) else { return Outcome::Refused("it is no JSON".into()) };
-        let mut request = self.agent.post(&self.settings.url).content_type("application/json");
+        let left = self.give_up.map(|end| end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+        let timeout = left.map_or(self.settings.timeout, |left| left.min(self.settings.timeout));
+        let request = self.agent.post(&self.settings.url).config().timeout_global(Some(timeout)).build();
+        let mut request = request.content_type("application/json");
         if let Some(token) = &self.settings.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -178,7 +198,8 @@ impl Post {
             // Too slow, too many: better later. Other refusals stay.
             Ok(status @ (408 | 425 | 429 | 500..)) => Outcome::Failed(format!("HTTP status {status}")),
             Ok(status) => Outcome::Refused(format!("HTTP status {status}")),
-            Err(e) => Outcome::Failed(redact(&e.to_string())),
+            // Without the address.
+            Err(e) => Outcome::Failed(e.to_string().replace(&self.settings.url, &self.settings.shown())),
         }
     }
 }

@@ -343,7 +343,13 @@ impl Worker {
                 Waiting::Frame => {
                     let asked_ns = self.around.clock.monotonic_ns();
                     // The turn first, then the frame that is the newest by then.
-                    let turn = self.detects.then(|| self.place.wait());
+                    let turn = match self.detects {
+                        true => match self.place.wait(&self.stopping) {
+                            Some(turn) => Some(turn),
+                            None => return,
+                        },
+                        false => None,
+                    };
                     if let Taken::Frame(frame) = self.intake.slot().take(Duration::ZERO) {
                         if !self.process(frame, turn) {
                             return;
@@ -353,7 +359,11 @@ impl Worker {
                 }
                 Waiting::Nothing if self.stopping.load(Ordering::Acquire) => return,
                 // Off line: whoever was there is not known to be.
-                Waiting::Nothing if self.board.state().0 != CameraState::Live => self.end_scene(),
+                Waiting::Nothing if self.board.state().0 != CameraState::Live => {
+                    self.load.reset();
+                    self.degrade(Degraded::No);
+                    self.end_scene();
+                }
                 Waiting::Nothing => {}
                 Waiting::Closed => return,
             }
@@ -364,13 +374,18 @@ impl Worker {
     /// Sees whether the camera gets what it should, and spares the machine where it does not.
     fn weigh(&mut self, asked_ns: u64) {
         let now_ns = self.around.clock.monotonic_ns();
-        let due = self.intake.n_frames() + self.intake.n_queue_drops() - self.intake.n_surplus();
+        let surplus = self.intake.n_surplus();
+        let due = (self.intake.n_frames() + self.intake.n_queue_drops()).saturating_sub(surplus);
         let done = self.board.n_processed.load(Ordering::Relaxed) + self.board.n_failed.load(Ordering::Relaxed);
         let degraded = match self.lossless {
             // Its source waits: it always gets what it should.
             true => Degraded::No,
             false => self.load.update(now_ns, due, done, now_ns.saturating_sub(asked_ns)),
         };
+        self.degrade(degraded);
+    }
+
+    fn degrade(&mut self, degraded: Degraded) {
         if degraded != self.degraded {
             self.degraded = degraded;
             self.max_age_ns = self.usual_max_age_ns.saturating_mul(degraded.patience());

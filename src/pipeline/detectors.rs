@@ -115,7 +115,7 @@ impl Detectors {
         let same: Vec<_> = running.iter().filter(|(c, m, _)| c == config && *m == mode).collect();
         let least = same.iter().min_by_key(|(.., handle)| handle.strong_count());
         if let Some(handle) = least.and_then(|(.., handle)| handle.upgrade())
-            && (same.len() >= config.workers || handle.info.provider != CPU)
+            && same.len() >= most_workers(config, &handle.info)
         {
             return Ok(handle);
         }
@@ -130,6 +130,19 @@ impl Detectors {
         let handle = Arc::new(DetectorHandle { requests, info, turns });
         running.push((config.clone(), mode, Arc::downgrade(&handle)));
         Ok(handle)
+    }
+}
+
+/// How many detectors of a kind may run at a time.
+fn most_workers(config: &DetectorConfig, info: &DetectorInfo) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match (config.workers, info.mode) {
+        // A device does one thing after the other.
+        _ if info.provider != CPU => 1,
+        (Some(n), _) => n,
+        // Each would open a session for every shape of a region.
+        (None, SkipMode::Regions) => 1,
+        (None, SkipMode::Off | SkipMode::Layers) => cores.checked_div(config.threads).unwrap_or(1).max(1),
     }
 }
 

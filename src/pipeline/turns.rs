@@ -3,8 +3,13 @@
 use crate::process::cpu_ns;
 use crate::schedule::allowance::{Allowance, Budget};
 use crate::schedule::fair::{FairQueue, Seat};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Longest wait before it is seen whether there is still something to wait for.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What all cameras together keep to.
 pub struct SharedAllowance {
@@ -52,23 +57,36 @@ impl SharedAllowance {
 pub struct Turns {
     allowance: Arc<SharedAllowance>,
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     queue: FairQueue,
     taken: bool,
+    /// One a seat: only who is next is woken.
+    bells: BTreeMap<Seat, Arc<Condvar>>,
+}
+
+impl State {
+    fn wake_next(&self) {
+        if let Some(bell) = self.queue.first().and_then(|seat| self.bells.get(&seat)) {
+            bell.notify_one();
+        }
+    }
 }
 
 impl Turns {
     pub fn new(allowance: Arc<SharedAllowance>) -> Arc<Self> {
-        Arc::new(Self { allowance, state: Mutex::default(), changed: Condvar::new() })
+        Arc::new(Self { allowance, state: Mutex::default() })
     }
 
     /// A place in the queue, which ends when dropped.
     pub fn join(self: &Arc<Self>, weight: f64) -> Place {
-        Place { seat: self.lock().queue.join(weight), turns: self.clone() }
+        let bell = Arc::new(Condvar::new());
+        let mut state = self.lock();
+        let seat = state.queue.join(weight);
+        state.bells.insert(seat, bell.clone());
+        Place { seat, bell, turns: self.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -80,6 +98,7 @@ impl Turns {
 pub struct Place {
     turns: Arc<Turns>,
     seat: Seat,
+    bell: Arc<Condvar>,
 }
 
 /// The detector is its holder's until this is dropped. The time until then is charged.
@@ -89,23 +108,26 @@ pub struct Turn {
 }
 
 impl Place {
-    /// Waits for a turn.
-    pub fn wait(self: &Arc<Self>) -> Turn {
+    /// Waits for a turn; `None`: told to stop.
+    pub fn wait(self: &Arc<Self>, stopping: &AtomicBool) -> Option<Turn> {
         let mut state = self.turns.lock();
         state.queue.want(self.seat);
         loop {
-            let mut patience = Duration::from_secs(1);
+            let mut patience = PATIENCE;
             if !state.taken && state.queue.first() == Some(self.seat) {
                 match self.turns.allowance.ask() {
                     Ok(()) => {
                         state.queue.let_in();
                         state.taken = true;
-                        return Turn { place: self.clone(), began: Instant::now() };
+                        return Some(Turn { place: self.clone(), began: Instant::now() });
                     }
                     Err(wait) => patience = wait,
                 }
             }
-            state = self.turns.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+            if stopping.load(Ordering::Acquire) {
+                return None;
+            }
+            state = self.bell.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -113,18 +135,18 @@ impl Place {
 impl Drop for Turn {
     fn drop(&mut self) {
         let cost = self.began.elapsed().as_nanos() as u64;
-        let turns = &self.place.turns;
-        let mut state = turns.lock();
+        let mut state = self.place.turns.lock();
         state.queue.charge(self.place.seat, cost);
         state.taken = false;
-        drop(state);
-        turns.changed.notify_all();
+        state.wake_next();
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.turns.lock().queue.leave(self.seat);
-        self.turns.changed.notify_all();
+        let mut state = self.turns.lock();
+        state.queue.leave(self.seat);
+        state.bells.remove(&self.seat);
+        state.wake_next();
     }
 }

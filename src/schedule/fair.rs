@@ -1,5 +1,10 @@
 //! Whose turn it is: self-clocked fair queueing (Golestani 1994) of computing time.
 
+/// So many turns of others at most before one's own.
+const MOST_PASSED: u64 = 64;
+/// A turn that takes more than so many usual ones is an accident, and charged as so many.
+const MOST_CHARGED: f64 = 8.0;
+
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seat(usize);
@@ -8,13 +13,15 @@ pub struct Seat(usize);
 ///
 /// Each seat carries what it has computed, divided by its weight. Next is who will have least when its turn is over,
 /// by what its turns took so far: of equals first whose turn is short or counts most. Who wanted nothing for a
-/// while starts from where the others are: idling earns no claim.
+/// while starts from where the others are: idling earns no claim. And nobody is passed over for ever, whatever the
+/// weights.
 #[derive(Debug, Default)]
 pub struct FairQueue {
     seats: Vec<Option<Entry>>,
     /// What the last one that was let in had.
     now: f64,
     n_wants: u64,
+    n_turns: u64,
 }
 
 #[derive(Debug)]
@@ -23,8 +30,8 @@ struct Entry {
     used: f64,
     /// What a turn takes, by its weight: a moving mean.
     turn: f64,
-    /// Since when it waits, in the order of asking.
-    wants: Option<u64>,
+    /// Since when it waits: in the order of asking, and turns that had been given by then.
+    wants: Option<(u64, u64)>,
 }
 
 impl FairQueue {
@@ -53,7 +60,7 @@ impl FairQueue {
             && entry.wants.is_none()
         {
             entry.used = entry.used.max(self.now);
-            entry.wants = Some(self.n_wants);
+            entry.wants = Some((self.n_wants, self.n_turns));
             self.n_wants += 1;
         }
     }
@@ -61,7 +68,11 @@ impl FairQueue {
     /// Who would be next.
     pub fn first(&self) -> Option<Seat> {
         let waiting = self.seats.iter().enumerate().filter_map(|(i, e)| Some((i, e.as_ref()?)));
-        let waiting = waiting.filter_map(|(i, e)| Some((e.used + e.turn, e.wants?, i)));
+        let is_patient = |since: u64| self.n_turns - since < MOST_PASSED;
+        let waiting = waiting.filter_map(|(i, e)| {
+            let (order, since) = e.wants?;
+            Some((if is_patient(since) { e.used + e.turn } else { f64::MIN }, order, i))
+        });
         waiting.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(.., i)| Seat(i))
     }
 
@@ -70,7 +81,9 @@ impl FairQueue {
         let seat = self.first()?;
         if let Some(entry) = &mut self.seats[seat.0] {
             entry.wants = None;
-            self.now = entry.used;
+            self.n_turns += 1;
+            // Who was let in out of turn is behind nobody.
+            self.now = self.now.max(entry.used);
         }
         Some(seat)
     }
@@ -78,7 +91,10 @@ impl FairQueue {
     /// What a turn took, nanoseconds.
     pub fn charge(&mut self, seat: Seat, cost_ns: u64) {
         if let Some(entry) = &mut self.seats[seat.0] {
-            let cost = cost_ns as f64 / entry.weight;
+            let mut cost = cost_ns as f64 / entry.weight;
+            if entry.turn > 0.0 {
+                cost = cost.min(MOST_CHARGED * entry.turn);
+            }
             entry.used += cost;
             entry.turn = if entry.turn == 0.0 { cost } else { 0.9 * entry.turn + 0.1 * cost };
         }
@@ -123,6 +139,24 @@ mod tests {
             queue.charge(next, 10);
         }
         assert!(turns[0] >= 49, "{turns:?}");
+    }
+
+    #[test]
+    fn nobody_is_passed_over_for_ever() {
+        let mut queue = FairQueue::default();
+        let low = queue.join(1.0);
+        let high: Vec<Seat> = (0..40).map(|_| queue.join(16.0)).collect();
+        let (mut passed, mut most) = (0, 0);
+        for turn in 0..20_000 {
+            queue.want(low);
+            high.iter().for_each(|seat| queue.want(*seat));
+            let next = queue.let_in().unwrap();
+            // Now and then something takes very long.
+            queue.charge(next, if turn % 997 == 0 { 50_000 } else { 10 });
+            passed = if next == low { 0 } else { passed + 1 };
+            most = most.max(passed);
+        }
+        assert!(most <= 104, "{most}");
     }
 
     #[test]

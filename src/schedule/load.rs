@@ -65,7 +65,8 @@ impl Load {
         let done = n_done.saturating_sub(start.n_done) as f64 / due as f64;
         let busy = self.busy_ns as f64 / passed_ns as f64;
         let was = self.state;
-        self.state = if done < LOST || was == Degraded::Rate && done < WHOLE {
+        // Frames that come in bursts are lost with time to spare, too: that is no overload.
+        self.state = if busy > EASY && (done < LOST || was == Degraded::Rate && done < WHOLE) {
             Degraded::Rate
         } else if busy > BUSY || was != Degraded::No && busy > EASY {
             Degraded::Refresh

@@ -86,6 +86,7 @@ pub async fn stats(State(s): State<Shared>) -> Response {
         "patches_computed": computed,
         "patches": patches,
         "computed_patch_share": if patches > 0 { computed as f64 / patches as f64 } else { 0.0 },
+        "view_interval": s.interval.as_secs_f64(),
         "resident_mib": crate::process::resident_mib(),
         "events": s.archive.as_ref().map(|a| {
             let (n, bytes) = a.size();

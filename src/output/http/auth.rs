@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::time::Duration;
 
 const COOKIE: &str = "passd";
@@ -54,10 +55,28 @@ impl Token {
     }
 }
 
+/// Whether this machine is asked for by an address or name of its own: a page from elsewhere may have had its name
+/// resolved to ours (DNS rebinding).
+fn is_here(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let host = host.to_str().unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Lets requests through that may be, and says of every answer what browsers may do with it.
 pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Response {
     let open = OPEN.contains(&request.uri().path());
     let mut response = match &s.token {
+        None if !is_here(request.headers()) => {
+            let words =
+                "without an http.token only this machine may look: as localhost or 127.0.0.1, not under another name";
+            problem(StatusCode::MISDIRECTED_REQUEST, words)
+        }
         Some(token) if !open && !token.is_sent(request.headers()) => {
             problem(StatusCode::UNAUTHORIZED, "a token is needed: 'Authorization: Bearer …', or log in at /")
         }
@@ -91,5 +110,23 @@ pub async fn login(State(s): State<Shared>, body: Body) -> Response {
             (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
         }
         Some(_) => problem(StatusCode::FORBIDDEN, "that is not the token"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_are_not_ours() {
+        let here = |host: &str| is_here(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
+        for host in ["localhost", "LocalHost:8090", "127.0.0.1:8090", "127.3.2.1", "[::1]:8090", "[::1]"] {
+            assert!(here(host), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:8090", "192.168.1.5:8090", "localhost.evil.example", "", "127.0.0.1.evil"]
+        {
+            assert!(!here(host), "{host}");
+        }
     }
 }

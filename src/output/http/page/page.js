@@ -66,7 +66,10 @@ $("#login").addEventListener("submit", async (submit) => {
 const overlays = Object.fromEntries([...document.querySelectorAll("#overlays input")].map((input) => [input.name, input]));
 const cameras = new Map(); // by id
 const inSight = new IntersectionObserver((entries) => {
-  for (const entry of entries) cameras.get(entry.target.dataset.id).isInSight = entry.isIntersecting;
+  for (const entry of entries) {
+    const camera = cameras.get(entry.target.dataset.id); // it may be gone by now
+    if (camera) camera.isInSight = entry.isIntersecting;
+  }
 });
 
 for (const input of Object.values(overlays)) {
@@ -106,7 +109,7 @@ class Camera {
         const after = this.shown === null ? "" : `&after=${this.shown}`;
         const answer = await ask(`${this.url}/view?patches=${overlays.patches.checked ? 1 : 0}${after}`);
         if (answer.status === 200) await this.draw(new Uint8Array(await answer.arrayBuffer()));
-        await sleep(PAUSE.view);
+        await sleep(Math.max(PAUSE.view, 1000 * (last?.stats.view_interval ?? 0)));
       } catch {
         this.shown = null; // passd may have been started anew, and counts anew
         await sleep(PAUSE.retry);
@@ -228,6 +231,7 @@ async function refreshStatus() {
   for (const [id, camera] of cameras) {
     if (list.some((c) => c.id === id)) continue;
     camera.isGone = true;
+    inSight.unobserve(camera.card);
     camera.card.remove();
     cameras.delete(id);
   }
@@ -275,7 +279,7 @@ function fill(name, values) {
 async function refreshEvents() {
   const query = new URLSearchParams([...new FormData(filter)].filter(([, value]) => value));
   query.set("limit", nShown + 1);
-  const answer = await fetch(`api/events?${query}`);
+  const answer = await fetch(`api/events?${query}`, { signal: AbortSignal.timeout(10_000) });
   if (answer.status === 404) {
     $("#no-events").textContent = "No events are kept: events.path in the config says where they shall be.";
     return;
