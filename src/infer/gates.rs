@@ -9,8 +9,12 @@ use std::path::Path;
 /// Largest profile that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The profile of a model: the given file, else `<name>.gates.toml` in a model folder; `None` if there
-/// is none.
+/// The built-in model's, found by `passd calibrate`; what it says of itself is in its head.
+const BUILT_IN: (&str, &str) =
+    ("(built in) street-nano.gates.toml", include_str!("../../models/street-nano.gates.toml"));
+
+/// The profile of a model: the given file, else `<name>.gates.toml` in a model folder, else the built-in one if it is
+/// this model's; `None` if there is none.
 ///
 /// # Errors
 /// The file is no profile, or one of another model.
@@ -18,7 +22,12 @@ pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Resul
     if let Some(file) = file {
         return read(file, model).map(Some);
     }
-    folders.find(&format!("{}.gates.toml", model.name)).map(|path| read(&path, model)).transpose()
+    if let Some(path) = folders.find(&format!("{}.gates.toml", model.name)) {
+        return read(&path, model).map(Some);
+    }
+    let (name, text) = BUILT_IN;
+    let ours = text.contains(&model.sidecar.sha256);
+    ours.then(|| parse(name, text, model)).transpose()
 }
 
 fn read(path: &Path, model: &Model) -> Result<Profile, InferError> {
