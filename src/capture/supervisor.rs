@@ -299,8 +299,7 @@ mod tests {
             live_source: true,
         };
         supervisor.run();
-        let seen = off_line.lock().unwrap().clone();
-        seen
+        std::mem::take(&mut *off_line.lock().unwrap())
     }
 
     #[test]
