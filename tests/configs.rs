@@ -66,3 +66,19 @@ fn documents_name_metrics_that_exist() {
     }
     assert!(n > 20, "{n}");
 }
+
+/// Far too much of everything is refused, with a reason, soon.
+#[test]
+fn huge_configs_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    std::fs::write(&path, format!("# {}\n[cameras.a]\nsource = \"sim://street\"\n", "x".repeat(10 << 20))).unwrap();
+    let error = config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("a.toml") && error.contains("too many for a config"), "{error}");
+
+    let zone = |i: usize| format!("[cameras.a.zones.z{i}]\npolygon = [[0, 0], [1, 0], [1, 1]]\n");
+    let zones: String = (0..200).map(zone).collect();
+    let text = format!("[cameras.a]\nsource = \"sim://street\"\n{zones}");
+    let error = config::load_text("a.toml", &text, std::iter::empty()).unwrap_err().to_string();
+    assert!(error.contains("cameras.a.zones: 200 are too many; 64 are the most"), "{error}");
+}
