@@ -360,25 +360,25 @@ fn a_file_that_changes_is_taken_over_without_touching_cameras() {
     let elsewhere: std::net::SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
     let before = processed(service.http);
     let other =
-        with("[budget]\ncpu = 0.9\n").replace("out.jsonl", "other.jsonl").replace("{http}", &elsewhere.to_string());
+        with("[budget]\ncpu = 0.9\n").replace("out.jsonl", "new/other.jsonl").replace("{http}", &elsewhere.to_string());
     service.rewrite(&other);
     service.wait_log("config is reloaded");
-    wait_for("lines in the other file", LONG, || (lines("other.jsonl") > 10).then_some(()));
+    wait_for("lines in the other file", LONG, || (lines("new/other.jsonl") > 10).then_some(()));
     assert!(processed(elsewhere) > before, "the camera was not started anew");
     assert!(std::net::TcpStream::connect(service.http).is_err(), "nobody listens there any more");
     let shown = String::from_utf8(get(elsewhere, "/api/config").1).unwrap();
-    assert!(shown.contains("other.jsonl") && shown.contains("cpu = 0.9"), "{shown}");
+    assert!(shown.contains("new/other.jsonl") && shown.contains("cpu = 0.9"), "{shown}");
 
     // An output that cannot be had: all stays, and it is said.
     let before = processed(elsewhere);
-    service.rewrite(&other.replace("{dir}/other.jsonl", "/proc/nothing.jsonl"));
+    service.rewrite(&other.replace("{dir}/new/other.jsonl", "/proc/nothing.jsonl"));
     service.wait_log("config is not reloaded");
     service.wait_told("STATUS=1/1 cameras live, ");
     let trouble =
         wait_for("trouble", LONG, || get_json(elsewhere, "/api/stats").1["trouble"].as_str().map(str::to_owned));
     assert!(trouble.contains("/proc/nothing.jsonl"), "{trouble}");
-    let n = lines("other.jsonl");
-    wait_for("more lines where they went before", LONG, || (lines("other.jsonl") > n + 10).then_some(()));
+    let n = lines("new/other.jsonl");
+    wait_for("more lines where they went before", LONG, || (lines("new/other.jsonl") > n + 10).then_some(()));
     assert!(processed(elsewhere) > before);
     service.rewrite(&other);
     wait_for("no trouble", LONG, || get_json(elsewhere, "/api/stats").1["trouble"].is_null().then_some(()));

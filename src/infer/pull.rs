@@ -75,8 +75,8 @@ impl Default for PullSettings {
 pub enum PullError {
     #[error("{url}: {reason}")]
     Refused { url: String, reason: String },
-    #[error("{url}: {reason}; what came is kept: pull again to go on")]
-    CutOff { url: String, reason: String },
+    #[error("{url}: {reason}{}", if *.kept > 0 { "; what came is kept: pull again to go on" } else { "" })]
+    CutOff { url: String, reason: String, kept: u64 },
     #[error("{url}: what came is not the file: {reason}. It was not kept")]
     Wrong { url: String, reason: String },
     #[error("{path}: {source}")]
@@ -116,7 +116,8 @@ pub fn pull(entry: &Entry, path: &Path, s: &PullSettings, progress: &mut dyn FnM
         }
     }
     if let Ended::CutOff(reason) = ended {
-        return Err(PullError::CutOff { url: entry.url.clone(), reason });
+        let kept = std::fs::metadata(&part).map_or(0, |m| m.len());
+        return Err(PullError::CutOff { url: entry.url.clone(), reason, kept });
     }
     if !is_right(entry, &part).map_err(file)? {
         let _ = std::fs::remove_file(&part);

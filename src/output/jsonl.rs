@@ -128,6 +128,11 @@ struct Output {
 
 impl Output {
     fn open(target: Target) -> io::Result<Self> {
+        if let Target::File { path, .. } = &target
+            && let Some(folder) = path.parent()
+        {
+            std::fs::create_dir_all(folder)?;
+        }
         let mut output = Self { target, file: None, written: 0 };
         output.reopen()?;
         Ok(output)

@@ -48,9 +48,11 @@ pub async fn startup(State(s): State<Shared>) -> Response {
 
 pub async fn ready(State(s): State<Shared>) -> Response {
     let cameras = s.board.all();
-    let n = cameras.iter().filter(|c| matches!(c.state().0, CameraState::Live | CameraState::Ended)).count();
+    let n = |state| cameras.iter().filter(|c| c.state().0 == state).count();
+    let (live, ended) = (n(CameraState::Live), n(CameraState::Ended));
+    let good = live + ended > 0;
     // Without names: a probe sends no token.
-    probe(n > 0, json!({ "ready": n > 0, "cameras": cameras.len(), "live": n }))
+    probe(good, json!({ "ready": good, "cameras": cameras.len(), "live": live, "ended": ended }))
 }
 
 pub async fn metrics(State(s): State<Shared>) -> Response {
