@@ -31,6 +31,15 @@ pub fn write_whole(path: &Path, data: &[u8]) -> io::Result<()> {
     done
 }
 
+/// Whether files can be made in a folder: makes one and takes it away again.
+///
+/// # Errors
+/// Why not.
+pub fn try_to_write(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(format!(".passd-{}", std::process::id()));
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,6 @@ pub struct ClientSettings<'a> {
     pub ca: Option<&'a Path>,
     /// For connecting, and for the head of the answer; each.
     pub patience: Duration,
-    /// For all of a request.
-    pub limit: Option<Duration>,
     pub redirects: u32,
 }
 
@@ -31,7 +29,6 @@ pub fn client(s: &ClientSettings<'_>) -> io::Result<ureq::Agent> {
         .tls_config(tls)
         .timeout_connect(Some(s.patience))
         .timeout_recv_response(Some(s.patience))
-        .timeout_global(s.limit)
         .max_redirects(s.redirects)
         .http_status_as_error(false)
         .user_agent(concat!("passd/", env!("CARGO_PKG_VERSION")));

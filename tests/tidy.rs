@@ -67,12 +67,12 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ),
     ("eval", &["capture", "engine", "frame", "geom", "infer", "merge", "pipeline", "process", "sim", "skip", "track"]),
     ("daemon", &["capture", "clock", "config", "files", "infer", "output", "pipeline", "schedule", "skip"]),
-    ("doctor", &["capture", "config", "engine", "infer", "output", "web"]),
+    ("doctor", &["capture", "config", "engine", "files", "infer", "output", "web"]),
     (
         "cli",
         &[
-            "capture", "config", "daemon", "doctor", "engine", "eval", "frame", "geom", "infer", "merge", "output",
-            "pipeline", "sim", "skip",
+            "capture", "config", "daemon", "doctor", "engine", "eval", "files", "frame", "geom", "infer", "merge",
+            "output", "pipeline", "sim", "skip",
         ],
     ),
     ("main.rs", &["cli"]),

@@ -139,16 +139,18 @@ struct Pacer {
 
 impl Pacer {
     fn lets_through(&mut self, epoch: u64, pts_ns: u64) -> bool {
+        // Another stream, or a clock that was set back.
+        let is_new = epoch != self.epoch || self.due_ns > pts_ns + 2 * self.interval_ns;
         // A picture that comes a little before its time is the one that was meant.
-        let is_due = pts_ns + self.interval_ns / 8 >= self.due_ns;
-        if epoch != self.epoch || is_due || self.due_ns > pts_ns + 2 * self.interval_ns {
-            // Times that are behind by more than one begin anew: nothing is made up for.
-            let keeps_time = epoch == self.epoch && pts_ns < self.due_ns + self.interval_ns && is_due;
-            self.due_ns = if keeps_time { self.due_ns } else { pts_ns } + self.interval_ns;
-            self.epoch = epoch;
-            return true;
+        let is_early = pts_ns + self.interval_ns / 8 < self.due_ns;
+        if is_early && !is_new {
+            return false;
         }
-        false
+        // Times that are behind by more than one begin anew: nothing is made up for.
+        let is_late = pts_ns >= self.due_ns + self.interval_ns;
+        self.due_ns = if is_new || is_late { pts_ns } else { self.due_ns } + self.interval_ns;
+        self.epoch = epoch;
+        true
     }
 }
 

@@ -1,12 +1,8 @@
 //! What this machine's GStreamer can do; and whether a camera shows a picture.
 
-use super::gst::{Pace, open_gst};
-use super::intake::{Intake, Slot, SlotMode, Taken};
-use super::{CaptureError, Source, SourceEvent, SourceSpec};
-use crate::clock::SystemClock;
+use super::{CaptureError, Clip, SourceSpec};
 use crate::geom::Size;
 use gstreamer as gst;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Something that is needed, and what does it here.
@@ -58,46 +54,24 @@ pub fn probe(spec: &SourceSpec, patience: Duration) -> Result<(Size, Duration), 
     if let SourceSpec::Sim(settings) = spec {
         return Ok((settings.size, Duration::ZERO));
     }
-    super::init()?;
-    let slot = Arc::new(Slot::new(SlotMode::Latest));
-    let intake = Intake::new(Size::new(320, 192), Arc::new(SystemClock::new()), slot.clone(), None);
-    let epoch = intake.begin();
-    let (done, opened) = crossbeam_channel::bounded(1);
+    // Drivers hang: not in here, neither when they open nor when they close.
+    let (done, found) = crossbeam_channel::bounded(1);
     let spec = spec.clone();
-    // Drivers hang: not in here.
-    let opening = move || {
-        let _ = done.send(open_gst(&spec, Pace::Live, &intake, epoch));
+    let looking = move || {
+        let mut clip = Clip::open(&spec, Size::new(320, 192));
+        // Told before it is closed.
+        let _ = done.send(match &mut clip {
+            Ok(clip) => clip.next_frame(),
+            Err(e) => Err(e.clone()),
+        });
     };
     std::thread::Builder::new()
         .name("probe".into())
-        .spawn(opening)
+        .spawn(looking)
         .map_err(|e| CaptureError::Transient(format!("no thread: {e}")))?;
-    let late = || CaptureError::Transient(format!("no picture within {} s", patience.as_secs()));
-    let source = opened.recv_timeout(patience).map_err(|_| late())??;
-    let found = first_picture(&slot, &source, start, patience, &late);
-    let _ = std::thread::Builder::new().name("probe".into()).spawn(move || drop(source));
-    found
-}
-
-fn first_picture(
-    slot: &Slot,
-    source: &Source,
-    start: Instant,
-    patience: Duration,
-    late: &dyn Fn() -> CaptureError,
-) -> Result<(Size, Duration), CaptureError> {
-    loop {
-        match slot.take(Duration::from_millis(50)) {
-            Taken::Frame(frame) => return Ok((frame.letterbox.source, start.elapsed())),
-            Taken::Closed => return Err(late()),
-            Taken::Nothing => match source.events.try_recv() {
-                Ok(SourceEvent::Failed(e)) => return Err(e),
-                Ok(SourceEvent::Ended) => {
-                    return Err(CaptureError::Transient("it ended before its first picture".into()));
-                }
-                Err(_) if start.elapsed() > patience => return Err(late()),
-                Err(_) => {}
-            },
-        }
+    let late = |_| CaptureError::Transient(format!("no picture within {} s", patience.as_secs()));
+    match found.recv_timeout(patience).map_err(late)?? {
+        Some(frame) => Ok((frame.letterbox.source, start.elapsed())),
+        None => Err(CaptureError::Transient("it ended before its first picture".into())),
     }
 }

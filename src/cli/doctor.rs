@@ -37,30 +37,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let path = args.config.clone().or(usual);
     let config = match path.as_deref().map(|path| (path, config::load(path))) {
         None => {
-            tell(Finding {
-                verdict: Verdict::Note,
-                what: "config".into(),
-                says: format!("none was given, and there is no {USUAL}: the machine alone is looked at"),
-                remedy: None,
-            });
+            let says = format!("none was given, and there is no {USUAL}: the machine alone is looked at");
+            tell(Finding::note("config", says));
             None
         }
         Some((path, Ok(config))) => {
-            tell(Finding {
-                verdict: Verdict::Good,
-                what: "config".into(),
-                says: format!("{}, {} camera(s)", path.display(), config.cameras.len()),
-                remedy: None,
-            });
+            tell(Finding::good("config", format!("{}, {} camera(s)", path.display(), config.cameras.len())));
             Some(config)
         }
         Some((_, Err(e))) => {
-            tell(Finding {
-                verdict: Verdict::Bad,
-                what: "config".into(),
-                says: e.to_string(),
-                remedy: Some("correct the lines above; docs/config.md has every key".into()),
-            });
+            tell(Finding::bad("config", e.to_string(), "correct the lines above; docs/config.md has every key"));
             None
         }
     };
@@ -71,20 +57,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let n = |verdict| findings.iter().filter(|f| f.verdict == verdict).count();
     match (n(Verdict::Bad), n(Verdict::Warning)) {
-        (0, 0) => {
-            if args.json {
-                Ok(())
-            } else {
-                print_line("all is well")
-            }
-        }
-        (0, warnings) => {
-            if args.json {
-                Ok(())
-            } else {
-                print_line(&format!("all works; {warnings} warning(s)"))
-            }
-        }
+        (0, _) if args.json => Ok(()),
+        (0, 0) => print_line("all is well"),
+        (0, warnings) => print_line(&format!("all works; {warnings} warning(s)")),
         (bad, _) => Err(Failure::Failed(format!("{bad} thing(s) do not work"))),
     }
 }

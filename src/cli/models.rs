@@ -2,6 +2,7 @@
 
 use super::{Failure, print_line};
 use crate::engine::plan::Step;
+use crate::files::try_to_write;
 use crate::geom::Size;
 use crate::infer::layers::plan_of;
 use crate::infer::model::{Model, ModelFolders};
@@ -108,11 +109,6 @@ fn usual_folder() -> PathBuf {
     let service = PathBuf::from("/var/lib/passd/models");
     let is_ours = std::fs::create_dir_all(&service).is_ok() && try_to_write(&service).is_ok();
     if is_ours { service } else { "models".into() }
-}
-
-fn try_to_write(folder: &Path) -> std::io::Result<()> {
-    let probe = folder.join(format!(".passd-{}", std::process::id()));
-    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe))
 }
 
 fn pull_all(names: &[String], to: &Path, path: Option<&Path>) -> Result<(), Failure> {

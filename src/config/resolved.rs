@@ -359,38 +359,42 @@ fn resolve_http(h: &file::Http, complain: Complain<'_>) -> Option<HttpSettings> 
         return None;
     }
     let text = h.listen.as_deref().unwrap_or("127.0.0.1:8090");
+    let listen = listen_address("http.listen", text, 8090, h.token.is_some(), "an http.token", complain)?;
+    check_secret(h.token.as_deref(), 16, "http.token", complain);
+    Some(HttpSettings { listen, stream_fps: h.stream_fps.unwrap_or(10.0), token: h.token.clone() })
+}
+
+/// Where a server listens; others than this machine may come only if they must know `secret`.
+fn listen_address(
+    key: &str,
+    text: &str,
+    usual_port: u16,
+    has_secret: bool,
+    secret: &str,
+    complain: Complain<'_>,
+) -> Option<SocketAddr> {
     let Ok(listen) = text.parse::<SocketAddr>() else {
-        complain("http.listen", format!("'{text}' is no address with a port such as 127.0.0.1:8090"));
+        complain(key, format!("'{text}' is no address with a port such as 127.0.0.1:{usual_port}"));
         return None;
     };
-    if h.token.as_deref().is_some_and(|t| t.len() < 16 || !t.chars().all(|c| c.is_ascii_graphic())) {
-        complain("http.token", "expected 16 letters, digits and signs or more, without spaces".into());
+    if !has_secret && !listen.ip().is_loopback() {
+        complain(key, format!("{listen} is no loopback address: others could look, so that it needs {secret}"));
     }
-    if h.token.is_none() && !listen.ip().is_loopback() {
-        complain(
-            "http.listen",
-            format!("{listen} is no loopback address: others could look, so that it needs an http.token"),
-        );
+    Some(listen)
+}
+
+fn check_secret(secret: Option<&str>, least: usize, key: &str, complain: Complain<'_>) {
+    if secret.is_some_and(|s| s.len() < least || !s.chars().all(|c| c.is_ascii_graphic())) {
+        complain(key, format!("expected {least} letters, digits and signs or more, without spaces"));
     }
-    Some(HttpSettings { listen, stream_fps: h.stream_fps.unwrap_or(10.0), token: h.token.clone() })
 }
 
 fn resolve_restream(r: &file::Restream, complain: Complain<'_>) -> Option<RestreamSettings> {
     within(r.kbps, 100, 100_000, "restream.kbps".into(), complain);
     let text = r.listen.as_deref()?;
-    let Ok(listen) = text.parse::<SocketAddr>() else {
-        complain("restream.listen", format!("'{text}' is no address with a port such as 127.0.0.1:8554"));
-        return None;
-    };
-    if r.password.as_deref().is_some_and(|p| p.len() < 8 || !p.chars().all(|c| c.is_ascii_graphic())) {
-        complain("restream.password", "expected 8 letters, digits and signs or more, without spaces".into());
-    }
-    if r.password.is_none() && !listen.ip().is_loopback() {
-        complain(
-            "restream.listen",
-            format!("{listen} is no loopback address: others could look, so that it needs a restream.password"),
-        );
-    }
+    let is_safe = r.password.is_some();
+    let listen = listen_address("restream.listen", text, 8554, is_safe, "a restream.password", complain)?;
+    check_secret(r.password.as_deref(), 8, "restream.password", complain);
     Some(RestreamSettings {
         listen,
         password: r.password.clone(),

@@ -4,6 +4,7 @@
 mod checks;
 
 use crate::config::Config;
+use crate::files::try_to_write;
 use serde::Serialize;
 use std::path::Path;
 
@@ -35,11 +36,11 @@ impl Finding {
         Self { verdict, what: what.into(), says: says.into(), remedy: None }
     }
 
-    fn good(what: impl Into<String>, says: impl Into<String>) -> Self {
+    pub fn good(what: impl Into<String>, says: impl Into<String>) -> Self {
         Self::new(Verdict::Good, what, says)
     }
 
-    fn note(what: impl Into<String>, says: impl Into<String>) -> Self {
+    pub fn note(what: impl Into<String>, says: impl Into<String>) -> Self {
         Self::new(Verdict::Note, what, says)
     }
 
@@ -47,7 +48,7 @@ impl Finding {
         Self { remedy: Some(remedy.into()), ..Self::new(Verdict::Warning, what, says) }
     }
 
-    fn bad(what: impl Into<String>, says: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn bad(what: impl Into<String>, says: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..Self::new(Verdict::Bad, what, says) }
     }
 }
@@ -69,8 +70,7 @@ fn can_write(folder: &Path) -> std::io::Result<()> {
     // Only looked at: nothing that is made for it stays.
     let missing: Vec<&Path> = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
     std::fs::create_dir_all(folder)?;
-    let probe = folder.join(format!(".passd-doctor-{}", std::process::id()));
-    let done = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
+    let done = try_to_write(folder);
     for made in missing {
         let _ = std::fs::remove_dir(made);
     }

@@ -39,9 +39,7 @@ impl Default for LayersSettings {
 /// One plan, shared weights, a state for each stream.
 pub struct LayersDetector {
     model: Arc<Model>,
-    plan: Arc<Plan>,
-    /// Keeps the plan for other detectors to share.
-    _planned: Arc<Planned>,
+    planned: Arc<Planned>,
     reading: Reading,
     gates: Gates,
     runner: Runner,
@@ -121,39 +119,28 @@ impl LayersDetector {
         plans: &Plans,
     ) -> Result<Self, InferError> {
         let planned = plans.get(&model, size)?;
-        let plan = planned.plan.clone();
+        let plan = &planned.plan;
         let (head, n_classes) = (&model.sidecar.head, model.labels.len());
         let tail = planned.tail.as_ref();
         let tail = tail.map(|t| TailSession::open(Runtime::get(None)?, &model, t, threads)).transpose()?;
         let reading = match (tail, head) {
             (None, head) if !matches!(head, Head::Yolov8 {}) => Reading::Cells(
-                CellHead::bind(head, &plan, size, n_classes).map_err(|e| InferError::model(&model.file, e))?,
+                CellHead::bind(head, plan, size, n_classes).map_err(|e| InferError::model(&model.file, e))?,
             ),
-            (tail, head) => Reading::Whole(Box::new(WholeHead::new(head, &plan, size, n_classes, tail))),
+            (tail, head) => Reading::Whole(Box::new(WholeHead::new(head, plan, size, n_classes, tail))),
         };
         let gates = match profile {
-            Some(profile) => profile.gates(&plan).map_err(|e| InferError::model(&model.file, e))?,
-            None => Gates::rising(&plan, DEFAULT_THRESHOLDS),
+            Some(profile) => profile.gates(plan).map_err(|e| InferError::model(&model.file, e))?,
+            None => Gates::rising(plan, DEFAULT_THRESHOLDS),
         };
         let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
-        let runner = Runner::with_threads(&plan, Kernels::best(), Threads::of(n))
+        let runner = Runner::with_threads(plan, Kernels::best(), Threads::of(n))
             .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
-        Ok(Self {
-            model,
-            plan,
-            _planned: planned,
-            reading,
-            gates,
-            runner,
-            streams: HashMap::new(),
-            thresholds,
-            settings,
-            size,
-        })
+        Ok(Self { model, planned, reading, gates, runner, streams: HashMap::new(), thresholds, settings, size })
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
-        &self.plan
+        &self.planned.plan
     }
 
     /// Other gates, for streams that begin from now on.
@@ -172,7 +159,7 @@ impl Detector for LayersDetector {
     fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
         fresh.clear();
         let state = self.streams.entry(stream).or_insert_with(|| State {
-            stream: Stream::new(self.plan.clone(), self.gates.clone(), 0.0),
+            stream: Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0),
             candidates: Candidates::default(),
             pts_ns: work.frame.pts_ns,
         });

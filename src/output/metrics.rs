@@ -238,7 +238,7 @@ impl Metrics {
     /// Forgets a camera that is gone: its state would stay for ever.
     pub fn forget_camera(&self, camera: &str, detector: &DetectorLabel) {
         self.detector.remove(detector);
-        for kind in Degraded::ALL {
+        for kind in Degraded::KINDS {
             self.degraded.remove(&KindLabel { camera: camera.into(), kind: kind.name() });
         }
         for state in CameraState::ALL {

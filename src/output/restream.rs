@@ -245,11 +245,12 @@ impl Feeder {
     }
 
     fn push(&self, result: &FrameResult) -> Result<(), gst::FlowError> {
-        let picture = draw::annotate(result, self.patches);
-        let (width, height) = (picture.size.width, picture.size.height);
-        if self.source.current_level_bytes() > QUEUE * picture.rgb.len() as u64 {
+        let bytes = result.frame.letterbox.content.area() as u64 * 3;
+        if self.source.current_level_bytes() > QUEUE * bytes {
             return Ok(());
         }
+        let picture = draw::annotate(result, self.patches);
+        let (width, height) = (picture.size.width, picture.size.height);
         // H.264 wants even sides, GStreamer rows of whole words.
         let (even_width, even_height) = (width & !1, height & !1);
         let stride = (even_width as usize * 3).next_multiple_of(4);

@@ -67,12 +67,7 @@ impl WebhookSink {
     /// # Errors
     /// The certificates cannot be read, or there is no thread.
     pub fn start(settings: WebhookSettings, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let limits = ClientSettings {
-            ca: settings.ca.as_deref(),
-            patience: settings.timeout,
-            limit: Some(settings.timeout),
-            redirects: 0,
-        };
+        let limits = ClientSettings { ca: settings.ca.as_deref(), patience: settings.timeout, redirects: 0 };
         let agent = client(&limits)?;
         let phases = settings.phases.clone();
         let (queue, messages) = bounded(QUEUE);
@@ -126,6 +121,7 @@ struct Post {
 impl Post {
     fn run(mut self, messages: &Receiver<MessageJson>) {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, fastrand::u64(..));
+        let url = self.settings.shown();
         let mut n_failures = 0u32;
         for message in messages {
             loop {
@@ -134,7 +130,7 @@ impl Post {
                     (0..=messages.len()).for_each(|_| self.metrics.output_dropped(NAME));
                     return;
                 }
-                let (url, id) = (self.settings.shown(), &message.event.id);
+                let id = &message.event.id;
                 match self.send(&message) {
                     Outcome::Done => {
                         if n_failures > 0 {

@@ -125,7 +125,7 @@ impl SceneHandles {
 
 impl Handles {
     pub fn set_degraded(&self, now: Degraded) {
-        for (gauge, kind) in self.degraded.iter().zip([Degraded::Refresh, Degraded::Rate]) {
+        for (gauge, kind) in self.degraded.iter().zip(Degraded::KINDS) {
             gauge.set(i64::from(kind == now));
         }
     }
@@ -142,7 +142,7 @@ impl Handles {
             replaced: dropped("replaced"),
             lost: dropped("queue"),
             surplus: dropped("max_fps"),
-            degraded: [Degraded::Refresh, Degraded::Rate]
+            degraded: Degraded::KINDS
                 .map(|d| m.degraded.get_or_create_owned(&KindLabel { camera: id.into(), kind: d.name() })),
             failed: dropped("failed"),
             computed: m.detections.get_or_create_owned(&reason("computed")),

@@ -12,7 +12,8 @@ pub enum Degraded {
 }
 
 impl Degraded {
-    pub const ALL: [Self; 3] = [Self::No, Self::Refresh, Self::Rate];
+    /// Those that mean something.
+    pub const KINDS: [Self; 2] = [Self::Refresh, Self::Rate];
 
     pub fn name(self) -> &'static str {
         match self {
