@@ -15,14 +15,19 @@ pub fn read_at_most(path: &Path, most: u64, what: &str) -> io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
+/// Where a file lies until it is whole.
+pub fn draft_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
 /// Writes a file so that its readers see the old one or the new one, and nothing in between.
 ///
 /// # Errors
 /// It cannot be written; nothing of the attempt is left.
 pub fn write_whole(path: &Path, data: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    let draft = PathBuf::from(name);
+    let draft = draft_of(path);
     let written = std::fs::File::create(&draft).and_then(|mut file| file.write_all(data));
     let done = written.and_then(|()| std::fs::rename(&draft, path));
     if done.is_err() {

@@ -1,6 +1,7 @@
 //! Fetches the files of models: what the registry names, checked, whole or not at all.
 
 use super::model::hex;
+use crate::files::{draft_of, read_at_most};
 use crate::web::{ClientSettings, client};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub fn registry(path: Option<&Path>) -> Result<Registry, String> {
         None => ("(built in) registry.toml".to_owned(), REGISTRY.to_owned()),
         Some(path) => {
             let name = path.display().to_string();
-            let bytes = crate::files::read_at_most(path, 1 << 20, "a registry").map_err(|e| format!("{name}: {e}"))?;
+            let bytes = read_at_most(path, 1 << 20, "a registry").map_err(|e| format!("{name}: {e}"))?;
             (name.clone(), String::from_utf8(bytes).map_err(|e| format!("{name}: {e}"))?)
         }
     };
@@ -102,9 +103,7 @@ pub fn pull(entry: &Entry, path: &Path, s: &PullSettings, progress: &mut dyn FnM
         progress(entry.size);
         return Ok(());
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
+    let part = draft_of(path);
     let mut ended = Ended::CutOff("no attempt was made".into());
     for attempt in 0..s.attempts.max(1) {
         if attempt > 0 {

@@ -149,10 +149,8 @@ impl Camera {
         let stage = Stage::new(info.mode, info.size, &config.skip, merge);
         let (reply, replies) = bounded(1);
         let grid = stage.grid();
-        let max_age_ns = config.skip.max_age_in(info.mode);
         let worker = Worker {
-            usual_max_age_ns: max_age_ns,
-            max_age_ns,
+            max_age_ns: config.skip.max_age_in(info.mode),
             place: Arc::new(detector.turns.join(config.priority.weight())),
             allowance,
             load: Load::default(),
@@ -277,8 +275,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The stage thread.
 struct Worker {
-    /// As configured, and as it is while there is too much to do.
-    usual_max_age_ns: u64,
+    /// As configured.
     max_age_ns: u64,
     place: Arc<Place>,
     allowance: Arc<SharedAllowance>,
@@ -338,7 +335,6 @@ impl Worker {
 
     fn work(&mut self) {
         loop {
-            // The turn first, then the frame that is the newest by then.
             match self.intake.slot().wait(PATIENCE) {
                 Waiting::Frame => {
                     let asked_ns = self.around.clock.monotonic_ns();
@@ -385,11 +381,15 @@ impl Worker {
         self.degrade(degraded);
     }
 
+    /// It is longer while there is too much to do.
+    fn max_age_now(&self) -> u64 {
+        self.max_age_ns.saturating_mul(self.degraded.patience())
+    }
+
     fn degrade(&mut self, degraded: Degraded) {
         if degraded != self.degraded {
             self.degraded = degraded;
-            self.max_age_ns = self.usual_max_age_ns.saturating_mul(degraded.patience());
-            self.stage.set_max_age(self.max_age_ns);
+            self.stage.set_max_age(self.max_age_now());
             self.board.set_degraded(degraded);
             self.handles.set_degraded(degraded);
         }
@@ -426,7 +426,7 @@ impl Worker {
                 frame: frame.clone(),
                 patches,
                 known,
-                max_age_ns: self.max_age_ns,
+                max_age_ns: self.max_age_now(),
                 fresh,
                 result: Ok(()),
                 took: Duration::ZERO,

@@ -5,7 +5,7 @@ use crate::capture::CameraState;
 use crate::output::board::CameraBoard;
 use crate::output::draw;
 use crate::output::history::{STEP_S, Step};
-use crate::output::wire::{CountsJson, FrameJson};
+use crate::output::wire::{CountsJson, FrameJson, round};
 use crate::schedule::load::Degraded;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -101,15 +101,14 @@ pub async fn stats(State(s): State<Shared>) -> Response {
 /// Since when, in which steps, and for each step: its start, frames, mean share computed, mean latency.
 pub async fn history(State(s): State<Shared>, Path(id): Path<String>) -> Response {
     let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
-    let round = |v: f64, unit: f64| (v * unit).round() / unit;
     let steps: Vec<Value> = camera.history(|history| {
-        let mean = |sum: f64, n: u32| sum / f64::from(n.max(1));
+        let mean = |sum: f64, n: u32| (sum / f64::from(n.max(1))) as f32;
         let step = |s: &Step| {
             json!({
                 "start": s.start_s,
                 "frames": s.n_frames,
-                "computed_share": round(mean(s.computed, s.n_frames), 1e4),
-                "latency": round(mean(s.latency_s, s.n_frames), 1e4),
+                "computed_share": round(mean(s.computed, s.n_frames), 4),
+                "latency": round(mean(s.latency_s, s.n_frames), 4),
             })
         };
         history.steps().map(step).collect()
