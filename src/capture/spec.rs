@@ -49,8 +49,8 @@ impl SourceSpec {
             if address.starts_with("/dev/video") {
                 return Ok(Self::V4l2 { device: address.into() });
             }
-            // Whoever forgot `rtsp://` has perhaps written a password.
-            if address.contains('@') && address.contains(':') && !std::path::Path::new(address).exists() {
+            // Whoever forgot a part of `rtsp://` has perhaps written a password: it is not said what stands there.
+            if address.contains(':') && !std::path::Path::new(address).exists() {
                 return err(
                     "the source is neither a file nor an address; addresses begin with rtsp:// or the like".into()
                 );
@@ -159,7 +159,9 @@ mod tests {
         check("rtsp://u:secret@:99999/", "no address");
         check("csi://left", "number of a sensor");
         check("sim://street?sceen=day", "sceen");
-        check("admin:secret@192.168.1.10/1", "neither a file nor an address");
+        for bad in ["admin:secret@192.168.1.10/1", "192.168.1.10:554/1", "rtsp:/admin:secret@cam/1", "sim:street"] {
+            check(bad, "neither a file nor an address");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::config::{self, EventsConfig};
 use crate::daemon::Daemon;
 use crate::eval::TruthOf;
 use crate::eval::score::{Agreement, AveragePrecision};
+use crate::files::try_to_write;
 use crate::geom::{Letterbox, PatchGrid, PatchMask};
 use crate::infer::detector::DenseDetector;
 use crate::infer::model::{Model, ModelFolders};
@@ -15,7 +16,7 @@ use crate::output::{FrameResult, Sink, draw};
 use crate::sim::{SimCamera, SimSettings};
 use crate::skip::SkipMode;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,6 +78,9 @@ impl Drop for Folder {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
+    // Before twenty seconds are spent on it.
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    try_to_write(folder).map_err(|e| Failure::Usage(format!("{}: {e}", folder.display())))?;
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let mut config = config::load_text("configs/demo.toml", CONFIG, std::env::vars_os())
         .map_err(|e| Failure::Usage(e.to_string()))?;

@@ -114,6 +114,9 @@ fn usual_folder() -> PathBuf {
 fn pull_all(names: &[String], to: &Path, path: Option<&Path>) -> Result<(), Failure> {
     let registry = pull::registry(path).map_err(Failure::Usage)?;
     let unknown = |name: &String| {
+        if let Ok(model) = Model::load(name, &ModelFolders::usual(Some(to))) {
+            return Failure::Usage(format!("'{name}' need not be fetched: it is here, {}", model.file));
+        }
         let known: Vec<&str> = registry.keys().map(String::as_str).collect();
         Failure::Usage(format!("'{name}' is not in the registry; it has {}", known.join(", ")))
     };

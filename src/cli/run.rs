@@ -1,6 +1,7 @@
 //! `passd run`, `passd check`, `passd schema`.
 
 use super::{Failure, print_line};
+use crate::capture::SourceSpec;
 use crate::config;
 use crate::daemon::{self, DaemonError};
 use crate::infer::model::{Model, ModelFolders};
@@ -66,13 +67,18 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
         let named = |e: crate::infer::InferError| Failure::Failed(format!("camera {}: {e}", camera.id));
         let model = Model::load(&camera.detector.model, &folders).map_err(named)?;
         model.check_size(camera.detector.size.unwrap_or(model.size)).map_err(named)?;
-        if let Some((key, label)) = camera.unknown_label(&model.labels) {
-            return Err(Failure::Failed(format!(
-                "camera {}: {key}: the model {} has no label '{label}'; it has {}",
-                camera.id,
-                model.name,
-                model.labels.join(", ")
-            )));
+        let with_camera = |what: String| Failure::Failed(format!("camera {}: {what}", camera.id));
+        camera.check_labels(&model.name, &model.labels).map_err(with_camera)?;
+        for label in camera.needless_filters(&model.labels) {
+            eprintln!(
+                "passd: camera {}: the filter for '{label}' is for nothing: the model has no such label",
+                camera.id
+            );
+        }
+        if let SourceSpec::File { path } = &camera.spec
+            && !path.exists()
+        {
+            eprintln!("passd: camera {}: there is no file {} now", camera.id, path.display());
         }
         let mode = camera.skip_mode.map_or("auto", |m| m.name());
         print_line(&format!(
@@ -81,6 +87,9 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
             crate::capture::redact(&camera.source),
             camera.detector.model
         ))?;
+    }
+    if config.cameras.is_empty() {
+        eprintln!("passd: no camera is enabled");
     }
     print_line(&format!("{}: good, {} camera(s)", args.config.display(), config.cameras.len()))
 }

@@ -41,16 +41,24 @@ pub fn load_text(
     if !problems.is_empty() {
         return Err(fail(problems));
     }
-    let problem = |key: &str, what: String| Problem { line: document.line(key), key: key.into(), what };
-
     let variables: Vec<(String, String)> =
         variables.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-    let overrides = variables.iter().filter(|(k, _)| k.starts_with("PASSD__")).cloned().collect();
+    let overrides: config::Map<String, String> =
+        variables.iter().filter(|(k, _)| k.starts_with("PASSD__")).cloned().collect();
+    let problem = |key: &str, what: String| {
+        let variable = format!("PASSD__{}", key.to_uppercase().replace('.', "__"));
+        match overrides.contains_key(&variable) {
+            true => {
+                Problem { line: None, key: key.into(), what: format!("{what} (set by {variable} in the environment)") }
+            }
+            false => Problem { line: document.line(key), key: key.into(), what },
+        }
+    };
     let environment = config::Environment::with_prefix("PASSD")
         .prefix_separator("__")
         .separator("__")
         .try_parsing(true)
-        .source(Some(overrides));
+        .source(Some(overrides.clone()));
     let mut values: Value = config::Config::builder()
         .add_source(config::File::from_str(text, config::FileFormat::Toml))
         .add_source(environment)
@@ -68,13 +76,9 @@ pub fn load_text(
             // Types are said with their values.
             let what = match key.ends_with("password") || key.ends_with("token") {
                 true => "expected a text".to_owned(),
-                false => crate::capture::redact(&e.inner().to_string()),
+                false => in_words(&crate::capture::redact(&e.inner().to_string())),
             };
-            let mut p = problem(&key, what);
-            if p.line.is_none() {
-                p.what += " (set by a PASSD__ variable of the environment)";
-            }
-            fail(vec![p])
+            fail(vec![problem(&key, what)])
         })
     };
     typed(&values)?;
@@ -86,6 +90,24 @@ pub fn load_text(
     }
     let parsed = typed(&values)?;
     resolve(&parsed).map_err(|problems| fail(problems.into_iter().map(|(key, what)| problem(&key, what)).collect()))
+}
+
+/// Says what was expected as a user of TOML calls it.
+fn in_words(complaint: &str) -> String {
+    const WORDS: [(&str, &str); 11] = [
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+        ("expected u32", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected usize", "expected a whole number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a string", "expected a text"),
+        ("expected a sequence", "expected a list"),
+        ("expected a map", "expected a table"),
+        ("expected struct ", "expected a table: "),
+        ("expected an array of length 2", "expected two numbers"),
+    ];
+    WORDS.iter().fold(complaint.to_owned(), |text, (rust, words)| text.replace(rust, words))
 }
 
 /// A secret: a credential of systemd (`LoadCredential=`), else a variable.
@@ -173,7 +195,7 @@ mod tests {
         check(&format!("{CAMERA}[skip]\nzebra = 1\n"), &["passd.toml:4: skip.zebra", "there are", "max_age"]);
         check(
             &format!("{CAMERA}[cameras.front.skip]\npatch = \"big\"\n"),
-            &["passd.toml:4: cameras.front.skip.patch", "u32"],
+            &["passd.toml:4: cameras.front.skip.patch", "expected a whole number"],
         );
         check(&format!("{CAMERA}[skip]\npatch = 10\n"), &["passd.toml:4: skip.patch", "8, 16, 32 or 64"]);
         check(&format!("{CAMERA}[skip]\nmode = \"fast\"\n"), &["passd.toml:4: skip.mode", "`off`"]);
@@ -190,6 +212,14 @@ mod tests {
         );
         check(&format!("{CAMERA}masks = [[[0, 0], [2, 0], [0, 1]]]\n"), &["cameras.front.masks", "0 to 1"]);
         check(
+            &format!("{CAMERA}zones.door = {{ polygon = [[0, 0], [0.5, 0.5], [1, 1]] }}\n"),
+            &["cameras.front.zones.door.polygon", "enclose nothing"],
+        );
+        check(&format!("{CAMERA}zones.door = {{ polygon = [[0, \"x\"]] }}\n"), &["zones.door", "expected a number"]);
+        check(&format!("{CAMERA}[webhook]\ntoken = \"hunter2hunter2\"\n"), &["passd.toml:3: webhook", "url = "]);
+        check(&format!("{CAMERA}[restream]\nsoftware = true\n"), &["passd.toml:3: restream", "listen = "]);
+        check(&format!("{CAMERA}[mqtt]\nprefix = \"home\"\n"), &["passd.toml:3: mqtt", "url = "]);
+        check(
             &format!("{CAMERA}[capture]\nbackoff_first = 9\nbackoff_max = 3\n"),
             &["capture.backoff_max", "less than"],
         );
@@ -205,6 +235,13 @@ mod tests {
             "bogus = 1\n[cameras.a]\nsource = \"x\"\nmodle = 2\n",
             &["passd.toml:1: bogus", "passd.toml:4: cameras.a.modle"],
         );
+    }
+
+    #[test]
+    fn what_is_wrong_for_all_cameras_is_said_once() {
+        let text = format!("{CAMERA}[cameras.back]\nsource = \"x\"\n[capture]\nbackoff_first = 9\nbackoff_max = 3\n");
+        let error = with(&text, &[]).unwrap_err();
+        assert_eq!(error.matches("less than backoff_first").count(), 1, "{error}");
     }
 
     #[test]
@@ -234,6 +271,10 @@ mod tests {
         assert!(!format!("{:?}", config.cameras[0]).contains("hunter2"), "nor in debug prints");
         let error = with(text, &[("CAM_PW", "x"), ("PASSD__SKIP__PACTH", "64")]).unwrap_err();
         assert!(error.contains("pacth") && error.contains("environment"), "{error}");
+        for (value, part) in [("7", "8, 16, 32 or 64"), ("wide", "expected a whole number")] {
+            let error = with(text, &[("CAM_PW", "x"), ("PASSD__SKIP__PATCH", value)]).unwrap_err();
+            assert!(error.contains(part) && error.contains("set by PASSD__SKIP__PATCH"), "{error}");
+        }
         let error = with(text, &[("CAM_PW", "x"), ("PASSD__MQTT__PASSWORD", "123456")]).unwrap_err();
         assert!(error.contains("mqtt.password") && !error.contains("123456"), "{error}");
         let misplaced = "[cameras]\nfront = \"rtsp://u:${CAM_PW}@h/\"\n";

@@ -5,7 +5,12 @@ use super::resolved::Complain;
 use crate::output::mqtt::MqttSettings;
 
 pub fn resolve(m: &file::Mqtt, complain: Complain<'_>) -> Option<MqttSettings> {
-    let url = m.url.as_deref()?;
+    let Some(url) = m.url.as_deref() else {
+        if *m != file::Mqtt::default() {
+            complain("mqtt", "lacks the broker: url = \"mqtt://host:1883\"".into());
+        }
+        return None;
+    };
     let parsed = url::Url::parse(url).ok().filter(|u| matches!(u.scheme(), "mqtt" | "mqtts"));
     let Some((parsed, host)) = parsed.and_then(|u| Some((u.clone(), u.host_str()?.to_owned()))) else {
         complain("mqtt.url", "expected an address such as mqtt://host:1883 or mqtts://host".into());

@@ -64,13 +64,26 @@ pub struct CameraConfig {
 }
 
 impl CameraConfig {
-    /// The first label that a model with the `known` ones has not, and the key that asks for it.
-    pub fn unknown_label(&self, known: &[String]) -> Option<(String, &str)> {
+    /// Whether a model has all labels that are asked for.
+    ///
+    /// # Errors
+    /// Says which key asks for what, and what there is.
+    pub fn check_labels(&self, model: &str, known: &[String]) -> Result<(), String> {
         let places = std::iter::once(("detector.labels".to_owned(), &self.labels))
             .chain(self.scene.zones.iter().map(|z| (format!("zones.{}.labels", z.name), &z.labels)))
             .chain(self.scene.lines.iter().map(|l| (format!("lines.{}.labels", l.name), &l.labels)));
-        let mut labels = places.flat_map(|(key, labels)| labels.iter().map(move |label| (key.clone(), label.as_str())));
-        labels.find(|(_, label)| !known.iter().any(|k| k == label))
+        let mut labels = places.flat_map(|(key, labels)| labels.iter().map(move |label| (key.clone(), label)));
+        match labels.find(|(_, label)| !known.contains(label)) {
+            None => Ok(()),
+            Some((key, label)) => {
+                Err(format!("{key}: the model {model} has no label '{label}'; it has {}", known.join(", ")))
+            }
+        }
+    }
+
+    /// Labels that are filtered and that the model has not: filters may be meant for the models of other cameras.
+    pub fn needless_filters<'a>(&'a self, known: &'a [String]) -> impl Iterator<Item = &'a str> {
+        self.filters.by_label.keys().filter(|l| *l != "*" && !known.contains(l)).map(String::as_str)
     }
 }
 
@@ -345,8 +358,11 @@ fn check_capture(c: &file::Capture, defaults: &file::Capture, key: &str, complai
     within(c.stall_timeout, 0.1, 3600.0, format!("{key}.stall_timeout"), complain);
     within(c.backoff_first, 0.01, 3600.0, format!("{key}.backoff_first"), complain);
     within(c.backoff_max, 0.01, 86_400.0, format!("{key}.backoff_max"), complain);
+    // What stands in [capture] alone is said there, once.
+    let is_its_own = c.backoff_first.is_some() || c.backoff_max.is_some();
     if let (Some(first), Some(max)) =
         (c.backoff_first.or(defaults.backoff_first), c.backoff_max.or(defaults.backoff_max))
+        && is_its_own
         && max < first
     {
         complain(&format!("{key}.backoff_max"), format!("{max} s is less than backoff_first, {first} s"));
@@ -391,7 +407,12 @@ fn check_secret(secret: Option<&str>, least: usize, key: &str, complain: Complai
 
 fn resolve_restream(r: &file::Restream, complain: Complain<'_>) -> Option<RestreamSettings> {
     within(r.kbps, 100, 100_000, "restream.kbps".into(), complain);
-    let text = r.listen.as_deref()?;
+    let Some(text) = r.listen.as_deref() else {
+        if *r != file::Restream::default() {
+            complain("restream", "lacks where to listen: listen = \"127.0.0.1:8554\"".into());
+        }
+        return None;
+    };
     let is_safe = r.password.is_some();
     let listen = listen_address("restream.listen", text, 8554, is_safe, "a restream.password", complain)?;
     check_secret(r.password.as_deref(), 8, "restream.password", complain);

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 /// Most zones, and most lines, of a camera.
 const MOST: usize = 64;
 const INERTIA: u32 = 3;
+/// Of a picture: a fifth of a pixel of 640x384.
+const LEAST_AREA: f32 = 1e-6;
 
 /// What a camera watches; `key` is the camera's.
 pub fn resolve(camera: &file::Camera, key: &str, complain: Complain<'_>) -> SceneSettings {
@@ -117,5 +119,7 @@ fn check_polygon(polygon: &[Point], key: &str, complain: Complain<'_>) {
     }
     if !polygon.iter().copied().all(is_inside) {
         complain(key, "corners are shares of the picture's sides, 0 to 1".into());
+    } else if polygon.len() >= 3 && Polygon(polygon.to_vec()).area() < LEAST_AREA {
+        complain(key, "the corners enclose nothing; expected them in their order around the area".into());
     }
 }

@@ -8,7 +8,12 @@ use std::time::Duration;
 
 pub fn resolve(w: &file::Webhook, complain: Complain<'_>) -> Option<WebhookSettings> {
     within(w.timeout, 0.1, 300.0, "webhook.timeout".into(), complain);
-    let url = w.url.as_deref()?;
+    let Some(url) = w.url.as_deref() else {
+        if *w != file::Webhook::default() {
+            complain("webhook", "lacks the address to tell: url = \"https://host/path\"".into());
+        }
+        return None;
+    };
     let parsed = url::Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.host_str().is_some());
     let Some(parsed) = parsed else {
         complain("webhook.url", "expected an address such as https://host/path".into());

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use watch::Watch;
+use watch::{Look, Watch};
 
 /// Time for everything to come to its end.
 const SHUTDOWN: Duration = Duration::from_millis(4000);
@@ -350,9 +350,13 @@ fn serve(
                     complained = true;
                 }
                 notifier.status(&daemon.status(&mut since));
-                if watch.as_mut().is_some_and(Watch::changed) {
-                    tracing::info!("the config file is another one");
-                    pending = Some(Signal::Reload);
+                match watch.as_mut().map_or(Look::Same, Watch::look) {
+                    Look::Same => {}
+                    Look::Gone => tracing::warn!("{} is gone; what it said goes on", path.display()),
+                    Look::Changed => {
+                        tracing::info!("the config file is another one");
+                        pending = Some(Signal::Reload);
+                    }
                 }
                 if daemon.is_finished() {
                     tracing::info!("every clip is over");

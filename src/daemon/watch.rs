@@ -9,6 +9,16 @@ use std::path::{Path, PathBuf};
 /// What tells one file from another: device, inode, length, time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
+/// What became of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    Same,
+    /// There is another one than was read.
+    Changed,
+    /// There was one at the last look.
+    Gone,
+}
+
 pub struct Watch {
     path: PathBuf,
     /// Of the file that was read.
@@ -30,12 +40,15 @@ impl Watch {
         self.seen = self.read;
     }
 
-    /// Whether there is another file than was read, and nobody has written to it since the last look.
-    pub fn changed(&mut self) -> bool {
+    /// Looks; [`Look::Changed`] once nobody has written to it since the last look.
+    pub fn look(&mut self) -> Look {
         let now = self.stamp();
-        let settled = now == self.seen;
-        self.seen = now;
-        settled && now.is_some() && now != self.read
+        let before = std::mem::replace(&mut self.seen, now);
+        match now {
+            None if before.is_some() => Look::Gone,
+            Some(_) if now == before && now != self.read => Look::Changed,
+            _ => Look::Same,
+        }
     }
 
     fn stamp(&self) -> Option<Stamp> {
@@ -54,20 +67,21 @@ mod tests {
         let path = folder.path().join("a.toml");
         std::fs::write(&path, "1").unwrap();
         let mut watch = Watch::new(&path);
-        assert!(!watch.changed());
+        assert_eq!(watch.look(), Look::Same);
         std::fs::write(&path, "22").unwrap();
-        assert!(!watch.changed(), "it may still be written to");
+        assert_eq!(watch.look(), Look::Same, "it may still be written to");
         std::fs::write(&path, "333").unwrap();
-        assert!(!watch.changed());
-        assert!(watch.changed());
+        assert_eq!(watch.look(), Look::Same);
+        assert_eq!(watch.look(), Look::Changed);
         watch.note();
-        assert!(!watch.changed());
+        assert_eq!(watch.look(), Look::Same);
         // Replaced, as editors do; for a moment there is none.
         std::fs::remove_file(&path).unwrap();
-        assert!(!watch.changed() && !watch.changed());
+        assert_eq!(watch.look(), Look::Gone);
+        assert_eq!(watch.look(), Look::Same);
         std::fs::write(folder.path().join("b"), "333").unwrap();
         std::fs::rename(folder.path().join("b"), &path).unwrap();
-        assert!(!watch.changed());
-        assert!(watch.changed());
+        assert_eq!(watch.look(), Look::Same);
+        assert_eq!(watch.look(), Look::Changed);
     }
 }

@@ -136,9 +136,8 @@ pub fn models(config: &Config, tell: Tell<'_>) {
                 continue;
             }
         };
-        if let Some((key, label)) = camera.unknown_label(&model.labels) {
-            let says = format!("camera {}: {key}: it has no label '{label}'", camera.id);
-            tell(Finding::bad(what.clone(), says, format!("it has {}", model.labels.join(", "))));
+        if let Err(says) = camera.check_labels(name, &model.labels) {
+            tell(Finding::bad(what.clone(), format!("camera {}: {says}", camera.id), "take another label or model"));
         }
         if is_known {
             continue;

@@ -390,6 +390,10 @@ impl Worker {
         if degraded != self.degraded {
             self.degraded = degraded;
             self.stage.set_max_age(self.max_age_now());
+            match degraded {
+                Degraded::No => tracing::info!(camera = &*self.camera, "no longer degraded"),
+                _ => tracing::warn!(camera = &*self.camera, "degraded, too much to do: {}", degraded.name()),
+            }
             self.board.set_degraded(degraded);
             self.handles.set_degraded(degraded);
         }

@@ -41,8 +41,8 @@ pub enum StartError {
     Detector { camera: String, source: InferError },
     #[error("camera {camera}: no thread: {source}")]
     Thread { camera: String, source: std::io::Error },
-    #[error("camera {camera}: {key}: the model {model} has no label '{label}'; it has {known}")]
-    Label { camera: String, key: String, model: String, label: String, known: String },
+    #[error("camera {camera}: {what}")]
+    Label { camera: String, what: String },
 }
 
 impl Pipeline {
@@ -74,16 +74,10 @@ impl Pipeline {
                     .map_err(|source| StartError::Detector { camera: camera(), source })?,
             };
             let info = &detector.info;
-            if let Some((key, label)) = config.unknown_label(&info.labels) {
-                return Err(StartError::Label {
-                    camera: camera(),
-                    key,
-                    model: info.model.clone(),
-                    label: label.into(),
-                    known: info.labels.join(", "),
-                });
-            }
-            for label in config.filters.by_label.keys().filter(|l| *l != "*" && !info.labels.contains(l)) {
+            config
+                .check_labels(&info.model, &info.labels)
+                .map_err(|what| StartError::Label { camera: camera(), what })?;
+            for label in config.needless_filters(&info.labels) {
                 tracing::warn!(
                     camera = config.id,
                     model = info.model,

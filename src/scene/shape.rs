@@ -8,6 +8,16 @@ pub type Point = [f32; 2];
 pub struct Polygon(pub Vec<Point>);
 
 impl Polygon {
+    /// Share of the picture that it encloses; what it encloses twice counts twice, turned the other way against it.
+    pub fn area(&self) -> f32 {
+        let corners = &self.0;
+        let cross = |i: usize| {
+            let (a, b) = (corners[i], corners[(i + 1) % corners.len()]);
+            a[0] * b[1] - b[0] * a[1]
+        };
+        ((0..corners.len()).map(cross).sum::<f32>() / 2.0).abs()
+    }
+
     /// Whether a point lies inside: a ray to the right crosses the border an odd number of times.
     pub fn contains(&self, [x, y]: Point) -> bool {
         let corners = &self.0;

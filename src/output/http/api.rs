@@ -146,6 +146,10 @@ pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view)
     }
 }
 
+pub async fn not_that_way() -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, "this is only read: GET")
+}
+
 pub async fn not_found() -> Response {
     problem(StatusCode::NOT_FOUND, "there is nothing here; see /, /api/cameras, /api/stats and /metrics")
 }

@@ -4,6 +4,7 @@ use super::Shared;
 use super::api::problem;
 use crate::output::events::store::{Picture, Query};
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query as Asked, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -31,7 +32,11 @@ fn no_event() -> Response {
     problem(StatusCode::NOT_FOUND, "there is no such event")
 }
 
-pub async fn list(State(s): State<Shared>, Asked(f): Asked<Filter>) -> Response {
+pub async fn list(State(s): State<Shared>, asked: Result<Asked<Filter>, QueryRejection>) -> Response {
+    let f = match asked {
+        Ok(Asked(f)) => f,
+        Err(e) => return problem(StatusCode::BAD_REQUEST, &e.body_text()),
+    };
     let Some(archive) = &s.archive else { return no_archive() };
     let before_ms = f.before.map(|v| (v.max(0.0) * 1e3) as u64);
     let n = f.limit.unwrap_or(USUAL).min(MOST);

@@ -154,6 +154,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/events/{id}/snapshot.jpg", get(events::snapshot))
         .route("/api/events/{id}/crop.jpg", get(events::crop))
         .fallback(api::not_found)
+        .method_not_allowed_fallback(api::not_that_way)
         .layer(from_fn_with_state(shared.clone(), auth::guard))
         .with_state(shared)
 }
