@@ -5,15 +5,17 @@ SHELL := /bin/bash
 # A Rust that setup has just installed is not on the PATH of this make yet.
 CARGO := . "$$HOME/.cargo/env" 2>/dev/null; cargo
 
-.PHONY: help setup build demo test test-aarch64 lint bench clean
+.PHONY: help setup build demo test test-aarch64 packages test-packages lint bench clean
 
 help:
-	@echo 'make demo    install what is missing, build, watch a simulated street for 20 s'
-	@echo 'make test    install what is missing, run every test'
-	@echo 'make build   target/release/passd'
+	@echo 'make demo          install what is missing, build, watch a simulated street for 20 s'
+	@echo 'make test          install what is missing, run every test'
+	@echo 'make build         target/release/passd'
 	@echo 'make test-aarch64  the core on aarch64, cross-compiled, under qemu'
-	@echo 'make lint    formatting and clippy'
-	@echo 'make bench   criterion benches'
+	@echo 'make packages      Debian packages for amd64 and arm64, in target/debian (on Debian 12)'
+	@echo 'make test-packages the same, installed in a clean Debian, and run under qemu'
+	@echo 'make lint          formatting and clippy'
+	@echo 'make bench         criterion benches'
 
 setup:
 	@scripts/setup.sh
@@ -30,8 +32,14 @@ test:
 
 # The core without GStreamer, OpenCV and ONNX Runtime, cross-compiled and run under qemu.
 test-aarch64: setup
-	. "$$HOME/.cargo/env" 2>/dev/null; scripts/test-aarch64.sh test --locked --no-default-features \
+	. "$$HOME/.cargo/env" 2>/dev/null; scripts/cargo-aarch64.sh test --locked --no-default-features \
 		--lib --test engine_identities --test engine_allocations
+
+packages:
+	scripts/package.sh
+
+test-packages: packages
+	python3 packaging/test.py target/debian/passd_*.deb
 
 lint: setup
 	$(CARGO) fmt --check

@@ -10,11 +10,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUST_MINOR=92 # rust-version in Cargo.toml: 1.92
-ORT_VERSION=1.23.2
-declare -A ORT_SHA256=(
-    [x86_64]=da44b99206e77734c5819aa2142c69e64f3b46edc3bd314f6a45a932defc0b3e
-    [aarch64]=bbfd2fca76c855317568c1b36a885ddea2272c13cb0e395002c402f2360429a6
-)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -86,34 +81,8 @@ rust() {
 }
 
 onnxruntime() {
-    local machine library=.cache/onnxruntime/libonnxruntime.so stamp
-    machine=$(uname -m)
-    [ -n "${ORT_SHA256[$machine]:-}" ] || die "there is no pinned ONNX Runtime for $machine. Remedy: set ORT_DYLIB_PATH to a libonnxruntime.so"
-    stamp="$ORT_VERSION ${ORT_SHA256[$machine]}"
-    if [ -f $library ] && [ "$(cat $library.version 2>/dev/null)" = "$stamp" ]; then return 0; fi
-    say "ONNX Runtime $ORT_VERSION from the wheel 'onnxruntime' of PyPI"
     command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || apt_install python3 python3-pip
-    local work
-    work=$(mktemp -d)
-    # The wheel is not installed, only opened; its Python version does not matter.
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp --python-version 3.11 \
-        --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" --dest "$work" "onnxruntime==$ORT_VERSION" \
-        || die "the wheel cannot be downloaded. Remedy: is PyPI within reach? Or set ORT_DYLIB_PATH to a libonnxruntime.so"
-    local wheel
-    wheel=$(echo "$work"/*.whl)
-    echo "${ORT_SHA256[$machine]}  $wheel" | sha256sum --check --quiet || die "the wheel's checksum is wrong. Remedy: try again; if it stays, do not use it"
-    mkdir -p .cache/onnxruntime
-    python3 - "$wheel" "$library" <<'PY'
-import os, sys, zipfile
-wheel, library = sys.argv[1:]
-with zipfile.ZipFile(wheel) as z:
-    name = next(n for n in z.namelist() if n.startswith("onnxruntime/capi/libonnxruntime.so"))
-    with open(library + ".part", "wb") as f:
-        f.write(z.read(name))
-os.replace(library + ".part", library)
-PY
-    echo "$stamp" > $library.version
-    rm -rf "$work"
+    scripts/onnxruntime.sh
 }
 
 packages

@@ -98,7 +98,7 @@ fn arrows_point_one_way() {
 }
 
 /// Libraries that only some files may name.
-const CONFINED: [(&str, &[&str]); 8] = [
+const CONFINED: [(&str, &[&str]); 9] = [
     ("ort::", &["infer/session.rs"]),
     (
         "gstreamer",
@@ -111,7 +111,8 @@ const CONFINED: [(&str, &[&str]); 8] = [
             "output/restream.rs",
         ],
     ),
-    ("opencv::", &["output/draw.rs", "skip/diff.rs"]),
+    ("opencv::", &["output/draw/opencv.rs", "skip/diff.rs"]),
+    ("embedded_graphics", &["output/draw/plain.rs"]),
     ("axum::", &["output/http/"]),
     ("rumqttc", &["output/mqtt/mod.rs"]),
     ("hyper::", &["output/http/serve.rs"]),

@@ -22,9 +22,28 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+/// What `passd --help` and the man page say beside the commands.
+const BESIDE: &str = "\
+Files:
+  /etc/passd/passd.toml  what the service watches
+  /var/lib/passd         events, pulled models, what was set at run time
+  /var/cache/passd       TensorRT engines
+
+Environment:
+  PASSD__SECTION__KEY    in place of a key: PASSD__HTTP__LISTEN
+  PASSD_MODELS           a folder in which models are looked for
+  ORT_DYLIB_PATH         the libonnxruntime.so to use
+  RUST_LOG               what is logged: info, passd=debug
+
+Signals:
+  SIGHUP takes the config over anew, SIGTERM and SIGINT end the daemon.
+
+Exit status:
+  0 done; 1 it did not work out; 2 the arguments or the config are wrong.";
+
 /// Watches cameras and says what is in the picture, without computing again what has not changed.
 #[derive(Parser)]
-#[command(name = "passd", version, max_term_width = 100)]
+#[command(name = "passd", version, max_term_width = 100, after_long_help = BESIDE)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -48,6 +67,13 @@ enum Command {
     /// Example: passd completions bash > /etc/bash_completion.d/passd
     Completions {
         shell: clap_complete::Shell,
+    },
+    /// Write the man pages, one a command
+    ///
+    /// Example: passd man /usr/local/share/man/man1
+    Man {
+        /// A folder, which must exist
+        folder: PathBuf,
     },
 }
 
@@ -90,6 +116,8 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "passd", &mut std::io::stdout());
             Ok(())
         }
+        Command::Man { folder } => clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), &folder)
+            .map_err(|e| Failure::Failed(format!("{}: {e}", folder.display()))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

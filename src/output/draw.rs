@@ -5,6 +5,11 @@ use super::patches::Look;
 use crate::geom::{ModelInput, Rect, Size};
 use crate::merge::Provenance;
 
+/// Boxes, lines and text: by OpenCV, or without it.
+#[cfg_attr(feature = "opencv", path = "draw/opencv.rs")]
+#[cfg_attr(not(feature = "opencv"), path = "draw/plain.rs")]
+mod marker;
+
 /// An RGB picture, rows without gaps.
 pub struct Picture {
     pub size: Size,
@@ -127,95 +132,41 @@ impl Picture {
     }
 }
 
-/// Lines and text by OpenCV.
-#[cfg(feature = "opencv")]
-mod marker {
-    use super::{Picture, Rgb};
-    use crate::geom::{ModelInput, Rect};
-    use opencv::core::{Mat, Point, Rect as CvRect, Scalar};
-    use opencv::imgproc;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
-    const SIZE: f64 = 0.4;
-
-    pub fn draw_box(picture: &mut Picture, bbox: &Rect<ModelInput>, colour: Rgb, label: &str) {
-        let whole = picture.size.rect::<ModelInput>();
-        let b = bbox.intersection(&whole);
-        if b.is_empty() {
-            return;
-        }
-        let colour = Scalar::new(colour[0].into(), colour[1].into(), colour[2].into(), 0.0);
-        on_mat(picture, |mat| {
-            let r = CvRect::new(b.x1 as i32, b.y1 as i32, (b.width() as i32).max(1), (b.height() as i32).max(1));
-            imgproc::rectangle(mat, r, colour, 2, imgproc::LINE_8, 0)?;
-            let mut below = 0;
-            let text = imgproc::get_text_size(label, FONT, SIZE, 1, &mut below)?;
-            let top = (r.y - text.height - 5).max(0);
-            imgproc::rectangle(
-                mat,
-                CvRect::new(r.x, top, text.width + 4, text.height + 5),
-                colour,
-                imgproc::FILLED,
-                imgproc::LINE_8,
-                0,
-            )?;
-            let at = Point::new(r.x + 2, top + text.height + 2);
-            imgproc::put_text(mat, label, at, FONT, SIZE, Scalar::all(0.0), 1, imgproc::LINE_AA, false)
-        });
+    fn grey() -> Picture {
+        Picture { size: Size::new(64, 48), rgb: vec![90; 64 * 48 * 3] }
     }
 
-    pub fn caption(picture: &mut Picture, text: &str) {
-        let y = picture.size.height as i32 - 8;
-        on_mat(picture, |mat| {
-            imgproc::put_text(
-                mat,
-                text,
-                Point::new(7, y + 1),
-                FONT,
-                SIZE,
-                Scalar::all(0.0),
-                2,
-                imgproc::LINE_AA,
-                false,
-            )?;
-            imgproc::put_text(mat, text, Point::new(6, y), FONT, SIZE, Scalar::all(255.0), 1, imgproc::LINE_AA, false)
-        });
+    fn at(p: &Picture, x: usize, y: usize) -> [u8; 3] {
+        p.rgb[(y * 64 + x) * 3..][..3].try_into().unwrap()
     }
 
-    /// Lets OpenCV draw into the picture's own bytes.
-    fn on_mat(
-        picture: &mut Picture,
-        draw: impl FnOnce(&mut opencv::boxed_ref::BoxedRefMut<'_, Mat>) -> opencv::Result<()>,
-    ) {
-        let size = picture.size;
-        let done = opencv::core::Mat::new_rows_cols_with_bytes_mut::<opencv::core::Vec3b>(
-            size.height as i32,
-            size.width as i32,
-            &mut picture.rgb,
-        )
-        .and_then(|mut mat| draw(&mut mat));
-        if let Err(e) = done {
-            tracing::debug!("drawing: {e}");
-        }
-    }
-}
-
-/// Without OpenCV: boxes, no text.
-#[cfg(not(feature = "opencv"))]
-mod marker {
-    use super::{Picture, Rgb, blend};
-    use crate::geom::{ModelInput, Rect};
-
-    pub fn draw_box(picture: &mut Picture, b: &Rect<ModelInput>, colour: Rgb, _label: &str) {
-        for side in [
-            Rect::new(b.x1, b.y1, b.x2, b.y1 + 2.0),
-            Rect::new(b.x1, b.y2 - 2.0, b.x2, b.y2),
-            Rect::new(b.x1, b.y1, b.x1 + 2.0, b.y2),
-            Rect::new(b.x2 - 2.0, b.y1, b.x2, b.y2),
-        ] {
-            blend(picture, &side, colour, 256);
-        }
+    #[test]
+    fn boxes_have_their_colour_and_a_readable_label() {
+        let mut p = grey();
+        marker::draw_box(&mut p, &Rect::new(10.0, 24.0, 50.0, 44.0), COMPUTED_BOX, "cat");
+        assert_eq!(at(&p, 10, 34), COMPUTED_BOX, "left side");
+        assert_eq!(at(&p, 30, 34), [90; 3], "inside");
+        let above: Vec<_> = (10..22).flat_map(|y| (12..30).map(move |x| (x, y))).map(|(x, y)| at(&p, x, y)).collect();
+        assert!(above.contains(&COMPUTED_BOX), "the label's ground");
+        assert!(above.iter().any(|c| c[0] < 130 && *c != [90; 3]), "the label's letters");
     }
 
-    pub fn caption(_picture: &mut Picture, _text: &str) {}
+    #[test]
+    fn what_does_not_fit_is_cut_off() {
+        let mut p = grey();
+        marker::draw_box(
+            &mut p,
+            &Rect::new(-20.0, -20.0, 400.0, 400.0),
+            COMPUTED_BOX,
+            "a label that is wider than the picture",
+        );
+        marker::draw_box(&mut p, &Rect::new(70.0, 10.0, 90.0, 20.0), COMPUTED_BOX, "outside");
+        marker::draw_box(&mut p, &Rect::new(60.0, 47.5, 64.0, 48.0), CARRIED_BOX, "Straße ✓");
+        marker::caption(&mut p, "12/345 patches, 3% computed and more than fits");
+        assert_eq!(p.rgb.len(), 64 * 48 * 3);
+    }
 }
