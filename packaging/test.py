@@ -252,7 +252,9 @@ def main():
 
 
 if os.environ.get("PASSD_PACKAGES_ISOLATED") != "1":
-    rise = [] if os.geteuid() == 0 else ["sudo"]
-    command = ["env", "PASSD_PACKAGES_ISOLATED=1", "unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
-    sys.exit(subprocess.call([*rise, *command]))
+    isolated = [*([] if os.geteuid() == 0 else ["sudo"]), "unshare", "--mount", "--propagation", "private"]
+    if subprocess.call([*isolated, "true"]) != 0:
+        # A container without the right to mount, for instance.
+        sys.exit(say("SKIPPED: a mount namespace of its own is needed, and cannot be had here"))
+    sys.exit(subprocess.call([*isolated, "env", "PASSD_PACKAGES_ISOLATED=1", sys.executable, *sys.argv]))
 main()

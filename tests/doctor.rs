@@ -73,8 +73,10 @@ fn a_machine_that_is_well() {
 fn a_machine_that_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let closed = free_port();
+    let camera = RtspServer::start(0, "320x240", Some("admin:hunter2"));
+    let guarded = camera.address.replace("rtsp://", "rtsp://admin:wrong@");
     let config = format!(
-        "[cameras.door]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{closed}/cam\"\ncapture.connect_timeout = 5\n\
+        "[cameras.porch]\nsource = \"{guarded}\"\n[cameras.door]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{closed}/cam\"\ncapture.connect_timeout = 5\n\
          [cameras.file]\nsource = \"/nowhere.mp4\"\n[cameras.other]\nsource = \"sim://street\"\ndetector.model = \"no-such-model\"\n\
          [inference]\nproviders = [\"cuda\"]\n[events]\npath = \"/proc/events\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:{closed}\"\nusername = \"me\"\npassword = \"hunter2\"\n\
          [webhook]\nurl = \"http://127.0.0.1:{closed}/\"\n[http]\nlisten = \"192.0.2.1:8090\"\ntoken = \"hunter2hunter2hunter2\"\n"
@@ -83,6 +85,7 @@ fn a_machine_that_is_not() {
     assert_eq!(code, Some(1));
     for (what, says, remedy) in [
         ("camera door", "127.0.0.1", "name and password"),
+        ("camera porch", "nauthorized", "does not take this name and password"),
         ("camera file", "/nowhere.mp4", "video"),
         ("model no-such-model", "no such model", "passd models pull no-such-model"),
         ("provider cuda", "built without it", "inference.library"),
@@ -103,6 +106,10 @@ fn a_machine_that_is_not() {
         finding(&findings, "config").1.contains("passd.toml:2") && findings.len() > 5,
         "the machine is looked at all the same"
     );
+    let missing =
+        Command::new(env!("CARGO_BIN_EXE_passd")).args(["doctor", "--config", "/nowhere.toml"]).output().unwrap();
+    let text = String::from_utf8(missing.stdout).unwrap();
+    assert!(missing.status.code() == Some(1) && text.contains("name a config that is there"), "{text}");
     let (code, findings) =
         doctor(folder.path(), "[cameras.a]\nsource = \"sim://street\"\n[inference]\nlibrary = \"/nowhere.so\"\n");
     let found = finding(&findings, "ONNX Runtime");

@@ -73,6 +73,10 @@ fn the_page_shows_moving_boxes_and_survives_a_restart() {
     browser.screenshot(&picture("event"));
     browser.eval("document.querySelector('dialog button').click()");
     until(&browser, "document.querySelector('[data-id=gate] .state').textContent === 'backing off'");
+    let opacity = |camera: &str| {
+        browser.eval(&format!("getComputedStyle(document.querySelector('[data-id={camera}] .picture')).opacity"))
+    };
+    assert_eq!((opacity("street"), opacity("gate")), ("1".into(), "0.45".into()), "what is not live looks so");
     browser.eval("document.querySelector('#config summary').click()");
     let config = until(&browser, "document.querySelector('#config pre').textContent || null");
     let config = config.as_str().unwrap();
@@ -148,7 +152,10 @@ fn who_has_no_token_sees_nothing() {
 
     let browser = Browser::start();
     browser.open(&format!("http://{http}/"));
-    until(&browser, "!document.querySelector('#login').hidden && document.querySelector('main').hidden");
+    until(
+        &browser,
+        "!document.querySelector('#login').hidden && document.querySelector('main').hidden && document.querySelector('#overlays').hidden",
+    );
     let send = |token: &str| {
         browser.eval(&format!("(() => {{ document.querySelector('#login [name=token]').value = '{token}'; document.querySelector('#login button').click() }})()"));
     };

@@ -45,8 +45,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             tell(Finding::good("config", format!("{}, {} camera(s)", path.display(), config.cameras.len())));
             Some(config)
         }
-        Some((_, Err(e))) => {
-            tell(Finding::bad("config", e.to_string(), "correct the lines above; docs/config.md has every key"));
+        Some((path, Err(e))) => {
+            let remedy = match path.exists() {
+                true => "correct the lines above; docs/config.md has every key",
+                false => "name a config that is there: --config FILE; configs/ has examples",
+            };
+            tell(Finding::bad("config", e.to_string(), remedy));
             None
         }
     };

@@ -170,7 +170,12 @@ pub fn cameras(config: &Config, tell: Tell<'_>) {
             Ok((size, took)) => Finding::good(what, format!("a picture of {size} after {:.1} s", took.as_secs_f64())),
             Err(e) => {
                 let says = format!("{}: {}", redact(&camera.source), redact(&e.to_string()));
-                Finding::bad(what, says, remedy_of_camera(&camera.spec))
+                // GStreamer's word for 401.
+                let remedy = match says.contains("nauthorized") {
+                    true => "it answers, and does not take this name and password: see the camera's users".into(),
+                    false => remedy_of_camera(&camera.spec),
+                };
+                Finding::bad(what, says, remedy)
             }
         });
     }

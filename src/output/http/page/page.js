@@ -47,6 +47,7 @@ function showLogin(show) {
   isLoginShown = show;
   $("#login").hidden = !show;
   $("main").hidden = show;
+  $("#overlays").hidden = show;
   if (show) $("#summary").textContent = "";
   if (show) $("#login [name=token]").focus();
 }
@@ -151,6 +152,7 @@ class Camera {
     const size = (frame.width * 12) / Math.max(200, svg.clientWidth); // 12 px on the screen
     const isSmall = svg.clientWidth < 450; // no room for many words
     const shapes = [];
+    const labels = []; // where they stand already
     const seen = new Set();
     for (const d of frame.detections) {
       const [x1, y1, x2, y2] = d.box;
@@ -168,9 +170,12 @@ class Camera {
       const words = [d.label, d.track === undefined ? "" : `#${d.track}`];
       if (!isSmall) words.push(d.score.toFixed(2));
       if (!isSmall && d.source === "carried") words.push(`${d.age.toFixed(1)} s`);
-      const y = y1 > 1.4 * size ? y1 - 0.35 * size : y1 + 1.1 * size;
-      const x = Math.max(0, x1);
-      shapes.push(shape("text", { x, y, "font-size": size, "stroke-width": size / 4 }, words.filter(Boolean).join(" ")));
+      const text = words.filter(Boolean).join(" ");
+      const label = { x: Math.max(0, x1), y: y1 > 1.4 * size ? y1 - 0.35 * size : y1 + 1.1 * size, width: 0.55 * size * text.length };
+      const isCovered = (other) => Math.abs(other.y - label.y) < size && label.x < other.x + other.width && other.x < label.x + label.width;
+      for (let tries = 0; tries < 3 && labels.some(isCovered); tries++) label.y += 1.1 * size;
+      labels.push(label);
+      shapes.push(shape("text", { x: label.x, y: label.y, "font-size": size, "stroke-width": size / 4 }, text));
     }
     for (const track of this.trails.keys()) if (!seen.has(track)) this.trails.delete(track);
     svg.replaceChildren(...shapes);
@@ -179,6 +184,7 @@ class Camera {
   describe(c, before, seconds) {
     const state = $(".state", this.card);
     const isDegraded = c.degraded !== "no" && c.state === "live";
+    this.card.dataset.state = c.state;
     state.className = `state ${isDegraded ? "degraded" : c.state}`;
     state.textContent = isDegraded ? `degraded: ${c.degraded}` : c.state.replace("_", " ");
     state.title = isDegraded ? "There is more to compute than the machine or the budget allows." : "";
