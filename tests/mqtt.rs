@@ -157,6 +157,14 @@ fn told_kept_and_obeyed() {
         ("passd/street/score/set", "lots"),
         ("passd/street/skip_mode/set", "fast"),
         ("passd/nobody/detection/set", "ON"),
+        ("passd/street/score/set", "NaN"),
+        ("passd/street/score/set", "1e999"),
+        ("passd/street/score/set", "-1"),
+        ("passd/street/skip_mode/set", ""),
+        ("passd/street/skip_mode/set", "\u{0}off"),
+        ("passd//detection/set", "OFF"),
+        ("passd/street/../street/detection/set", "OFF"),
+        ("passd/street/detection/set/set", "OFF"),
         ("passd/street/detection/set", &"x".repeat(100_000)),
     ] {
         listener.say(topic, payload);

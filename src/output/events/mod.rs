@@ -196,3 +196,63 @@ fn pictures(frame: &FrameResult, bbox: &Rect<ModelInput>, text: &str) -> Option<
     let whole = draw::mark(frame, bbox, text).jpeg(QUALITY).ok()?;
     Some([whole, crop])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::track::State;
+
+    fn message(n: u64) -> Arc<EventMessage> {
+        let event = EventJson {
+            schema: wire::VERSION,
+            id: format!("{n:013}-front-{n}"),
+            camera: "front".into(),
+            label: "person".into(),
+            track: n,
+            start: n as f64,
+            last: n as f64,
+            end: Some(n as f64),
+            state: State::Confirmed,
+            score: 0.5,
+            top_score: 0.5,
+            bbox: [0.0, 0.0, 1.0, 1.0],
+            zones: Vec::new(),
+            stays: Vec::new(),
+            crossings: Vec::new(),
+            has_picture: None,
+            interrupted: false,
+        };
+        Arc::new(EventMessage { phase: Phase::End, event, best: None, lossless: false })
+    }
+
+    fn dropped(metrics: &Metrics) -> u64 {
+        let text = metrics.render();
+        let line = text.lines().find(|l| l.starts_with("passd_output_dropped_total{sink=\"events\"}"));
+        line.and_then(|l| l.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+    }
+
+    #[test]
+    fn a_storm_before_a_disk_that_hangs_is_bounded_and_counted() {
+        const STORM: u64 = 20_000;
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let limits = Limits { bytes: 1 << 20, age_ms: u64::MAX, n: 50 };
+        let sink = EventSink::start(folder.path(), limits, metrics.clone()).unwrap();
+        let archive = sink.archive.clone();
+        let hangs = archive.lock();
+        std::thread::scope(|scope| {
+            for camera in 0..4 {
+                let sink = &sink;
+                scope.spawn(move || (0..STORM).skip(camera).step_by(4).for_each(|n| sink.event(&message(n))));
+            }
+        });
+        // Nobody waited: what did not fit is counted. One message is in the writer's hands.
+        let lost = dropped(&metrics);
+        assert!((STORM - QUEUE as u64 - 1..=STORM - QUEUE as u64).contains(&lost), "{lost}");
+        drop(hangs);
+        drop(sink);
+        assert_eq!(dropped(&metrics), lost, "everything that fitted is written");
+        assert_eq!(archive.size().0, 50, "the oldest went");
+        assert!(std::fs::read_dir(folder.path().join("front")).unwrap().count() <= 50);
+    }
+}
