@@ -208,6 +208,23 @@ fn sim_detect_and_eval_work_together() {
 }
 
 #[test]
+fn skipping_costs_no_tracks() {
+    // Somebody leaves a dark place, people cross: what stays behind or comes late is a false track or another number.
+    for scene in ["day", "night"] {
+        let clip = format!("sim://street?scene={scene}&seed=1001");
+        let modes = ["--modes", "off,layers", "--frames", "250", "--json", "-"];
+        let out = passd(&[&["eval", &clip, "--model", "street-nano"], &modes[..]].concat());
+        let report: serde_json::Value = serde_json::from_str(&text(&out.stdout)).unwrap();
+        let of = |mode: &str, key: &str| report["modes"][mode]["tracking"][key].as_f64().unwrap();
+        for key in ["idf1", "mota"] {
+            let (dense, layers) = (of("off", key), of("layers", key));
+            assert!(layers >= dense - 0.015, "{scene}: {key} {layers}, dense {dense}");
+        }
+        assert!(report["modes"]["layers"]["agreement"].as_f64().unwrap() > 0.97);
+    }
+}
+
+#[test]
 fn calibrate_writes_a_profile_that_fits_its_model_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mine.gates.toml");

@@ -10,7 +10,7 @@ use super::plan::Plan;
 
 /// Thresholds of the first and the last gate where nothing is known of the model
 /// (engine.md, section 2: rising ones were better than one number).
-pub const DEFAULT_THRESHOLDS: (f32, f32) = (0.06, 0.20);
+pub const DEFAULT_THRESHOLDS: (f32, f32) = (0.065, 0.215);
 
 /// Share of a threshold from which a change that is held back is owed.
 const OWED_SHARE: f32 = 0.25;

@@ -13,8 +13,9 @@ pub(super) const FAINT: f32 = 0.02;
 const MOST_LEEWAY: f32 = 5.0;
 /// More than this are no doubts but a model that is sure of nothing: everything is followed closely.
 pub(super) const MOST_CANDIDATES: usize = 300;
-/// Leeway a unit of log-odds between a score and those in doubt.
-const SURENESS: f32 = 1.25;
+/// Leeway a unit of log-odds between a score and those in doubt: above them, and below. Less where something is seen:
+/// there it moves, and a box that stays behind is worse than a faint candidate that is late.
+const SURENESS: (f32, f32) = (0.5, 1.25);
 /// Scores are least certain this far (log-odds) below the one that is reported: what is held
 /// back mostly lacks something to be seen by.
 const DOUBT_BELOW: f32 = 0.5;
@@ -55,7 +56,8 @@ impl Candidates {
         for c in &self.merged {
             let b = &c.detection.bbox;
             let around = Rect::new(b.x1 - CONTEXT, b.y1 - CONTEXT, b.x2 + CONTEXT, b.y2 + CONTEXT);
-            out.lower(&around, SURENESS * (log_odds(c.detection.score) - doubt).abs());
+            let above = log_odds(c.detection.score) - doubt;
+            out.lower(&around, if above > 0.0 { SURENESS.0 * above } else { -SURENESS.1 * above });
         }
     }
 
@@ -98,7 +100,7 @@ mod tests {
         };
         let [sure, doubtful, faint, nothing] = at(&known);
         assert_eq!((doubtful, nothing), (1.0, MOST_LEEWAY));
-        assert!(1.0 < faint && faint < sure && sure <= MOST_LEEWAY, "{faint} {sure}");
+        assert!(1.0 < sure && sure < faint && faint <= MOST_LEEWAY, "{faint} {sure}");
         known.is_sure = false;
         assert_eq!(at(&known), [1.0; 4], "a model that sees something everywhere");
     }

@@ -123,7 +123,8 @@ mod tests {
         (0..20).for_each(|_| assert_eq!(asked(100, None), 0));
         assert_eq!(asked(102, Some(5.0)), 16, "two levels are a change");
         assert_eq!(asked(104, None), 0, "not where there is leeway");
-        assert_eq!(asked(104, None), 0, "and a frame that is not computed changes nothing about that");
+        assert_eq!(asked(104, None), 16, "but what came to rest is looked at once more");
+        assert_eq!(asked(104, None), 16, "until it has been computed");
         assert_eq!(asked(107, Some(1.0)), 16, "what adds up is one");
         assert_eq!(asked(109, None), 16);
     }

@@ -115,6 +115,10 @@ const NOISE_START: u64 = 8;
 const LIGHT_ROW: usize = 3;
 /// Share of the leeway that the patches' threshold takes: what it holds back is lost to the gates behind it.
 const LEEWAY_SHARE: f32 = 0.5;
+/// A patch that has been at rest for this many frames is looked at once more, however little it still
+/// differs: by night somebody who has left differs from the wall behind by less than the noise.
+const AFTERLOOK: u32 = 2;
+const SEEN_AT_REST: u32 = u32::MAX;
 /// Patches grow stale block by block: this many blocks each way.
 const STALE_BLOCKS: usize = 2;
 
@@ -144,6 +148,8 @@ struct State {
     leeway: Leeway,
     /// When each patch was last computed because it was asked for; moved back to stagger staleness.
     asked_ns: Vec<i64>,
+    /// For how many frames each patch has been at rest; [`SEEN_AT_REST`] once it was computed so.
+    at_rest: Vec<u32>,
     differ: Differ,
     /// One a cell: difference from the reference, then of one row of pixels
     /// the sums now and in the reference.
@@ -273,6 +279,7 @@ impl State {
             ),
             leeway: Leeway::default(),
             asked_ns: vec![i64::MIN; grid.n_patches()],
+            at_rest: vec![SEEN_AT_REST; grid.n_patches()],
             sad: vec![0; n_cells],
             reference_sums: sums.clone(),
             sums,
@@ -336,7 +343,11 @@ impl State {
                     });
                 let changed = !masked && most > threshold;
                 n_strong += u32::from(changed && most > STRONG);
-                let reason = if changed {
+                let rest = &mut self.at_rest[patch];
+                *rest = if changed { 0 } else { rest.saturating_add(1) };
+                // Mode regions would pay for it with a region.
+                let came_to_rest = self.mode == SkipMode::Layers && !masked && (AFTERLOOK..SEEN_AT_REST).contains(rest);
+                let reason = if changed || came_to_rest {
                     counts.changed += 1;
                     Reason::Changed
                 } else if now.saturating_sub(self.asked_ns[patch]) >= limits[block_of(grid, col, row)] {
@@ -439,6 +450,9 @@ impl State {
             };
             if whole || decision.patches.get(patch) {
                 self.asked_ns[patch] = now - lead;
+            }
+            if self.at_rest[patch] >= AFTERLOOK {
+                self.at_rest[patch] = SEEN_AT_REST;
             }
         }
         let cell_cols = width.div_ceil(CELL);
@@ -560,6 +574,21 @@ mod tests {
 
     fn settings() -> SkipSettings {
         SkipSettings { max_age_ns: Some(1000 * SECOND), ..SkipSettings::default() }
+    }
+
+    #[test]
+    fn what_came_to_rest_is_looked_at_once_more() {
+        // Somebody leaves a place in the dark: what is left differs by less than counts.
+        let shown = |level: u8| move |x: usize, y: usize| street(x, y) + if x < 8 && y < 8 { level } else { 0 };
+        let asked = |mode: SkipMode| {
+            let mut film = Film::new(settings());
+            film.stage =
+                SkipStage::new(mode, SkipSettings { patch: Some(8), threshold: Some(4.0), ..settings() }, SIZE);
+            let levels = [0, 20, 2, 0, 0, 0, 0, 0];
+            levels.map(|level| film.show(shown(level)).patches.count() * usize::from(film.n > 1))
+        };
+        assert_eq!(asked(SkipMode::Layers), [0, 1, 1, 0, 1, 0, 0, 0]);
+        assert_eq!(asked(SkipMode::Regions), [0, 1, 1, 0, 0, 0, 0, 0]);
     }
 
     #[test]
