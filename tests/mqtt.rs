@@ -160,7 +160,7 @@ fn told_kept_and_obeyed() {
         ("passd/street/score/set", "NaN"),
         ("passd/street/score/set", "1e999"),
         ("passd/street/score/set", "-1"),
-        ("passd/street/skip_mode/set", ""),
+        ("passd/street/skip_mode/set", " "),
         ("passd/street/skip_mode/set", "\u{0}off"),
         ("passd//detection/set", "OFF"),
         ("passd/street/../street/detection/set", "OFF"),
@@ -192,6 +192,27 @@ fn told_kept_and_obeyed() {
     // Without a goodbye it is the will that speaks.
     daemon.process.signal("KILL");
     listener.wait("passd/status", "offline");
+}
+
+#[test]
+fn a_command_beyond_all_bounds_costs_commands_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let _broker = broker(folder.path(), &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
+    let listener = Listener::on(port);
+    // It lies there for everybody who subscribes, for ever.
+    let payload = "x".repeat(600_000);
+    listener.client.publish("passd/street/score/set", QoS::AtLeastOnce, true, payload).unwrap();
+    let daemon = Daemon::start(folder.path(), &format!("url = \"mqtt://127.0.0.1:{port}\"\n"));
+    daemon.wait_log("a message beyond 256 KiB");
+    listener.heard.lock().unwrap().0.remove("passd/status");
+    listener.client.subscribe("#", QoS::AtLeastOnce).unwrap();
+    listener.wait("passd/status", "online");
+    let events = || listener.heard.lock().unwrap().1.len();
+    let before = events();
+    wait_for("events that go on", LONG, || (events() > before).then_some(()));
+    assert_eq!(listener.topic("passd/status").unwrap(), "online", "and the connection stays");
+    daemon.stop();
 }
 
 #[test]

@@ -14,13 +14,16 @@ use super::metrics::Metrics;
 use super::{Command, Sink};
 use crate::capture::Backoff;
 use crossbeam_channel::Sender;
-use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, StateError};
+use rumqttc::{TlsConfiguration, Transport};
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use topics::{Kept, Shown};
 
 /// How a broker is reached, and what is told to it.
@@ -56,6 +59,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Time for the last words.
 const GOODBYE: Duration = Duration::from_secs(1);
 const MAX_PACKET: usize = 256 << 10;
+/// After a command beyond that, which breaks the connection, none are asked for. The broker would send it again.
+const DEAF: Duration = Duration::from_secs(300);
 
 /// Tells a broker.
 pub struct MqttSink {
@@ -90,6 +95,8 @@ impl MqttSink {
             sent: Kept::new(),
             kept: BTreeSet::new(),
             shown: Shown::new(),
+            oversized: Arc::default(),
+            deaf_until: None,
         };
         let thread = std::thread::Builder::new().name("mqtt".into()).spawn(move || {
             runtime.block_on(talk.run(options, queue, stopped));
@@ -178,9 +185,21 @@ fn options(s: &MqttSettings) -> std::io::Result<MqttOptions> {
 /// A message on one of the topics that were subscribed.
 type Said = (String, Vec<u8>);
 
+fn is_oversized(e: &ConnectionError) -> bool {
+    use rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded;
+    matches!(e, ConnectionError::MqttState(StateError::Deserialization(PayloadSizeLimitExceeded(_))))
+}
+
 /// Keeps the connection up, for as long as somebody listens. `up` counts connections, and is even while there
-/// is none. Never waits for the listener: the connection would starve.
-async fn connect(mut connection: EventLoop, up: watch::Sender<u64>, said: mpsc::Sender<Said>, broker: String) {
+/// is none. `oversized` is set when a message that is too large ended one. Never waits for the listener: the
+/// connection would starve.
+async fn connect(
+    mut connection: EventLoop,
+    up: watch::Sender<u64>,
+    said: mpsc::Sender<Said>,
+    oversized: Arc<AtomicBool>,
+    broker: String,
+) {
     let mut n_failures = 0u32;
     // Daemons at one broker do not come back all at once.
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, fastrand::u64(..));
@@ -197,6 +216,7 @@ async fn connect(mut connection: EventLoop, up: watch::Sender<u64>, said: mpsc::
                 tracing::info!(broker, "MQTT is connected");
                 n_failures = 0;
                 backoff.reset();
+                connection.mqtt_options.set_clean_session(false);
                 set(true);
             }
             Ok(Event::Incoming(Packet::Publish(p))) => {
@@ -206,6 +226,11 @@ async fn connect(mut connection: EventLoop, up: watch::Sender<u64>, said: mpsc::
             }
             Ok(_) => {}
             Err(e) => {
+                if is_oversized(&e) {
+                    // The broker is to forget what we subscribed to, and the message with it.
+                    connection.mqtt_options.set_clean_session(true);
+                    oversized.store(true, Ordering::Release);
+                }
                 set(false);
                 n_failures = n_failures.saturating_add(1);
                 // The first of a series, then ever rarer.
@@ -224,6 +249,9 @@ struct Talk {
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     commands: Sender<Command>,
+    oversized: Arc<AtomicBool>,
+    /// Until then no commands are asked for.
+    deaf_until: Option<Instant>,
     /// Retained topics that this connection has sent.
     sent: Kept,
     /// Those that any connection has sent.
@@ -243,7 +271,7 @@ impl Talk {
         let (up, mut is_up) = watch::channel(0);
         let (said, mut heard) = mpsc::channel(REQUESTS);
         let broker = format!("{}:{}", self.settings.host, self.settings.port);
-        let connection = tokio::spawn(connect(connection, up, said, broker));
+        let connection = tokio::spawn(connect(connection, up, said, self.oversized.clone(), broker));
         // An event that did not fit into what is on its way.
         let mut waiting: Option<MessageJson> = None;
         let mut ticks = tokio::time::interval(TICK);
@@ -269,6 +297,10 @@ impl Talk {
                 }
                 _ = ticks.tick(), if is_connected => {
                     waiting = waiting.filter(|message| !self.tell(&client, message));
+                    if self.deaf_until.is_some_and(|end| end <= Instant::now()) {
+                        self.deaf_until = None;
+                        self.listen(&client);
+                    }
                     self.keep(&client);
                 }
             }
@@ -297,6 +329,23 @@ impl Talk {
 
     fn greet(&mut self, client: &AsyncClient) {
         self.sent.clear();
+        if self.oversized.swap(false, Ordering::AcqRel) {
+            self.deaf_until = Some(Instant::now() + DEAF);
+            tracing::warn!(
+                "MQTT: a message beyond {} KiB was sent to a topic for commands ({}/+/+/set or the like): no commands are \
+                 heard for {} s. If it is a retained one, take it away",
+                MAX_PACKET >> 10,
+                self.settings.prefix,
+                DEAF.as_secs()
+            );
+        }
+        if self.deaf_until.is_none() {
+            self.listen(client);
+        }
+        self.keep(client);
+    }
+
+    fn listen(&self, client: &AsyncClient) {
         let s = &self.settings;
         for topic in topics::commands(&s.prefix) {
             let _ = client.try_subscribe(topic, QoS::AtLeastOnce);
@@ -304,7 +353,6 @@ impl Talk {
         if let Some(home) = &s.discovery {
             let _ = client.try_subscribe(format!("{home}/status"), QoS::AtMostOnce);
         }
-        self.keep(client);
     }
 
     /// Sends what is retained and differs from what was sent.
