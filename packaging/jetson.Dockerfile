@@ -4,11 +4,13 @@
 # at hand. The package in it is tested (make test-packages); the base image, the index of
 # GPU wheels and the decoder inside a container are from their makers' documents.
 #
-#   make packages        # on Debian 12 or Ubuntu 22.04: target/debian/passd_*_arm64.deb
+#   make packages        # on Debian 12, amd64: target/debian/passd_*_arm64.deb
 #   docker build -f packaging/jetson.Dockerfile -t passd .
-#   docker run --runtime nvidia --network host \
-#       -v /etc/passd:/etc/passd -v passd-state:/var/lib/passd -v passd-engines:/var/cache/passd passd
+#   docker run --runtime nvidia --network host --group-add "$(getent group render | cut -d: -f3)" \
+#       -v "$PWD/passd.toml":/etc/passd/passd.toml:ro \
+#       -v passd-state:/var/lib/passd -v passd-engines:/var/cache/passd passd
 #
+# The config must be readable for everybody: keep passwords out of it (-e CAM_PASSWORD, ${CAM_PASSWORD}).
 # NVDEC and CSI cameras come into the container by the NVIDIA runtime; for CSI add
 # -v /tmp/argus_socket:/tmp/argus_socket. `docker run … passd doctor` says what is there.
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0
@@ -27,6 +29,9 @@ RUN apt-get update \
 
 # The wheel's library, with its providers beside it, in place of the package's one for the processor.
 ENV ORT_DYLIB_PATH=/opt/onnxruntime/onnxruntime/capi/libonnxruntime.so
+# What systemd says in the unit.
+RUN usermod -aG video passd
+ENV STATE_DIRECTORY=/var/lib/passd CACHE_DIRECTORY=/var/cache/passd
 ENV GST_REGISTRY=/var/cache/passd/gstreamer-registry.bin
 
 USER passd

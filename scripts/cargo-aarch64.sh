@@ -27,7 +27,7 @@ fi
 sysroot() {
     [ ! -d "$dir"/sysroot ] || return 0
     say "unpacking libc and GStreamer of arm64 into $dir/sysroot"
-    rm -rf "$dir"/sysroot.part
+    as_root rm -rf --one-file-system "$dir"/sysroot.part
     as_root mmdebstrap --quiet --variant=extract --mode=root --arch=arm64 \
         --include=libc6-dev,libgstreamer1.0-dev,libgstreamer-plugins-base1.0-dev,libgstrtspserver-1.0-dev,gstreamer1.0-plugins-base,gstreamer1.0-plugins-good,ca-certificates \
         "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$dir"/sysroot.part

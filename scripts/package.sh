@@ -2,9 +2,10 @@
 # Builds the Debian packages, target/debian/passd_VERSION_ARCH.deb:
 #   package.sh [amd64] [arm64]      both, if none is named
 # What is in them stands in Cargo.toml ([package.metadata.deb]). arm64 is cross-built. They
-# run on this system's release and later ones: built on Debian 12, on Ubuntu 22.04 too.
+# run on this system's release and later ones. Built on Debian 12, amd64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ "$(dpkg --print-architecture)" = amd64 ] || { echo "package: this builds on amd64 only" >&2; exit 1; }
 scripts/setup.sh
 
 CARGO_DEB=3.8.0

@@ -50,7 +50,8 @@ impl SourceSpec {
                 return Ok(Self::V4l2 { device: address.into() });
             }
             // Whoever forgot a part of `rtsp://` has perhaps written a password: it is not said what stands there.
-            if address.contains(':') && !std::path::Path::new(address).exists() {
+            let is_path = address.starts_with(['/', '.']) && !address.contains('@');
+            if address.contains(':') && !is_path && !std::path::Path::new(address).exists() {
                 return err(
                     "the source is neither a file nor an address; addresses begin with rtsp:// or the like".into()
                 );
@@ -144,6 +145,7 @@ mod tests {
         let ok = |text: &str| SourceSpec::parse(text).unwrap();
         assert_eq!(ok("rtsp://u:p@cam/1"), SourceSpec::Rtsp { address: "rtsp://u:p@cam/1".into() });
         assert_eq!(ok("clips/a b.mp4"), SourceSpec::File { path: "clips/a b.mp4".into() });
+        assert_eq!(ok("/disk/10:00:00.mp4"), SourceSpec::File { path: "/disk/10:00:00.mp4".into() }, "not there yet");
         assert_eq!(ok("file:///x.mp4"), SourceSpec::File { path: "/x.mp4".into() });
         assert_eq!(ok("/dev/video2"), SourceSpec::V4l2 { device: "/dev/video2".into() });
         assert_eq!(ok("csi://1"), SourceSpec::Csi { sensor: 1 });

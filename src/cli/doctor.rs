@@ -3,6 +3,7 @@
 use super::{Failure, print_line};
 use crate::config;
 use crate::doctor::{Finding, Verdict, examine};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// The config of the service.
@@ -46,9 +47,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Some(config)
         }
         Some((path, Err(e))) => {
-            let remedy = match path.exists() {
-                true => "correct the lines above; docs/config.md has every key",
-                false => "name a config that is there: --config FILE; configs/ has examples",
+            let remedy = match std::fs::File::open(path).map_err(|e| e.kind()) {
+                Ok(_) => "correct the lines above; docs/config.md has every key",
+                Err(ErrorKind::PermissionDenied) => "look as the service's user: sudo -u passd passd doctor",
+                Err(_) => "name a config that is there: --config FILE; configs/ has examples",
             };
             tell(Finding::bad("config", e.to_string(), remedy));
             None

@@ -46,12 +46,12 @@ pub fn load_text(
     let overrides: config::Map<String, String> =
         variables.iter().filter(|(k, _)| k.starts_with("PASSD__")).cloned().collect();
     let problem = |key: &str, what: String| {
-        let variable = format!("PASSD__{}", key.to_uppercase().replace('.', "__"));
-        match overrides.contains_key(&variable) {
-            true => {
-                Problem { line: None, key: key.into(), what: format!("{what} (set by {variable} in the environment)") }
-            }
-            false => Problem { line: document.line(key), key: key.into(), what },
+        let name = format!("PASSD__{}", key.to_uppercase().replace('.', "__"));
+        // Of the key itself, or of something in it.
+        let is_of = |v: &str| v == name || v.strip_prefix(&name).is_some_and(|rest| rest.starts_with("__"));
+        match overrides.keys().find(|v| is_of(&v.to_uppercase())) {
+            Some(v) => Problem { line: None, key: key.into(), what: format!("{what} (set by {v} in the environment)") },
+            None => Problem { line: document.line(key), key: key.into(), what },
         }
     };
     let environment = config::Environment::with_prefix("PASSD")
@@ -271,6 +271,8 @@ mod tests {
         assert!(!format!("{:?}", config.cameras[0]).contains("hunter2"), "nor in debug prints");
         let error = with(text, &[("CAM_PW", "x"), ("PASSD__SKIP__PACTH", "64")]).unwrap_err();
         assert!(error.contains("pacth") && error.contains("environment"), "{error}");
+        let error = with(text, &[("CAM_PW", "x"), ("PASSD__Mqtt__Prefix", "home")]).unwrap_err();
+        assert!(error.contains("lacks the broker") && error.contains("set by PASSD__Mqtt__Prefix"), "{error}");
         for (value, part) in [("7", "8, 16, 32 or 64"), ("wide", "expected a whole number")] {
             let error = with(text, &[("CAM_PW", "x"), ("PASSD__SKIP__PATCH", value)]).unwrap_err();
             assert!(error.contains(part) && error.contains("set by PASSD__SKIP__PATCH"), "{error}");

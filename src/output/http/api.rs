@@ -147,7 +147,10 @@ pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view)
 }
 
 pub async fn not_that_way() -> Response {
-    problem(StatusCode::METHOD_NOT_ALLOWED, "this is only read: GET")
+    problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "not by this method: everything is read with GET, and the token is handed over with POST",
+    )
 }
 
 pub async fn not_found() -> Response {
