@@ -21,8 +21,10 @@ staged=.cache/package # the paths of Cargo.toml
 stage() {
     rm -rf $staged
     mkdir -p $staged/man
-    scripts/onnxruntime.sh "$1" ".cache/onnxruntime-$1"
-    cp ".cache/onnxruntime-$1"/{libonnxruntime.so,LICENSE,ThirdPartyNotices.txt} $staged
+    local runtime=.cache/onnxruntime # set-up has fetched this machine's
+    [ "$1" = "$(uname -m)" ] || runtime+=-$1
+    scripts/onnxruntime.sh "$1" $runtime
+    cp $runtime/{libonnxruntime.so,LICENSE,ThirdPartyNotices.txt} $staged
     "${@:2}" man $staged/man
     gzip -9n $staged/man/*.1
     for shell in bash zsh fish; do "${@:2}" completions $shell >$staged/passd.$shell; done

@@ -23,6 +23,13 @@ fn broker(folder: &Path, config: &str) -> Running {
     Running(command.spawn().expect("mosquitto is installed: scripts/setup.sh"))
 }
 
+/// One that everybody may talk to, and a listener at it.
+fn open_broker(folder: &Path) -> (u16, Running, Listener) {
+    let port = free_port();
+    let running = broker(folder, &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
+    (port, running, Listener::on(port))
+}
+
 /// Somebody who listens to everything and may speak.
 struct Listener {
     client: Client,
@@ -123,9 +130,7 @@ impl Daemon {
 #[test]
 fn told_kept_and_obeyed() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let _broker = broker(folder.path(), &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
-    let listener = Listener::on(port);
+    let (port, _broker, listener) = open_broker(folder.path());
     let url = format!("url = \"mqtt://127.0.0.1:{port}\"\n");
     let daemon = Daemon::start(folder.path(), &url);
     listener.wait("passd/status", "online");
@@ -197,9 +202,7 @@ fn told_kept_and_obeyed() {
 #[test]
 fn a_command_beyond_all_bounds_costs_commands_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let _broker = broker(folder.path(), &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
-    let listener = Listener::on(port);
+    let (port, _broker, listener) = open_broker(folder.path());
     // It lies there for everybody who subscribes, for ever.
     let payload = "x".repeat(600_000);
     listener.client.publish("passd/street/score/set", QoS::AtLeastOnce, true, payload).unwrap();

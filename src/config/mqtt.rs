@@ -1,16 +1,11 @@
 //! The broker of the config, checked and completed.
 
 use super::file;
-use super::resolved::Complain;
+use super::resolved::{Complain, address_of};
 use crate::output::mqtt::MqttSettings;
 
 pub fn resolve(m: &file::Mqtt, complain: Complain<'_>) -> Option<MqttSettings> {
-    let Some(url) = m.url.as_deref() else {
-        if *m != file::Mqtt::default() {
-            complain("mqtt", "lacks the broker: url = \"mqtt://host:1883\"".into());
-        }
-        return None;
-    };
+    let url = address_of("mqtt", m, m.url.as_deref(), "the broker: url = \"mqtt://host:1883\"", complain)?;
     let parsed = url::Url::parse(url).ok().filter(|u| matches!(u.scheme(), "mqtt" | "mqtts"));
     let Some((parsed, host)) = parsed.and_then(|u| Some((u.clone(), u.host_str()?.to_owned()))) else {
         complain("mqtt.url", "expected an address such as mqtt://host:1883 or mqtts://host".into());

@@ -320,6 +320,20 @@ pub(super) fn within<T: PartialOrd + fmt::Display + Copy>(
     }
 }
 
+/// The address without which an output is none; complains where the rest of its table is there and that is not.
+pub(super) fn address_of<'a, T: Default + PartialEq>(
+    key: &str,
+    table: &T,
+    address: Option<&'a str>,
+    lacking: &str,
+    complain: Complain<'_>,
+) -> Option<&'a str> {
+    if address.is_none() && *table != T::default() {
+        complain(key, format!("lacks {lacking}"));
+    }
+    address
+}
+
 /// Names become parts of file names, topics and labels.
 pub(super) fn check_name(name: &str, key: &str, complain: Complain<'_>) {
     if name.is_empty() || name.len() > 64 || !name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {
@@ -407,12 +421,8 @@ fn check_secret(secret: Option<&str>, least: usize, key: &str, complain: Complai
 
 fn resolve_restream(r: &file::Restream, complain: Complain<'_>) -> Option<RestreamSettings> {
     within(r.kbps, 100, 100_000, "restream.kbps".into(), complain);
-    let Some(text) = r.listen.as_deref() else {
-        if *r != file::Restream::default() {
-            complain("restream", "lacks where to listen: listen = \"127.0.0.1:8554\"".into());
-        }
-        return None;
-    };
+    let text =
+        address_of("restream", r, r.listen.as_deref(), "where to listen: listen = \"127.0.0.1:8554\"", complain)?;
     let is_safe = r.password.is_some();
     let listen = listen_address("restream.listen", text, 8554, is_safe, "a restream.password", complain)?;
     check_secret(r.password.as_deref(), 8, "restream.password", complain);

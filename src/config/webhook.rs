@@ -1,19 +1,14 @@
 //! The webhook of the config, checked and completed.
 
 use super::file;
-use super::resolved::{Complain, within};
+use super::resolved::{Complain, address_of, within};
 use crate::output::webhook::WebhookSettings;
 use crate::scene::event::Phase;
 use std::time::Duration;
 
 pub fn resolve(w: &file::Webhook, complain: Complain<'_>) -> Option<WebhookSettings> {
     within(w.timeout, 0.1, 300.0, "webhook.timeout".into(), complain);
-    let Some(url) = w.url.as_deref() else {
-        if *w != file::Webhook::default() {
-            complain("webhook", "lacks the address to tell: url = \"https://host/path\"".into());
-        }
-        return None;
-    };
+    let url = address_of("webhook", w, w.url.as_deref(), "the address to tell: url = \"https://host/path\"", complain)?;
     let parsed = url::Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.host_str().is_some());
     let Some(parsed) = parsed else {
         complain("webhook.url", "expected an address such as https://host/path".into());

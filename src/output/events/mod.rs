@@ -199,29 +199,11 @@ fn pictures(frame: &FrameResult, bbox: &Rect<ModelInput>, text: &str) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use super::store::event;
     use super::*;
-    use crate::track::State;
 
     fn message(n: u64) -> Arc<EventMessage> {
-        let event = EventJson {
-            schema: wire::VERSION,
-            id: format!("{n:013}-front-{n}"),
-            camera: "front".into(),
-            label: "person".into(),
-            track: n,
-            start: n as f64,
-            last: n as f64,
-            end: Some(n as f64),
-            state: State::Confirmed,
-            score: 0.5,
-            top_score: 0.5,
-            bbox: [0.0, 0.0, 1.0, 1.0],
-            zones: Vec::new(),
-            stays: Vec::new(),
-            crossings: Vec::new(),
-            has_picture: None,
-            interrupted: false,
-        };
+        let event = EventJson { end: Some(n as f64), ..event(n, "front", "person") };
         Arc::new(EventMessage { phase: Phase::End, event, best: None, lossless: false })
     }
 

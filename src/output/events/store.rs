@@ -276,34 +276,35 @@ fn remove_leftover(index: &Index, path: &Path) {
     }
 }
 
+/// One for tests, here and of the writer.
+#[cfg(test)]
+pub(super) fn event(ms: u64, camera: &str, label: &str) -> EventJson {
+    EventJson {
+        schema: 1,
+        id: format!("{ms:013}-{camera}-{ms}"),
+        camera: camera.into(),
+        label: label.into(),
+        track: ms,
+        start: ms as f64 / 1e3,
+        last: ms as f64 / 1e3 + 1.0,
+        end: None,
+        state: crate::track::State::Confirmed,
+        score: 0.5,
+        top_score: 0.75,
+        bbox: [0.0, 1.0, 2.0, 3.5],
+        zones: vec!["door".into()],
+        stays: vec![super::wire::StayJson { zone: "door".into(), from: 1.0, to: None }],
+        crossings: Vec::new(),
+        has_picture: None,
+        interrupted: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::track::State;
 
     const LIMITS: Limits = Limits { bytes: 1 << 20, age_ms: 1_000_000, n: 100 };
-
-    fn event(ms: u64, camera: &str, label: &str) -> EventJson {
-        EventJson {
-            schema: 1,
-            id: format!("{ms:013}-{camera}-{ms}"),
-            camera: camera.into(),
-            label: label.into(),
-            track: ms,
-            start: ms as f64 / 1e3,
-            last: ms as f64 / 1e3 + 1.0,
-            end: None,
-            state: State::Confirmed,
-            score: 0.5,
-            top_score: 0.75,
-            bbox: [0.0, 1.0, 2.0, 3.5],
-            zones: vec!["door".into()],
-            stays: vec![super::super::wire::StayJson { zone: "door".into(), from: 1.0, to: None }],
-            crossings: Vec::new(),
-            has_picture: None,
-            interrupted: false,
-        }
-    }
 
     fn files(folder: &Path) -> usize {
         std::fs::read_dir(folder).map_or(0, |all| all.flatten().count())
