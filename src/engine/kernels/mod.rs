@@ -3,7 +3,7 @@
 //! Each algorithm is written once over [`simd::Simd`]; each instruction set is
 //! one file that says what its vectors can do. They are picked once, at run
 //! time. All follow the same order of operations with the same roundings
-//! (fused multiply-add, round to even, true division), so that AVX-512,
+//! (fused multiply-add, round to even, no estimates of the machine's), so that AVX-512,
 //! AVX2+FMA, NEON and the portable one agree bit by bit: the portable one is the
 //! oracle of the others.
 

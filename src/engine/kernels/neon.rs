@@ -36,10 +36,6 @@ impl Simd for Neon {
         unsafe { vmulq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vdivq_f32(a, b) }
-    }
-    #[inline(always)]
     unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         unsafe { vfmaq_f32(c, a, b) }
     }
@@ -53,15 +49,12 @@ impl Simd for Neon {
         unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
     }
     #[inline(always)]
-    unsafe fn round(a: float32x4_t) -> float32x4_t {
-        unsafe { vrndnq_f32(a) }
+    unsafe fn shift_to_exponent(a: float32x4_t) -> float32x4_t {
+        unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(a))) }
     }
     #[inline(always)]
-    unsafe fn power_of_two(a: float32x4_t) -> float32x4_t {
-        unsafe {
-            let n = vaddq_s32(vcvtq_s32_f32(a), vdupq_n_s32(127));
-            vreinterpretq_f32_s32(vshlq_n_s32::<23>(n))
-        }
+    unsafe fn sub_bits(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vreinterpretq_f32_u32(vsubq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))) }
     }
     #[inline(always)]
     unsafe fn sum16(v: &[float32x4_t]) -> f32 {

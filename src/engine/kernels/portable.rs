@@ -41,10 +41,6 @@ impl Simd for Portable {
         zip(a, b, |a, b| a * b)
     }
     #[inline(always)]
-    unsafe fn div(a: V, b: V) -> V {
-        zip(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
     unsafe fn fma(a: V, b: V, c: V) -> V {
         std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
@@ -57,12 +53,12 @@ impl Simd for Portable {
         zip(a, b, super::math::min)
     }
     #[inline(always)]
-    unsafe fn round(a: V) -> V {
-        a.map(f32::round_ties_even)
+    unsafe fn shift_to_exponent(a: V) -> V {
+        a.map(|v| f32::from_bits(v.to_bits() << 23))
     }
     #[inline(always)]
-    unsafe fn power_of_two(a: V) -> V {
-        a.map(|v| f32::from_bits(((v as i32 + 127) as u32) << 23))
+    unsafe fn sub_bits(a: V, b: V) -> V {
+        zip(a, b, |a, b| f32::from_bits(a.to_bits().wrapping_sub(b.to_bits())))
     }
     #[inline(always)]
     unsafe fn sum16(v: &[V]) -> f32 {

@@ -1,6 +1,6 @@
 //! Number by number along a row: activations, sums, and the gate's measure.
 
-use super::math::{EXP_POLY, EXP_RANGE, LN_2, LOG2_E};
+use super::math::{GUESS, LOG2_E, POWER_POLY, SHIFT, SIGMOID_END};
 use super::simd::Simd;
 use super::{Cells, Distances, Limits, Rows};
 use crate::engine::graph::Act;
@@ -51,29 +51,26 @@ pub unsafe fn max<S: Simd>(row: *mut f32, other: *const f32, n: usize) {
     unsafe { each!(S, row, n, |v, i| S::max(v, load_part::<S>(other, i, n))) }
 }
 
-/// As [`super::math::exp`], step by step.
+/// As [`super::math::sigmoid`], step by step.
 #[inline(always)]
-unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     unsafe {
-        let x = S::min(S::max(x, S::splat(EXP_RANGE.0)), S::splat(EXP_RANGE.1));
-        let n = S::round(S::mul(x, S::splat(LOG2_E)));
-        let r = S::fma(n, S::splat(-LN_2.0), x);
-        let r = S::fma(n, S::splat(-LN_2.1), r);
-        let mut p = S::splat(EXP_POLY[0]);
-        p = S::fma(p, r, S::splat(EXP_POLY[1]));
-        p = S::fma(p, r, S::splat(EXP_POLY[2]));
-        p = S::fma(p, r, S::splat(EXP_POLY[3]));
-        p = S::fma(p, r, S::splat(EXP_POLY[4]));
-        p = S::fma(p, r, S::splat(EXP_POLY[5]));
-        let p = S::add(S::fma(p, S::mul(r, r), r), S::splat(1.0));
-        S::mul(p, S::power_of_two(n))
+        let (one, steep) = (S::splat(1.0), S::splat(-LOG2_E));
+        let x = S::min(S::max(x, S::splat(-SIGMOID_END)), S::splat(SIGMOID_END));
+        let shifted = S::fma(x, steep, S::splat(SHIFT));
+        let f = S::fma(x, steep, S::sub(S::splat(SHIFT), shifted));
+        let mut p = S::splat(POWER_POLY[0]);
+        p = S::fma(p, f, S::splat(POWER_POLY[1]));
+        p = S::fma(p, f, S::splat(POWER_POLY[2]));
+        p = S::fma(p, f, S::splat(POWER_POLY[3]));
+        p = S::fma(p, f, S::splat(POWER_POLY[4]));
+        p = S::fma(p, f, one);
+        let d = S::fma(p, S::shift_to_exponent(shifted), S::splat(-1.0));
+        let r = S::sub_bits(S::splat(f32::from_bits(GUESS)), d);
+        let e = S::fma(d, r, one);
+        let r = S::fma(r, S::fma(e, e, e), r);
+        S::fma(r, S::fma(d, r, one), r)
     }
-}
-
-/// `1 + exp(-x)`.
-#[inline(always)]
-unsafe fn logistic<S: Simd>(x: S::V) -> S::V {
-    unsafe { S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(-0.0), x))) }
 }
 
 #[inline(always)]
@@ -114,8 +111,8 @@ pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
                 let (low, high) = (S::splat(*low), S::splat(*high));
                 all!(S, rows, |x, i| S::min(S::max(x, low), high));
             }
-            Act::Sigmoid => all!(S, rows, |x, i| S::div(one, logistic::<S>(x))),
-            Act::Silu => all!(S, rows, |x, i| S::div(x, logistic::<S>(x))),
+            Act::Sigmoid => all!(S, rows, |x, i| sigmoid::<S>(x)),
+            Act::Silu => all!(S, rows, |x, i| S::mul(x, sigmoid::<S>(x))),
             Act::HardSigmoid(alpha, beta) => {
                 let (alpha, beta) = (S::splat(*alpha), S::splat(*beta));
                 all!(S, rows, |x, i| S::min(S::max(S::fma(x, alpha, beta), zero), one));
@@ -126,7 +123,7 @@ pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
             }
             Act::Tanh => {
                 let two = S::splat(2.0);
-                all!(S, rows, |x, i| S::fma(two, S::div(one, logistic::<S>(S::mul(two, x))), S::splat(-1.0)));
+                all!(S, rows, |x, i| S::fma(two, sigmoid::<S>(S::mul(two, x)), S::splat(-1.0)));
             }
         }
     }

@@ -15,17 +15,16 @@ pub trait Simd: Copy {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a` where it is larger, else `b`.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// `a` where it is smaller, else `b`.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
-    /// To the nearest whole number, ties to even.
-    unsafe fn round(a: Self::V) -> Self::V;
-    /// 2^a of whole numbers in -126..=127.
-    unsafe fn power_of_two(a: Self::V) -> Self::V;
+    /// The bits, 23 places up: the lowest nine become sign and exponent.
+    unsafe fn shift_to_exponent(a: Self::V) -> Self::V;
+    /// The difference of the bits, as whole numbers that wrap.
+    unsafe fn sub_bits(a: Self::V, b: Self::V) -> Self::V;
     /// The 16 sums of every 16th number, given as `16 / LANES` vectors, added as a fixed tree.
     unsafe fn sum16(v: &[Self::V]) -> f32;
 }
