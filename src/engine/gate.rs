@@ -6,7 +6,7 @@
 //! channel's scale (engine.md, section 2: better than the plain maximum at equal
 //! cost). A gate of 0 passes everything but equal bits.
 
-use super::plan::Plan;
+use super::plan::{Kind, Plan};
 
 /// Thresholds of the first and the last gate where nothing is known of the model
 /// (engine.md, section 2: rising ones were better than one number).
@@ -76,7 +76,10 @@ impl Gates {
             }
             let along = i as f32 / n_gated as f32;
             i += 1;
-            Gate { threshold: if first > 0.0 { first * (last / first).powf(along) } else { 0.0 }, ..Gate::default() }
+            let threshold = if first > 0.0 { first * (last / first).powf(along) } else { 0.0 };
+            // One gate where there would be two, whose errors add up as squares.
+            let n_layers = if matches!(step.kind, Kind::Separable(_)) { 2.0f32 } else { 1.0 };
+            Gate { threshold: threshold * n_layers.sqrt(), ..Gate::default() }
         };
         Self { steps: plan.steps.iter().map(gate).collect(), learns: true }
     }

@@ -103,6 +103,38 @@ pub struct Conv {
     pub transposed: bool,
 }
 
+impl Conv {
+    /// Whether each channel is seen by itself.
+    pub fn is_depthwise(&self) -> bool {
+        !self.transposed
+            && self.groups > 1
+            && self.groups == self.bias.len()
+            && self.weights.len() == self.groups * self.n_taps()
+    }
+
+    /// Whether each output cell sees all channels of the input cell of its place.
+    pub fn is_plain_point(&self) -> bool {
+        !self.transposed && self.groups == 1 && self.window.is_point()
+    }
+
+    pub fn n_taps(&self) -> usize {
+        self.window.kernel[0] * self.window.kernel[1]
+    }
+
+    /// Multiply-accumulates of one output cell.
+    pub fn macs_per_cell(&self) -> u64 {
+        let all = self.weights.len() as u64;
+        if self.transposed { all / (self.window.stride[0] * self.window.stride[1]) as u64 } else { all }
+    }
+}
+
+/// A depthwise convolution and the 1x1 convolution that alone reads it: what is between them is kept nowhere.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Separable {
+    pub depthwise: Conv,
+    pub pointwise: Conv,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binary {
     Add,
@@ -155,6 +187,8 @@ pub struct Source {
 pub enum Op {
     /// Inputs: the map, and the residual if there is one.
     Conv(Box<Conv>),
+    /// Inputs as those of a convolution; the residual is the pointwise one's.
+    Separable(Box<Separable>),
     Act(Act),
     /// `x * scale + shift`, one of each a channel.
     Affine {
@@ -192,6 +226,7 @@ impl Op {
             Self::Conv(c) if c.transposed => "conv-transpose",
             Self::Conv(c) if c.groups > 1 && c.groups == c.bias.len() => "depthwise",
             Self::Conv(_) => "conv",
+            Self::Separable(_) => "separable",
             Self::Act(_) => "activation",
             Self::Affine { .. } => "affine",
             Self::Binary(_) => "binary",
@@ -272,12 +307,8 @@ impl Graph {
     /// Multiply-accumulates of one output cell of a node.
     pub fn macs_per_cell(&self, node: &Node) -> u64 {
         match &node.op {
-            Op::Conv(conv) => {
-                let taps = conv.window.kernel[0] * conv.window.kernel[1];
-                let c_in = self.shape(node.inputs[0]).c / conv.groups;
-                let all = (taps * c_in * conv.bias.len()) as u64;
-                if conv.transposed { all / (conv.window.stride[0] * conv.window.stride[1]) as u64 } else { all }
-            }
+            Op::Conv(conv) => conv.macs_per_cell(),
+            Op::Separable(s) => s.depthwise.macs_per_cell() + s.pointwise.macs_per_cell(),
             _ => 0,
         }
     }

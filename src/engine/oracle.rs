@@ -84,6 +84,13 @@ fn node_output(op: &Op, inputs: &[(&[f32], MapShape)], s: MapShape) -> Vec<f32> 
             }
             v
         }),
+        Op::Separable(pair) => {
+            let between = MapShape { c: sx.c, ..s };
+            let seen = node_output(&Op::Conv(Box::new(pair.depthwise.clone())), &inputs[..1], between);
+            let mut inputs = inputs.to_vec();
+            inputs[0] = (&seen, between);
+            return node_output(&Op::Conv(Box::new(pair.pointwise.clone())), &inputs, s);
+        }
         Op::Act(act) => each(&mut |y, col, c| math::act(act, at(y, col, c), c)),
         Op::Affine { scale, shift } => each(&mut |y, col, c| at(y, col, c).mul_add(scale[c], shift[c])),
         Op::Binary(op) => {

@@ -6,7 +6,7 @@
 //! stream remembers is in [`super::state`].
 
 use super::changes::Spread;
-use super::graph::{Conv, Graph, MapShape, Op, Output, PoolKind, Source, ValueId, Window};
+use super::graph::{Conv, Graph, MapShape, Op, Output, PoolKind, Separable, Source, ValueId, Window};
 use super::kernels::BLOCK;
 use super::pack::{Packed, pack, pack_depthwise};
 use super::passes;
@@ -55,6 +55,7 @@ pub enum Kind {
         conv: Box<Conv>,
         how: ConvKind,
     },
+    Separable(Box<Pair>),
     Elementwise(Op),
     Pool(PoolKind, Window),
     GlobalAverage,
@@ -95,6 +96,15 @@ pub enum ConvKind {
     },
 }
 
+/// A depthwise convolution and the pointwise one that reads it, packed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// Without their weights and biases.
+    pub convs: Separable,
+    pub depthwise: Packed,
+    pub pointwise: Packed,
+}
+
 /// One operation with its maps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -114,6 +124,7 @@ impl Step {
             Kind::Conv { how: ConvKind::Gemm(_), .. } => "conv",
             Kind::Conv { how: ConvKind::Depthwise(_), .. } => "depthwise",
             Kind::Conv { .. } => "conv-transpose",
+            Kind::Separable(_) => "separable",
             Kind::Elementwise(op) => op.name(),
             Kind::Pool(..) => "pool",
             Kind::GlobalAverage => "global-average",
@@ -130,7 +141,7 @@ impl Step {
     /// there is not used, but another thread may be writing it.
     pub fn reads_beside(&self, plan: &Plan) -> bool {
         let (input, output) = (&plan.maps[self.inputs[0]], &plan.maps[self.output]);
-        matches!(self.kind, Kind::Conv { how: ConvKind::Depthwise(_), .. })
+        matches!(self.kind, Kind::Conv { how: ConvKind::Depthwise(_), .. } | Kind::Separable(_))
             && !input.shape.c.is_multiple_of(BLOCK)
             && input.buffer == output.buffer
     }
@@ -335,10 +346,15 @@ fn step(graph: &Graph, i: usize) -> Step {
         Op::Conv(conv) => {
             is_gated = conv.act != super::graph::Act::Identity || n_inputs == 2;
             spread[0] = if conv.transposed { Spread::Scatter(conv.window) } else { Spread::Window(conv.window) };
-            let how = conv_kind(conv, first);
-            // The packed weights are what is read: the others need no memory.
-            let conv = Conv { weights: Vec::new(), bias: Vec::new(), ..(**conv).clone() };
-            Kind::Conv { conv: Box::new(conv), how }
+            Kind::Conv { conv: Box::new(without_weights(conv)), how: conv_kind(conv, first) }
+        }
+        Op::Separable(pair) => {
+            is_gated = pair.pointwise.act != super::graph::Act::Identity || n_inputs == 2;
+            spread[0] = Spread::Window(pair.depthwise.window);
+            let convs =
+                Separable { depthwise: without_weights(&pair.depthwise), pointwise: without_weights(&pair.pointwise) };
+            let pointwise = pack(&pair.pointwise, 0, first.c, &[0]);
+            Kind::Separable(Box::new(Pair { convs, depthwise: pack_depthwise(&pair.depthwise), pointwise }))
         }
         Op::Act(_) | Op::Affine { .. } => Kind::Elementwise(node.op.clone()),
         Op::Binary(_) => {
@@ -383,6 +399,11 @@ fn step(graph: &Graph, i: usize) -> Step {
         macs_per_cell: graph.macs_per_cell(node),
         is_gated,
     }
+}
+
+/// The packed weights are what is read: the others need no memory.
+fn without_weights(conv: &Conv) -> Conv {
+    Conv { weights: Vec::new(), bias: Vec::new(), ..conv.clone() }
 }
 
 fn conv_kind(conv: &Conv, input: MapShape) -> ConvKind {

@@ -421,6 +421,7 @@ impl Step {
     fn input_stride(&self) -> [usize; 2] {
         match &self.kind {
             Kind::Conv { conv, .. } if !conv.transposed => conv.window.stride,
+            Kind::Separable(pair) => pair.convs.depthwise.window.stride,
             Kind::Pool(_, window) => window.stride,
             Kind::Rearrange { stride, .. } => *stride,
             _ => [1; 2],

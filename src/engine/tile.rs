@@ -1,7 +1,7 @@
 //! Computing a tile: a handful of cells of a step, into rows of scratch.
 
 use super::changes::Cell;
-use super::graph::{Act, Binary, Op, PoolKind, Window};
+use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
 use super::kernels::{BLOCK, ConvArgs, Kernels, Rows, TILE, math};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
@@ -13,6 +13,8 @@ pub(super) struct Tiler {
     pub kernels: Kernels,
     /// Rows of a tile, each of whole blocks and one more.
     rows: Buffer,
+    /// The same, for what is between the two convolutions of a pair.
+    between: Buffer,
     /// From row to row.
     pub stride: usize,
     /// `[tap][TILE]`.
@@ -31,7 +33,8 @@ impl Tiler {
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
         let stride = (blocks(plan.max_channels) + 1) * BLOCK;
         let taps = |s: &Step| match &s.kind {
-            Kind::Conv { conv, .. } => conv.window.kernel[0] * conv.window.kernel[1],
+            Kind::Conv { conv, .. } => conv.n_taps(),
+            Kind::Separable(pair) => pair.convs.depthwise.n_taps(),
             Kind::Pool(_, w) => w.kernel[0] * w.kernel[1],
             _ => 1,
         };
@@ -39,6 +42,7 @@ impl Tiler {
         Self {
             kernels,
             rows: Buffer::zeros(TILE * stride),
+            between: Buffer::zeros(TILE * stride),
             stride,
             inputs: vec![std::ptr::null(); n_taps * TILE],
             zeros: Buffer::zeros(stride),
@@ -84,11 +88,7 @@ impl Tiler {
                         }
                     }
                     ConvKind::Depthwise(packed) => {
-                        self.window_inputs(buffers, input, &conv.window, cells);
-                        let n_taps = conv.window.kernel[0] * conv.window.kernel[1];
-                        let args = self.args(packed, n_taps, 1, cells.len(), rows, stride);
-                        // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
-                        unsafe { self.kernels.depthwise(&args) };
+                        self.depthwise(buffers, input, conv, packed, cells, rows, stride);
                     }
                     ConvKind::Transposed { phases, window, depth } => {
                         for (p, cell) in cells.iter().enumerate() {
@@ -119,6 +119,20 @@ impl Tiler {
                     }
                 }
                 self.finish(buffers, plan, step, &conv.act, &conv.post, cells, rows, stride);
+            }
+            Kind::Separable(pair) => {
+                let Separable { depthwise, pointwise } = &pair.convs;
+                let (n, depth) = (cells.len(), input.shape.c);
+                let (between, apart) = (self.between.as_mut_ptr(), self.stride);
+                self.depthwise(buffers, input, depthwise, &pair.depthwise, cells, between, apart);
+                let seen = Rows { first: between, stride: apart, n, width: depth };
+                // Safety: a tile of rows.
+                unsafe { self.kernels.act(&depthwise.act, seen) };
+                for (p, from) in self.inputs[..n].iter_mut().enumerate() {
+                    *from = between.wrapping_add(p * apart);
+                }
+                self.gemm(&pair.pointwise, 1, depth, n, rows, stride);
+                self.finish(buffers, plan, step, &pointwise.act, &pointwise.post, cells, rows, stride);
             }
             Kind::Elementwise(op) => {
                 for (p, cell) in cells.iter().enumerate() {
@@ -246,6 +260,24 @@ impl Tiler {
             rows,
             stride,
         }
+    }
+
+    /// Before its activation.
+    #[allow(clippy::too_many_arguments)]
+    fn depthwise(
+        &mut self,
+        buffers: &[Buffer],
+        input: &Map,
+        conv: &Conv,
+        packed: &Packed,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) {
+        self.window_inputs(buffers, input, &conv.window, cells);
+        let args = self.args(packed, conv.n_taps(), 1, cells.len(), rows, stride);
+        // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
+        unsafe { self.kernels.depthwise(&args) }
     }
 
     fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {

@@ -61,7 +61,7 @@ pub fn verify(graph: &Graph) -> Result<(), Broken> {
 
 fn check(node: &Node, inputs: &[MapShape], out: MapShape) -> Result<(), String> {
     let n_inputs = match &node.op {
-        Op::Conv(_) => 1..=2,
+        Op::Conv(_) | Op::Separable(_) => 1..=2,
         Op::Binary(_) => 2..=2,
         Op::Concat => 1..=usize::MAX,
         _ => 1..=1,
@@ -74,14 +74,17 @@ fn check(node: &Node, inputs: &[MapShape], out: MapShape) -> Result<(), String> 
     let one_each = |what: &str, n: usize| if n == x.c { Ok(()) } else { Err(format!("{n} {what} for {x}")) };
     match &node.op {
         Op::Conv(conv) => {
-            check_conv(conv, x)?;
-            expect(conv_shape(conv, x).ok_or("its window is larger than the map")?)?;
-            check_act(&conv.act, out.c)?;
-            check_act(&conv.post, out.c)?;
-            match inputs.get(1) {
-                Some(residual) if *residual != out => Err(format!("adds {residual} to {out}")),
-                _ => Ok(()),
+            expect(check_conv(conv, x)?)?;
+            check_residual(inputs, out)
+        }
+        Op::Separable(pair) => {
+            let (depthwise, pointwise) = (&pair.depthwise, &pair.pointwise);
+            let between = check_conv(depthwise, x)?;
+            if !depthwise.is_depthwise() || !pointwise.is_plain_point() {
+                return Err("no depthwise convolution before a pointwise one".into());
             }
+            expect(check_conv(pointwise, between)?)?;
+            check_residual(inputs, out)
         }
         Op::Act(act) => check_act(act, x.c).and_then(|()| expect(x)),
         Op::Affine { scale, shift } => {
@@ -121,7 +124,15 @@ fn check(node: &Node, inputs: &[MapShape], out: MapShape) -> Result<(), String> 
     }
 }
 
-fn check_conv(conv: &Conv, x: MapShape) -> Result<(), String> {
+fn check_residual(inputs: &[MapShape], out: MapShape) -> Result<(), String> {
+    match inputs.get(1) {
+        Some(residual) if *residual != out => Err(format!("adds {residual} to {out}")),
+        _ => Ok(()),
+    }
+}
+
+/// What a convolution makes of a map.
+fn check_conv(conv: &Conv, x: MapShape) -> Result<MapShape, String> {
     let n_out = conv.bias.len();
     let taps = conv.window.kernel[0] * conv.window.kernel[1];
     if conv.groups == 0 || !x.c.is_multiple_of(conv.groups) || !n_out.is_multiple_of(conv.groups) {
@@ -133,7 +144,9 @@ fn check_conv(conv: &Conv, x: MapShape) -> Result<(), String> {
     if !conv.weights.iter().chain(&conv.bias).all(|v| v.is_finite()) {
         return Err("weights that are no finite numbers".into());
     }
-    Ok(())
+    check_act(&conv.act, n_out)?;
+    check_act(&conv.post, n_out)?;
+    Ok(conv_shape(conv, x).ok_or("its window is larger than the map")?)
 }
 
 fn check_act(act: &Act, c: usize) -> Result<(), String> {

@@ -17,7 +17,7 @@ pub const SIGMOID_END: f32 = 83.0;
 /// nine bits: sign and exponent of `-2^n`.
 pub const SHIFT: f32 = (3 << 22) as f32 + 383.0;
 /// Minimax polynomial of `2^f` on ±1/2 beyond 1, relative error 1e-7 (fitted here): from f^5 down to f.
-pub const POWER_POLY: [f32; 5] = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 2.402_224_2e-1, 6.931_47e-1];
+pub const POWER_POLY: [f32; 5] = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 2.402_224_2e-1, std::f32::consts::LN_2];
 /// Less the bits of `-d` these are the bits of about `1 / d`, within 5.1 % (searched for here).
 pub const GUESS: u32 = 0xfef3_1000;
 

@@ -10,6 +10,7 @@ mod pad;
 mod pools;
 mod rearrange;
 mod residual;
+mod separable;
 mod silu;
 mod stem;
 
@@ -20,7 +21,7 @@ use super::verify::{Broken, verify};
 type Pass = (&'static str, fn(&mut Graph) -> usize);
 
 /// Later passes rely on what earlier ones leave.
-const PASSES: [Pass; 9] = [
+const PASSES: [Pass; 10] = [
     ("fold scales and shifts into convolutions", affine::run),
     ("recognise x * sigmoid(x)", silu::run),
     ("fuse activations into convolutions", activation::run),
@@ -29,6 +30,7 @@ const PASSES: [Pass; 9] = [
     ("fold borders of zeros into windows", pad::run),
     ("convolve what a space-to-depth was made of", stem::run),
     ("chain max pools of growing size", pools::run),
+    ("compute depthwise convolutions where the pointwise one after them is computed", separable::run),
     ("drop what nobody reads", dead::run),
 ];
 
