@@ -5,8 +5,8 @@
 mod graphs;
 
 use fastrand::Rng;
-use passd::engine::gate::Gates;
-use passd::engine::graph::{Graph, MapShape};
+use passd::engine::gate::{Gate, Gates};
+use passd::engine::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId, Window};
 use passd::engine::kernels::Kernels;
 use passd::engine::oracle;
 use passd::engine::passes;
@@ -15,6 +15,7 @@ use passd::engine::run::{Counters, Runner};
 use passd::engine::state::Stream;
 use passd::engine::threads::Threads;
 use passd::engine::verify::verify;
+use passd::engine::view::View;
 use passd::geom::Size;
 use std::sync::Arc;
 
@@ -186,6 +187,42 @@ fn errors_die_within_one_sweep() {
         assert!(outputs(&stream) == wanted, "seed {seed}");
     }
     assert!(n_held > 50, "gates held something back in {n_held} graphs");
+}
+
+/// A change that just passes its gate is felt in the middle of the windows that see it, and around it later.
+#[test]
+fn lesser_changes_reach_their_neighbours_later() {
+    let s = MapShape::new(9, 9, 1);
+    let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+    let [picture, a, b] = ["picture", "a", "b"].map(|name| graph.add_value(name, s));
+    let conv = |side: usize, input: ValueId, output: ValueId| {
+        let window = Window { kernel: [side; 2], pad: [side / 2; 2], pad_end: [side / 2; 2], ..Window::POINT };
+        let (weights, bias) = (vec![1.0; side * side], vec![0.0]);
+        let conv = Conv { window, groups: 1, weights, bias, act: Act::Relu, post: Act::Identity, transposed: false };
+        Node { op: Op::Conv(Box::new(conv)), inputs: vec![input], output }
+    };
+    graph.nodes = vec![conv(1, picture, a), conv(3, a, b)];
+    let view = View::whole(b, s);
+    graph.outputs.push(Output { name: "b".into(), dims: view.shape(), axis: 0, parts: vec![view] });
+    let plan = Arc::new(Plan::new(graph).unwrap());
+    for (change, at_once) in [(0.15, 1), (0.2, 1), (0.3, 9)] {
+        let mut gates = Gates::exact(&plan);
+        gates.set(0, Gate::new(0.1, vec![1.0]));
+        let mut stream = Stream::new(plan.clone(), gates, f32::NAN);
+        stream.input().0.fill(0.5);
+        let mut runner = Runner::new(&plan, Kernels::best());
+        runner.run(&mut stream, 0.0);
+        let (map, changed) = stream.input();
+        map[4 * 9 + 4] += change;
+        changed.clear();
+        changed.set(4, 4);
+        assert_eq!(runner.run(&mut stream, 0.0).cells, 1 + at_once, "a change of {change}");
+        stream.input().1.clear();
+        let later: u64 = (0..20).map(|_| runner.run(&mut stream, 0.0).cells).sum();
+        assert_eq!(later, 9 - at_once, "a change of {change}");
+        let picture = stream.input().0.to_vec();
+        assert_eq!(outputs(&stream), outputs(&whole(&plan, Kernels::best(), &picture)));
+    }
 }
 
 #[test]

@@ -113,6 +113,8 @@ pub struct Step {
     pub output: usize,
     /// One an input.
     pub spread: Vec<Spread>,
+    /// One an input: how far its lesser changes reach, where that is less.
+    pub middle: Vec<Option<Spread>>,
     pub macs_per_cell: u64,
     /// Whether a threshold may hold back small changes of the output; else only equal bits do.
     pub is_gated: bool,
@@ -212,8 +214,8 @@ impl Plan {
 
     /// Bytes that one stream needs for its maps, change sets and leeway.
     pub fn state_bytes(&self) -> usize {
-        // Changed, owed and settled cells of every map, computed ones of those that are watched.
-        let n_sets = |watched: bool| 3 + usize::from(watched);
+        // Changed, much changed, owed and settled cells of every map, computed ones of those that are watched.
+        let n_sets = |watched: bool| 4 + usize::from(watched);
         let set = |m: &Map| m.shape.h * m.shape.w.div_ceil(64) * 8;
         let sets: usize = self.maps.iter().zip(&self.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
         let s = self.maps[self.input].shape;
@@ -395,6 +397,7 @@ fn step(graph: &Graph, i: usize) -> Step {
         kind,
         inputs: node.inputs.iter().map(index).collect(),
         output: index(&node.output),
+        middle: spread.iter().map(Spread::middle).collect(),
         spread,
         macs_per_cell: graph.macs_per_cell(node),
         is_gated,

@@ -78,6 +78,8 @@ pub struct Runner {
     n_parts: u32,
     cells: Vec<Cell>,
     words: Vec<u64>,
+    /// Cells that a step's inputs reach at all.
+    reached: ChangeSet,
 }
 
 impl Runner {
@@ -92,6 +94,7 @@ impl Runner {
             n_parts: 1,
             cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
+            reached: ChangeSet::new(0, 0),
         }
     }
 
@@ -123,17 +126,11 @@ impl Runner {
         stream.sweep.advance(&plan, refresh_share);
         stream.settling.advance(plan.steps.len());
         for (i, step) in plan.steps.iter().enumerate() {
-            let mut set = std::mem::replace(&mut stream.changes[step.output], ChangeSet::new(0, 0));
-            set.clear();
-            for (input, spread) in step.inputs.iter().zip(&step.spread) {
-                let changes = &stream.changes[plan.maps[*input].changes];
-                if !changes.is_empty() {
-                    spread.apply(changes, &mut set, &mut self.words);
-                }
-            }
-            let mut owed = std::mem::replace(&mut stream.owed[step.output], ChangeSet::new(0, 0));
-            let mut settled = std::mem::replace(&mut stream.settled[step.output], ChangeSet::new(0, 0));
-            settled.clear();
+            let take = |sets: &mut [ChangeSet]| std::mem::replace(&mut sets[step.output], ChangeSet::new(0, 0));
+            let (mut set, mut far) = (take(&mut stream.changes), take(&mut stream.far));
+            let (mut owed, mut settled) = (take(&mut stream.owed), take(&mut stream.settled));
+            [&mut set, &mut far, &mut settled].into_iter().for_each(ChangeSet::clear);
+            self.request(stream, &plan, step, [&mut set, &mut far, &mut owed]);
             for (input, spread) in step.inputs.iter().zip(&step.spread) {
                 let late = &stream.settled[plan.maps[*input].changes];
                 if !late.is_empty() {
@@ -146,6 +143,7 @@ impl Runner {
             let watched = plan.watched[step.output];
             let settles = stream.settling.is_on(i) && !owed.is_empty();
             if matches!(step.kind, Kind::Join) || (requested == 0 && refresh.is_none() && !settles) {
+                stream.far[step.output] = far;
                 stream.owed[step.output] = owed;
                 stream.settled[step.output] = settled;
                 if watched {
@@ -174,7 +172,8 @@ impl Runner {
             let now = Instant::now();
             counters.bookkeeping += now - clock;
             let due = Due { refresh, settles };
-            let passed = self.sparse(stream, &plan, i, &cells, &due, [&mut set, &mut owed, &mut settled]);
+            let passed = self.sparse(stream, &plan, i, &cells, &due, [&mut set, &mut far, &mut owed, &mut settled]);
+            stream.far[step.output] = far;
             stream.owed[step.output] = owed;
             stream.settled[step.output] = settled;
             clock = Instant::now();
@@ -193,6 +192,33 @@ impl Runner {
         counters
     }
 
+    /// Finds the cells of a step that its inputs' changes ask for. Great changes reach whole windows, lesser ones the
+    /// middle: what they reach beyond is owed.
+    fn request(&mut self, stream: &Stream, plan: &Plan, step: &Step, [set, far, owed]: [&mut ChangeSet; 3]) {
+        for ((input, spread), middle) in step.inputs.iter().zip(&step.spread).zip(&step.middle) {
+            let from = plan.maps[*input].changes;
+            let changes = &stream.changes[from];
+            if changes.is_empty() {
+                continue;
+            }
+            // All of the picture's changes are great.
+            let great = if from == plan.input { changes } else { &stream.far[from] };
+            match middle {
+                Some(middle) if great != changes => {
+                    self.reached.reset(plan.maps[step.output].shape);
+                    spread.apply(changes, &mut self.reached, &mut self.words);
+                    spread.apply(great, set, &mut self.words);
+                    middle.apply(changes, set, &mut self.words);
+                    owed.join_but(&self.reached, set);
+                }
+                _ => spread.apply(changes, set, &mut self.words),
+            }
+            if matches!(step.kind, Kind::Join) {
+                spread.apply(great, far, &mut self.words);
+            }
+        }
+    }
+
     fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
         let start = Instant::now();
         for step in &plan.steps {
@@ -206,7 +232,7 @@ impl Runner {
                 self.cells = cells;
             }
         }
-        for set in stream.changes.iter_mut().chain(&mut stream.computed) {
+        for set in stream.changes.iter_mut().chain(&mut stream.far).chain(&mut stream.computed) {
             set.fill();
         }
         stream.owed.iter_mut().chain(&mut stream.settled).for_each(ChangeSet::clear);
@@ -263,7 +289,7 @@ impl Runner {
         i: usize,
         cells: &[Cell],
         due: &Due,
-        [passed, owed, settled]: [&mut ChangeSet; 3],
+        [passed, far, owed, settled]: [&mut ChangeSet; 4],
     ) -> u64 {
         let step = &plan.steps[i];
         let out = &plan.maps[step.output];
@@ -287,6 +313,9 @@ impl Runner {
                         settled.insert(at);
                     } else {
                         passed.insert(at);
+                        if outcome.far >> p & 1 == 1 {
+                            far.insert(at);
+                        }
                         n += 1;
                     }
                 } else if outcome.owes >> p & 1 == 1 {
@@ -376,7 +405,9 @@ impl Sparse<'_> {
             if let Some(clock) = clock {
                 tiler.gates += clock.elapsed() * GATE_SAMPLE;
             }
-            *outcome = Outcome { passes, owes: 0 };
+            let is_far = |p: usize| self.gate.is_exact() || Gate::is_far(distances[p], limits.limits[p]);
+            let far = (0..tile.len()).fold(0, |far, p| far | u32::from(is_far(p)) << p);
+            *outcome = Outcome { passes, owes: 0, far: far & passes };
             for (p, cell) in tile.iter().enumerate().filter(|(p, _)| passes >> p & 1 == 0) {
                 let owes = !self.gate.is_exact() && Gate::owes(distances[p], limits.limits[p]);
                 outcome.owes |= u32::from(owes) << p;

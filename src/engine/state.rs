@@ -59,6 +59,8 @@ pub struct Stream {
     pub(super) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
     pub(super) changes: Vec<ChangeSet>,
+    /// One a map: of the changed cells, those that are felt at every tap of a window.
+    pub(super) far: Vec<ChangeSet>,
     /// One a map: cells whose change was too small to be passed on at once, but not too small to
     /// matter; they are computed again when the settling reaches them.
     pub(super) owed: Vec<ChangeSet>,
@@ -79,11 +81,12 @@ impl Stream {
     pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
         let buffers = plan.buffers.iter().map(|n| Buffer::new(*n, unfilled)).collect();
         let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
-        let (changes, owed, settled) = (sets(), sets(), sets());
+        let (changes, far, owed, settled) = (sets(), sets(), sets(), sets());
         let watched =
             |(m, w): (&super::plan::Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
         let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
         Self {
+            far,
             owed,
             settled,
             settling: Settling::default(),

@@ -43,6 +43,8 @@ pub(super) struct Outcome {
     pub passes: u32,
     /// Held back, but owed to the readers.
     pub owes: u32,
+    /// Of those that passed, the ones that did so by far.
+    pub far: u32,
 }
 
 /// Calls `work` with every tile once: ranges of them, each with a tiler and room for the outcomes.
