@@ -115,9 +115,19 @@ impl ChangeSet {
         self.trim();
     }
 
+    /// Becomes another set, in the memory it has if that is enough.
     pub fn copy_from(&mut self, other: &Self) {
+        (self.h, self.w, self.words) = (other.h, other.w, other.words);
+        self.bits.clear();
+        self.bits.extend_from_slice(&other.bits);
+    }
+
+    /// Takes out the cells of another set.
+    pub fn remove_all(&mut self, other: &Self) {
         debug_assert_eq!((self.h, self.w), (other.h, other.w));
-        self.bits.copy_from_slice(&other.bits);
+        for (a, b) in self.bits.iter_mut().zip(&other.bits) {
+            *a &= !b;
+        }
     }
 
     pub fn join(&mut self, other: &Self) {

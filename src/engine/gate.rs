@@ -52,8 +52,7 @@ impl Gate {
 
     /// Whether a change that passes `limit` does so by far.
     pub fn is_far(distance: f32, limit: f32) -> bool {
-        // Numbers that are none go far.
-        !(distance <= limit * (FAR * FAR))
+        distance > limit * (FAR * FAR) || distance.is_nan()
     }
 
     /// Whether a change that is below `limit` is owed to the readers.

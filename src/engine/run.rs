@@ -7,7 +7,7 @@
 
 use super::changes::{Cell, ChangeSet};
 use super::gate::Gate;
-use super::kernels::{BLOCK, Cells, Kernels, Limits, Rows, TILE, prefetch};
+use super::kernels::{BLOCK, Cells, Distances, Kernels, Limits, Rows, TILE, prefetch};
 use super::plan::{ConvKind, Kind, Plan, Step};
 use super::state::{Buffer, Stream};
 use super::threads::{self, Outcome, Threads};
@@ -57,12 +57,40 @@ impl Counters {
 /// Of so many tiles one is timed.
 const GATE_SAMPLE: u32 = 8;
 
-/// What is computed of a step beside what changed.
-struct Due {
+/// What is computed of a step beside what changed, and stored even if the gate holds it back.
+struct Due<'a> {
     /// Rows whose age is up.
     refresh: Option<Range<usize>>,
-    /// Cells that are owed.
-    settles: bool,
+    /// Cells that were owed until now, if it is their turn.
+    late: Option<&'a ChangeSet>,
+}
+
+impl Due<'_> {
+    fn is_empty(&self) -> bool {
+        self.refresh.is_none() && self.late.is_none()
+    }
+
+    fn is_late(&self, cell: Cell) -> bool {
+        self.late.is_some_and(|late| late.contains(late.place(cell)))
+    }
+
+    fn holds(&self, cell: Cell) -> bool {
+        self.refresh.as_ref().is_some_and(|rows| rows.contains(&(cell.y as usize))) || self.is_late(cell)
+    }
+}
+
+/// A bit for each cell of a tile of which `f` is true.
+fn mask(distances: &Distances, limits: &Distances, f: impl Fn(f32, f32) -> bool) -> u32 {
+    (0..TILE).fold(0, |mask, p| mask | u32::from(f(distances[p], limits[p])) << p)
+}
+
+/// The places of the bits that are set.
+fn ones(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (at < 32).then_some(at)
+    })
 }
 
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
@@ -80,6 +108,8 @@ pub struct Runner {
     words: Vec<u64>,
     /// Cells that a step's inputs reach at all.
     reached: ChangeSet,
+    /// Cells that a step owed before this frame.
+    late: ChangeSet,
 }
 
 impl Runner {
@@ -95,6 +125,7 @@ impl Runner {
             cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
             reached: ChangeSet::new(0, 0),
+            late: ChangeSet::new(0, 0),
         }
     }
 
@@ -167,11 +198,16 @@ impl Runner {
                 stream.computed[step.output].copy_from(&set);
             }
             set.list(&mut self.cells);
-            set.clear();
             let cells = std::mem::take(&mut self.cells);
+            let mut late = std::mem::replace(&mut self.late, ChangeSet::new(0, 0));
+            if settles {
+                late.copy_from(&owed);
+            }
+            owed.remove_all(&set);
+            set.clear();
             let now = Instant::now();
             counters.bookkeeping += now - clock;
-            let due = Due { refresh, settles };
+            let due = Due { refresh, late: settles.then_some(&late) };
             let passed = self.sparse(stream, &plan, i, &cells, &due, [&mut set, &mut far, &mut owed, &mut settled]);
             stream.far[step.output] = far;
             stream.owed[step.output] = owed;
@@ -185,7 +221,7 @@ impl Runner {
             counters.cells += cells.len() as u64;
             counters.refreshed += (cells.len() - requested) as u64;
             counters.passed += passed;
-            self.cells = cells;
+            (self.cells, self.late) = (cells, late);
             stream.changes[step.output] = set;
         }
         counters.bookkeeping += clock.elapsed();
@@ -288,7 +324,7 @@ impl Runner {
         plan: &Plan,
         i: usize,
         cells: &[Cell],
-        due: &Due,
+        due: &Due<'_>,
         [passed, far, owed, settled]: [&mut ChangeSet; 4],
     ) -> u64 {
         let step = &plan.steps[i];
@@ -297,31 +333,29 @@ impl Runner {
         let base = Base(unsafe { stream.buffers[out.buffer].as_mut_ptr().add(out.offset) });
         let gate = stream.gates.get(i);
         let leeway = stream.leeway.over(out.shape.h, out.shape.w);
-        let sparse = Sparse { buffers: &stream.buffers, base, plan, step, gate, leeway, cells, due, owed };
+        let sparse = Sparse { buffers: &stream.buffers, base, plan, step, gate, leeway, cells, due };
         self.split(plan, step, cells.len(), &|tiler: &mut Tiler, tiles, outcomes: &mut [Outcome]| {
             sparse.compute(tiler, tiles, outcomes);
         });
+        // Where nothing is held back, what is made good goes on as such; heads see it at once.
+        let settles = due.late.is_some() && gate.is_exact() && !plan.watched[step.output];
         let mut n = 0;
         for (tile, outcome) in cells.chunks(TILE).zip(&self.outcomes) {
-            for (p, cell) in tile.iter().enumerate() {
-                let at = passed.place(*cell);
-                let late = due.settles && owed.contains(at);
-                owed.remove(at);
-                if outcome.passes >> p & 1 == 1 {
-                    // Where nothing is held back, what is made good goes on as such; heads see it at once.
-                    if late && gate.is_exact() && !plan.watched[step.output] {
-                        settled.insert(at);
-                    } else {
-                        passed.insert(at);
-                        if outcome.far >> p & 1 == 1 {
-                            far.insert(at);
-                        }
-                        n += 1;
-                    }
-                } else if outcome.owes >> p & 1 == 1 {
-                    let made_good = late || due.refreshes(cell);
-                    if made_good { &mut *settled } else { &mut *owed }.insert(at);
+            for p in ones(outcome.passes) {
+                let at = passed.place(tile[p]);
+                if settles && due.is_late(tile[p]) {
+                    settled.insert(at);
+                    continue;
                 }
+                n += 1;
+                passed.insert(at);
+                if outcome.far >> p & 1 == 1 {
+                    far.insert(at);
+                }
+            }
+            for p in ones(outcome.owes) {
+                let set = if due.holds(tile[p]) { &mut *settled } else { &mut *owed };
+                set.insert(set.place(tile[p]));
             }
         }
         n
@@ -368,8 +402,7 @@ struct Sparse<'a> {
     gate: &'a Gate,
     leeway: Over<'a>,
     cells: &'a [Cell],
-    due: &'a Due,
-    owed: &'a ChangeSet,
+    due: &'a Due<'a>,
 }
 
 impl Sparse<'_> {
@@ -380,6 +413,7 @@ impl Sparse<'_> {
         self.warm(self.tile(tiles.start), &mut next);
         let mut limits = Limits { weights: self.gate.weights(), limits: [0.0; TILE] };
         let mut distances = [0.0; TILE];
+        let mut at = (u32::MAX, self.leeway.row(0));
         for (k, outcome) in tiles.clone().zip(outcomes) {
             let (tile, stored) = (self.tile(k), next);
             if k + 1 < tiles.end {
@@ -397,7 +431,10 @@ impl Sparse<'_> {
                     tiler.kernels.replace(new, &stored)
                 } else {
                     for (limit, cell) in limits.limits.iter_mut().zip(tile) {
-                        *limit = self.gate.limit() * self.leeway.at(cell.y as usize, cell.x as usize).powi(2);
+                        if cell.y != at.0 {
+                            at = (cell.y, self.leeway.row(cell.y as usize));
+                        }
+                        *limit = self.gate.limit() * at.1.at(cell.x as usize).powi(2);
                     }
                     tiler.kernels.gate(new, &stored, &limits, &mut distances)
                 }
@@ -405,16 +442,16 @@ impl Sparse<'_> {
             if let Some(clock) = clock {
                 tiler.gates += clock.elapsed() * GATE_SAMPLE;
             }
-            let is_far = |p: usize| self.gate.is_exact() || Gate::is_far(distances[p], limits.limits[p]);
-            let far = (0..tile.len()).fold(0, |far, p| far | u32::from(is_far(p)) << p);
-            *outcome = Outcome { passes, owes: 0, far: far & passes };
-            for (p, cell) in tile.iter().enumerate().filter(|(p, _)| passes >> p & 1 == 0) {
-                let owes = !self.gate.is_exact() && Gate::owes(distances[p], limits.limits[p]);
-                outcome.owes |= u32::from(owes) << p;
-                let late = self.due.settles && self.owed.contains(self.owed.place(*cell));
-                if late || self.due.refreshes(cell) {
-                    // Safety: as above.
-                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), stored[p], width) };
+            *outcome = Outcome { passes, owes: 0, far: passes };
+            if !self.gate.is_exact() {
+                let held = !passes & (u32::MAX >> (32 - tile.len()));
+                outcome.owes = held & mask(&distances, &limits.limits, Gate::owes);
+                outcome.far = passes & mask(&distances, &limits.limits, Gate::is_far);
+                if !self.due.is_empty() {
+                    for p in ones(held).filter(|p| self.due.holds(tile[*p])) {
+                        // Safety: as above.
+                        unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), stored[p], width) };
+                    }
                 }
             }
         }
@@ -437,13 +474,6 @@ impl Sparse<'_> {
             let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
             prefetch(cell_ptr(self.buffers, input, y, x), input.shape.c);
         }
-    }
-}
-
-impl Due {
-    /// Whether a cell's age is up.
-    fn refreshes(&self, cell: &Cell) -> bool {
-        self.refresh.as_ref().is_some_and(|rows| rows.contains(&(cell.y as usize)))
     }
 }
 

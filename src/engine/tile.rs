@@ -325,6 +325,12 @@ impl Tiler {
         let w = &dense.window;
         let [kh, kw] = w.kernel;
         let (s, base) = (map.shape, buffers[map.buffer].as_ptr());
+        if w.is_point() {
+            for (p, cell) in cells.iter().enumerate() {
+                self.inputs[p] = cell_ptr(buffers, map, cell.y as usize, cell.x as usize);
+            }
+            return (1, dense.depth);
+        }
         let is_run = kw > 1 && map.stride == dense.depth && w.dilation[1] == 1;
         let first = |cell: &Cell| {
             let y = (cell.y as usize * w.stride[0]).checked_sub(w.pad[0])?;
