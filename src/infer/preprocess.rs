@@ -116,6 +116,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_map_follows_what_differs_by_more_than_the_least() {
+        let size = Size::new(21, 3);
+        let mut random = fastrand::Rng::with_seed(7);
+        let old: Vec<u8> = (0..3 * size.area()).map(|_| random.u8(9..240)).collect();
+        let bgr: Vec<u8> = old.iter().map(|v| if random.u8(0..9) == 0 { v + random.u8(0..9) } else { *v }).collect();
+        let n = Normalise { colour: Colour::Rgb, mean: [10.0, 20.0, 30.0], scale: [0.5, 0.25, 2.0] };
+        let [mut before, mut wanted] = [&old, &bgr].map(|picture| {
+            let mut map = vec![f32::NAN; 3 * size.area()];
+            fill_map(picture, size, Crop::whole(size), &n, &mut map);
+            map
+        });
+        let mut changed = ChangeSet::new(3, 21);
+        let crop = Crop { x: 1, y: 1, size: Size::new(19, 2) };
+        update_map(&bgr, size, crop, &n, 3, &mut before, &mut changed);
+        let mut n_changed = 0;
+        for at in 0..size.area() {
+            let (y, x) = (at / 21, at % 21);
+            let pixel = 3 * at..3 * at + 3;
+            let differs = pixel.clone().any(|i| bgr[i] - old[i] > 3);
+            let inside = y > 0 && (1..20).contains(&x);
+            assert_eq!(changed.get(y, x), differs && inside, "{y} {x}");
+            if !changed.get(y, x) {
+                fill_map(&old, size, Crop { x: x as u32, y: y as u32, size: Size::new(1, 1) }, &n, &mut wanted);
+            }
+            n_changed += usize::from(changed.get(y, x));
+        }
+        assert!(n_changed > 3 && before == wanted);
+    }
+
+    #[test]
     fn crops_orders_and_scales() {
         let bgr: Vec<u8> = (0..27).collect(); // 3x3
         let crop = Crop { x: 1, y: 1, size: Size::new(2, 1) };
