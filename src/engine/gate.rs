@@ -17,7 +17,7 @@ const OWED_SHARE: f32 = 0.25;
 
 /// How many times a threshold a change must be to be felt at every tap of a window. A single tap of nine has a third of
 /// a say in the output, if all say as much (root mean squares). At 3 sim night lost tracks, at 2 a tenth more is computed.
-const FAR: f32 = 2.5;
+pub const FAR: f32 = 2.5;
 
 /// The gate of one step.
 #[derive(Debug, Clone, PartialEq, Default)]

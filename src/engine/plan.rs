@@ -220,7 +220,8 @@ impl Plan {
         let sets: usize = self.maps.iter().zip(&self.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
         let s = self.maps[self.input].shape;
         let leeway = s.h.div_ceil(leeway::CELL) * s.w.div_ceil(leeway::CELL) * 4;
-        self.buffers.iter().sum::<usize>() * 4 + sets + leeway
+        let lesser = set(&self.maps[self.input]);
+        self.buffers.iter().sum::<usize>() * 4 + sets + lesser + leeway
     }
 
     /// Multiply-accumulates of one whole picture.

@@ -154,6 +154,10 @@ impl Runner {
             return counters;
         }
         let mut clock = Instant::now();
+        let far = &mut stream.far[plan.input];
+        far.copy_from(&stream.changes[plan.input]);
+        far.remove_all(&stream.lesser);
+        stream.lesser.clear();
         stream.sweep.advance(&plan, refresh_share);
         stream.settling.advance(plan.steps.len());
         for (i, step) in plan.steps.iter().enumerate() {
@@ -237,8 +241,7 @@ impl Runner {
             if changes.is_empty() {
                 continue;
             }
-            // All of the picture's changes are great.
-            let great = if from == plan.input { changes } else { &stream.far[from] };
+            let great = &stream.far[from];
             match middle {
                 Some(middle) if great != changes => {
                     self.reached.reset(plan.maps[step.output].shape);
@@ -272,6 +275,7 @@ impl Runner {
             set.fill();
         }
         stream.owed.iter_mut().chain(&mut stream.settled).for_each(ChangeSet::clear);
+        stream.lesser.clear();
         stream.sweep.restart();
         stream.is_filled = true;
         counters.requested_macs = counters.dense_macs;

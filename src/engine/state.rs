@@ -59,6 +59,8 @@ pub struct Stream {
     pub(super) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
     pub(super) changes: Vec<ChangeSet>,
+    /// Of the picture's changed cells, those that changed little; empty after each frame.
+    pub(super) lesser: ChangeSet,
     /// One a map: of the changed cells, those that are felt at every tap of a window.
     pub(super) far: Vec<ChangeSet>,
     /// One a map: cells whose change was too small to be passed on at once, but not too small to
@@ -86,6 +88,7 @@ impl Stream {
             |(m, w): (&super::plan::Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
         let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
         Self {
+            lesser: ChangeSet::of(plan.maps[plan.input].shape),
             far,
             owed,
             settled,
@@ -103,9 +106,16 @@ impl Stream {
 
     /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write.
     pub fn input(&mut self) -> (&mut [f32], &mut ChangeSet) {
+        let (data, changed, _) = self.input_with_lesser();
+        (data, changed)
+    }
+
+    /// As [`Stream::input`], and of what changed, what changed too little to be felt around it
+    /// ([`super::gate::FAR`]); the latter may be left empty, and is again after each frame.
+    pub fn input_with_lesser(&mut self) -> (&mut [f32], &mut ChangeSet, &mut ChangeSet) {
         let map = &self.plan.maps[self.plan.input];
-        let n = map.shape.n_values();
-        (&mut self.buffers[map.buffer].as_mut_slice()[..n], &mut self.changes[self.plan.input])
+        let data = &mut self.buffers[map.buffer].as_mut_slice()[..map.shape.n_values()];
+        (data, &mut self.changes[self.plan.input], &mut self.lesser)
     }
 
     /// One cell of a map.

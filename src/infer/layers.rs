@@ -168,7 +168,7 @@ impl Detector for LayersDetector {
         if n_asked == grid.n_patches() {
             state.stream.forget();
         }
-        let (map, changed) = state.stream.input();
+        let (map, changed, lesser) = state.stream.input_with_lesser();
         changed.clear();
         let (bgr, size) = (work.frame.data(), work.frame.size());
         if n_asked == grid.n_patches() {
@@ -185,6 +185,7 @@ impl Detector for LayersDetector {
                     self.settings.pixel,
                     map,
                     changed,
+                    lesser,
                 );
             }
         }

@@ -1,6 +1,7 @@
 //! Camera bytes to the tensor a model was trained on.
 
 use crate::engine::changes::ChangeSet;
+use crate::engine::gate::FAR;
 use crate::geom::Size;
 
 /// Order of the channels that a model expects.
@@ -80,7 +81,8 @@ pub fn fill_map(bgr: &[u8], size: Size, crop: Crop, n: &Normalise, map: &mut [f3
 }
 
 /// As [`fill_map`], but only where a pixel of `crop` differs by more than `least` levels in some
-/// colour; those are added to `changed`.
+/// colour; those are added to `changed`, and those that are not [`FAR`] beyond it to `lesser`.
+#[allow(clippy::too_many_arguments)]
 pub fn update_map(
     bgr: &[u8],
     size: Size,
@@ -89,6 +91,7 @@ pub fn update_map(
     least: u8,
     map: &mut [f32],
     changed: &mut ChangeSet,
+    lesser: &mut ChangeSet,
 ) {
     assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
     let order = match n.colour {
@@ -103,9 +106,13 @@ pub fn update_map(
         let pixels = bgr[range.clone()].as_chunks::<3>().0;
         for (i, (out, pixel)) in map[range].as_chunks_mut::<3>().0.iter_mut().zip(pixels).enumerate() {
             let new: [f32; 3] = std::array::from_fn(|c| f32::from(pixel[order[c]]) * n.scale[c] + shift[c]);
-            if (0..3).any(|c| (new[c] - out[c]).abs() > limit[c]) {
-                *out = new;
+            let exceeds = |times: f32| (0..3).any(|c| (new[c] - out[c]).abs() > limit[c] * times);
+            if exceeds(1.0) {
                 changed.set(y, crop.x as usize + i);
+                if !exceeds(FAR) {
+                    lesser.set(y, crop.x as usize + i);
+                }
+                *out = new;
             }
         }
     }
@@ -120,16 +127,16 @@ mod tests {
         let size = Size::new(21, 3);
         let mut random = fastrand::Rng::with_seed(7);
         let old: Vec<u8> = (0..3 * size.area()).map(|_| random.u8(9..240)).collect();
-        let bgr: Vec<u8> = old.iter().map(|v| if random.u8(0..9) == 0 { v + random.u8(0..9) } else { *v }).collect();
+        let bgr: Vec<u8> = old.iter().map(|v| if random.u8(0..9) == 0 { v + random.u8(0..15) } else { *v }).collect();
         let n = Normalise { colour: Colour::Rgb, mean: [10.0, 20.0, 30.0], scale: [0.5, 0.25, 2.0] };
         let [mut before, mut wanted] = [&old, &bgr].map(|picture| {
             let mut map = vec![f32::NAN; 3 * size.area()];
             fill_map(picture, size, Crop::whole(size), &n, &mut map);
             map
         });
-        let mut changed = ChangeSet::new(3, 21);
+        let (mut changed, mut lesser) = (ChangeSet::new(3, 21), ChangeSet::new(3, 21));
         let crop = Crop { x: 1, y: 1, size: Size::new(19, 2) };
-        update_map(&bgr, size, crop, &n, 3, &mut before, &mut changed);
+        update_map(&bgr, size, crop, &n, 3, &mut before, &mut changed, &mut lesser);
         let mut n_changed = 0;
         for at in 0..size.area() {
             let (y, x) = (at / 21, at % 21);
@@ -137,6 +144,9 @@ mod tests {
             let differs = pixel.clone().any(|i| bgr[i] - old[i] > 3);
             let inside = y > 0 && (1..20).contains(&x);
             assert_eq!(changed.get(y, x), differs && inside, "{y} {x}");
+            // 2.5 times three and a half levels are 8.75.
+            let is_far = pixel.clone().any(|i| bgr[i] - old[i] > 8);
+            assert_eq!(lesser.get(y, x), changed.get(y, x) && !is_far, "{y} {x}");
             if !changed.get(y, x) {
                 fill_map(&old, size, Crop { x: x as u32, y: y as u32, size: Size::new(1, 1) }, &n, &mut wanted);
             }
