@@ -5,8 +5,7 @@ use super::simd::Simd;
 use super::{Cells, Distances, Limits, Rows};
 use crate::engine::graph::Act;
 
-/// Replaces every vector `x` of a row, which begins at number `i`; the rest of the row goes
-/// through a padded copy. A macro, because a closure would not be compiled for the
+/// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of one. A macro, because a closure would not be compiled for the
 /// instruction set of the function around it.
 macro_rules! each {
     ($S:ty, $row:expr, $n:expr, |$x:ident, $i:ident| $value:expr) => {{
@@ -19,11 +18,8 @@ macro_rules! each {
             $i += <$S>::LANES;
         }
         if $i < n {
-            let mut rest = [0.0; 16];
-            std::ptr::copy_nonoverlapping(row.add($i), rest.as_mut_ptr(), n - $i);
-            let $x = <$S>::load(rest.as_ptr());
-            <$S>::store(rest.as_mut_ptr(), $value);
-            std::ptr::copy_nonoverlapping(rest.as_ptr(), row.add($i), n - $i);
+            let $x = <$S>::load_first(row.add($i), n - $i);
+            <$S>::store_first(row.add($i), $value, n - $i);
         }
     }};
 }
@@ -35,9 +31,7 @@ unsafe fn load_part<S: Simd>(row: *const f32, i: usize, n: usize) -> S::V {
         if i + S::LANES <= n {
             return S::load(row.add(i));
         }
-        let mut rest = [0.0; 16];
-        std::ptr::copy_nonoverlapping(row.add(i), rest.as_mut_ptr(), n - i);
-        S::load(rest.as_ptr())
+        S::load_first(row.add(i), n - i)
     }
 }
 
@@ -137,7 +131,9 @@ unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, n: usize) {
             S::store(to.add(i), S::load(from.add(i)));
             i += S::LANES;
         }
-        std::ptr::copy_nonoverlapping(from.add(i), to.add(i), n - i);
+        if i < n {
+            S::store_first(to.add(i), S::load_first(from.add(i), n - i), n - i);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 ///
 /// # Safety
 /// Methods may be called only where the instruction set is there, which is what
-/// [`super::Kernels::all`] looks for; pointers must be good for [`Simd::LANES`] numbers.
+/// [`super::Kernels::all`] looks for; pointers must be good for [`Simd::LANES`] numbers, or as many as are asked for.
 pub trait Simd: Copy {
     type V: Copy;
     const LANES: usize;
@@ -12,6 +12,24 @@ pub trait Simd: Copy {
     unsafe fn splat(v: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
+    /// The first `n` numbers, fewer than [`Simd::LANES`], zeros behind them; nothing beyond is touched.
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, n: usize) -> Self::V {
+        let mut rest = [0.0; 16];
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, rest.as_mut_ptr(), n);
+            Self::load(rest.as_ptr())
+        }
+    }
+    /// Stores the first `n` numbers, fewer than [`Simd::LANES`].
+    #[inline(always)]
+    unsafe fn store_first(p: *mut f32, v: Self::V, n: usize) {
+        let mut rest = [0.0; 16];
+        unsafe {
+            Self::store(rest.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(rest.as_ptr(), p, n);
+        }
+    }
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
