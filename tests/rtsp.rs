@@ -44,6 +44,7 @@ impl Rig {
             stop: stopped,
             seed: 1,
             live_source: true,
+            helpers: Arc::default(),
         };
         let thread = Some(std::thread::spawn(move || supervisor.run()));
         Self { slot, history, stop, thread, intake }

@@ -84,6 +84,8 @@ pub struct Supervisor {
     pub seed: u64,
     /// A camera never ends: if its stream does, it comes back.
     pub live_source: bool,
+    /// Threads that open or drop a source just now.
+    pub helpers: Arc<AtomicUsize>,
 }
 
 /// How one incarnation of the source came to its end.
@@ -98,13 +100,12 @@ impl Supervisor {
     pub fn run(self) {
         let s = &self.settings;
         let mut backoff = Backoff::new(s.backoff_first, s.backoff_cap, self.seed);
-        let stuck = Arc::new(AtomicUsize::new(0));
         if self.wait(s.delay) {
             return;
         }
         loop {
             let before = self.intake.n_frames();
-            match self.run_once(&stuck) {
+            match self.run_once() {
                 Outcome::Stopped => return,
                 Outcome::Ended => {
                     (self.observer)(CameraState::Ended, None);
@@ -135,29 +136,29 @@ impl Supervisor {
     }
 
     /// One source from its opening to its end.
-    fn run_once(&self, stuck: &Arc<AtomicUsize>) -> Outcome {
+    fn run_once(&self) -> Outcome {
         (self.observer)(CameraState::Connecting, None);
         let epoch = self.intake.begin();
         // Before the source runs: a short clip may be over by the time it is watched.
         let before = self.intake.n_frames();
-        let source = match self.open(epoch, stuck) {
+        let source = match self.open(epoch) {
             Ok(source) => source,
             Err(outcome) => return outcome,
         };
         let outcome = self.watch(&source, before);
         // Frames that a dying source still sends are not the next one's.
         self.intake.begin();
-        on_helper(stuck, move || drop(source));
+        on_helper(&self.helpers, move || drop(source));
         outcome
     }
 
-    fn open(&self, epoch: u64, stuck: &Arc<AtomicUsize>) -> Result<Source, Outcome> {
-        if stuck.load(Ordering::Acquire) >= MAX_STUCK {
+    fn open(&self, epoch: u64) -> Result<Source, Outcome> {
+        if self.helpers.load(Ordering::Acquire) >= MAX_STUCK {
             return Err(Outcome::Failed(format!("{MAX_STUCK} earlier attempts still hang")));
         }
         let (sender, opened) = bounded(1);
         let (opener, intake) = (self.opener.clone(), self.intake.clone());
-        on_helper(stuck, move || {
+        on_helper(&self.helpers, move || {
             // Nobody waits any more: the source is dropped here, where it may hang.
             let _ = sender.send(opener(&intake, epoch));
         });
@@ -281,6 +282,8 @@ mod tests {
         });
         let off_line = Arc::new(Mutex::new(Vec::new()));
         let (said, now) = (off_line.clone(), clock.clone());
+        let helpers = Arc::new(AtomicUsize::new(0));
+        let at_work = helpers.clone();
         let supervisor = Supervisor {
             settings: SupervisorSettings { connect: Duration::from_secs(100_000), ..SupervisorSettings::default() },
             opener,
@@ -292,12 +295,17 @@ mod tests {
                     let _ = stopper.try_send(());
                 }
                 if state == CameraState::BackingOff {
+                    // They take real time, of which this clock knows nothing: to it, they would seem to hang.
+                    while at_work.load(Ordering::Acquire) > 0 {
+                        std::thread::yield_now();
+                    }
                     said.lock().unwrap().push(now.monotonic_ns() / 1_000_000_000);
                 }
             }),
             stop,
             seed: 5,
             live_source: true,
+            helpers,
         };
         supervisor.run();
         std::mem::take(&mut *off_line.lock().unwrap())

@@ -134,6 +134,7 @@ impl Camera {
             stop,
             seed: config.id.bytes().fold(7u64, |sum, b| sum.wrapping_mul(31).wrapping_add(u64::from(b))),
             live_source: config.spec.is_live(),
+            helpers: Arc::default(),
         };
         let thread = |prefix: &str| {
             std::thread::Builder::new().name(format!("{prefix}-{}", config.id).chars().take(15).collect())
