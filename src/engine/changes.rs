@@ -36,6 +36,11 @@ impl ChangeSet {
         Self::new(s.h, s.w)
     }
 
+    /// Words of memory.
+    pub fn n_words(&self) -> usize {
+        self.bits.len()
+    }
+
     pub fn clear(&mut self) {
         self.bits.fill(0);
     }

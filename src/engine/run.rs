@@ -74,7 +74,8 @@ impl Due<'_> {
         self.late.is_some_and(|late| late.contains(late.place(cell)))
     }
 
-    fn holds(&self, cell: Cell) -> bool {
+    /// Whether a cell is brought up to date whatever its gate says.
+    fn makes_good(&self, cell: Cell) -> bool {
         self.refresh.as_ref().is_some_and(|rows| rows.contains(&(cell.y as usize))) || self.is_late(cell)
     }
 }
@@ -116,6 +117,8 @@ impl Runner {
     /// Runs on the caller's thread.
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
         let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
+        let sets = plan.maps.iter().map(|m| ChangeSet::of(m.shape));
+        let widest = sets.max_by_key(ChangeSet::n_words).unwrap_or(ChangeSet::new(0, 0));
         Self {
             threads: Threads::ONE,
             pool: None,
@@ -124,8 +127,8 @@ impl Runner {
             n_parts: 1,
             cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
-            reached: ChangeSet::new(0, 0),
-            late: ChangeSet::new(0, 0),
+            reached: widest.clone(),
+            late: widest,
         }
     }
 
@@ -358,7 +361,7 @@ impl Runner {
                 }
             }
             for p in ones(outcome.owes) {
-                let set = if due.holds(tile[p]) { &mut *settled } else { &mut *owed };
+                let set = if due.makes_good(tile[p]) { &mut *settled } else { &mut *owed };
                 set.insert(set.place(tile[p]));
             }
         }
@@ -452,7 +455,7 @@ impl Sparse<'_> {
                 outcome.owes = held & mask(&distances, &limits.limits, Gate::owes);
                 outcome.far = passes & mask(&distances, &limits.limits, Gate::is_far);
                 if !self.due.is_empty() {
-                    for p in ones(held).filter(|p| self.due.holds(tile[*p])) {
+                    for p in ones(held).filter(|p| self.due.makes_good(tile[*p])) {
                         // Safety: as above.
                         unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), stored[p], width) };
                     }

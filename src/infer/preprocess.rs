@@ -109,7 +109,8 @@ pub fn update_map(
             let exceeds = |times: f32| (0..3).any(|c| (new[c] - out[c]).abs() > limit[c] * times);
             if exceeds(1.0) {
                 changed.set(y, crop.x as usize + i);
-                if !exceeds(FAR) {
+                // Who asks for every difference gets all of each.
+                if least > 0 && !exceeds(FAR) {
                     lesser.set(y, crop.x as usize + i);
                 }
                 *out = new;
