@@ -95,10 +95,6 @@ impl ChangeSet {
         self.bits[at.word] |= at.bit;
     }
 
-    pub fn remove(&mut self, at: Place) {
-        self.bits[at.word] &= !at.bit;
-    }
-
     pub fn set(&mut self, y: usize, x: usize) {
         self.insert(self.place(Cell { y: y as u32, x: x as u32 }));
     }
@@ -140,21 +136,6 @@ impl ChangeSet {
         for (a, b) in self.bits.iter_mut().zip(&other.bits) {
             *a |= b;
         }
-    }
-
-    /// Adds the cells of `other` that are not in `but`.
-    pub fn join_but(&mut self, other: &Self, but: &Self) {
-        debug_assert_eq!((self.h, self.w), (other.h, other.w));
-        for ((a, b), but) in self.bits.iter_mut().zip(&other.bits).zip(&but.bits) {
-            *a |= b & !but;
-        }
-    }
-
-    /// Becomes an empty set of a map, in the memory it has if that is enough.
-    pub fn reset(&mut self, s: MapShape) {
-        (self.h, self.w, self.words) = (s.h, s.w, s.w.div_ceil(64));
-        self.bits.clear();
-        self.bits.resize(self.h * self.words, 0);
     }
 
     fn row(&self, y: usize) -> &[u64] {

@@ -82,6 +82,10 @@ impl Window {
     /// One cell in, the same cell out.
     pub const POINT: Self = Self { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], pad: [0; 2], pad_end: [0; 2] };
 
+    pub fn n_taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
     /// Whether each output cell looks at the input cell of the same place only.
     pub fn is_point(&self) -> bool {
         self.kernel == [1; 2] && self.stride == [1; 2] && self.pad == [0; 2] && self.pad_end == [0; 2]
@@ -106,19 +110,13 @@ pub struct Conv {
 impl Conv {
     /// Whether each channel is seen by itself.
     pub fn is_depthwise(&self) -> bool {
-        !self.transposed
-            && self.groups > 1
-            && self.groups == self.bias.len()
-            && self.weights.len() == self.groups * self.n_taps()
+        let one_each = self.groups == self.bias.len() && self.weights.len() == self.groups * self.window.n_taps();
+        one_each && !self.transposed
     }
 
     /// Whether each output cell sees all channels of the input cell of its place.
     pub fn is_plain_point(&self) -> bool {
         !self.transposed && self.groups == 1 && self.window.is_point()
-    }
-
-    pub fn n_taps(&self) -> usize {
-        self.window.kernel[0] * self.window.kernel[1]
     }
 
     /// Multiply-accumulates of one output cell.
@@ -224,7 +222,7 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Conv(c) if c.transposed => "conv-transpose",
-            Self::Conv(c) if c.groups > 1 && c.groups == c.bias.len() => "depthwise",
+            Self::Conv(c) if c.groups > 1 && c.is_depthwise() => "depthwise",
             Self::Conv(_) => "conv",
             Self::Separable(_) => "separable",
             Self::Act(_) => "activation",

@@ -114,7 +114,7 @@ fn node_output(op: &Op, inputs: &[(&[f32], MapShape)], s: MapShape) -> Vec<f32> 
             match kind {
                 PoolKind::Max => seen.iter().copied().fold(f32::NEG_INFINITY, math::max),
                 PoolKind::Average { count_pad } => {
-                    let n = if *count_pad { w.kernel[0] * w.kernel[1] } else { seen.len() };
+                    let n = if *count_pad { w.n_taps() } else { seen.len() };
                     seen.iter().fold(0.0, |a, b| a + b) / n as f32
                 }
             }
@@ -172,7 +172,7 @@ fn conv_at(conv: &Conv, x: &[f32], s: MapShape, y: usize, col: usize, o: usize) 
     let w = &conv.window;
     let per_group = s.c / conv.groups;
     let first = o / (conv.bias.len() / conv.groups) * per_group;
-    let taps = w.kernel[0] * w.kernel[1];
+    let taps = w.n_taps();
     let mut sum = conv.bias[o];
     for ky in 0..w.kernel[0] {
         for kx in 0..w.kernel[1] {

@@ -25,7 +25,7 @@ pub struct Packed {
 
 /// Packs the given taps of one group.
 pub fn pack(conv: &Conv, group: usize, depth: usize, taps: &[usize]) -> Packed {
-    let n_taps = conv.window.kernel[0] * conv.window.kernel[1];
+    let n_taps = conv.window.n_taps();
     let n_out = conv.bias.len() / conv.groups;
     let n_blocks = blocks(n_out);
     let k = taps.len() * depth;
@@ -46,7 +46,7 @@ pub fn pack(conv: &Conv, group: usize, depth: usize, taps: &[usize]) -> Packed {
 
 /// A depthwise convolution: `[tap][channels in whole blocks]`.
 pub fn pack_depthwise(conv: &Conv) -> Packed {
-    let n_taps = conv.window.kernel[0] * conv.window.kernel[1];
+    let n_taps = conv.window.n_taps();
     let c = conv.bias.len();
     let width = blocks(c) * BLOCK;
     let mut weights = vec![0.0; n_taps * width];

@@ -345,14 +345,15 @@ fn step(graph: &Graph, i: usize) -> Step {
     let n_inputs = node.inputs.len();
     let mut spread = vec![Spread::Same; n_inputs];
     let mut is_gated = false;
+    let gated = |conv: &Conv| conv.act != super::graph::Act::Identity || n_inputs == 2;
     let kind = match &node.op {
         Op::Conv(conv) => {
-            is_gated = conv.act != super::graph::Act::Identity || n_inputs == 2;
+            is_gated = gated(conv);
             spread[0] = if conv.transposed { Spread::Scatter(conv.window) } else { Spread::Window(conv.window) };
             Kind::Conv { conv: Box::new(without_weights(conv)), how: conv_kind(conv, first) }
         }
         Op::Separable(pair) => {
-            is_gated = pair.pointwise.act != super::graph::Act::Identity || n_inputs == 2;
+            is_gated = gated(&pair.pointwise);
             spread[0] = Spread::Window(pair.depthwise.window);
             let convs =
                 Separable { depthwise: without_weights(&pair.depthwise), pointwise: without_weights(&pair.pointwise) };
@@ -433,7 +434,7 @@ fn conv_kind(conv: &Conv, input: MapShape) -> ConvKind {
         }
         return ConvKind::Transposed { phases, window: *w, depth };
     }
-    if conv.groups == input.c && conv.bias.len() == input.c {
+    if conv.is_depthwise() {
         return ConvKind::Depthwise(pack_depthwise(conv));
     }
     let taps: Vec<usize> = (0..kh * kw).collect();

@@ -247,11 +247,12 @@ impl Runner {
             let great = &stream.far[from];
             match middle {
                 Some(middle) if great != changes => {
-                    self.reached.reset(plan.maps[step.output].shape);
+                    self.reached.copy_from(set);
                     spread.apply(changes, &mut self.reached, &mut self.words);
                     spread.apply(great, set, &mut self.words);
                     middle.apply(changes, set, &mut self.words);
-                    owed.join_but(&self.reached, set);
+                    self.reached.remove_all(set);
+                    owed.join(&self.reached);
                 }
                 _ => spread.apply(changes, set, &mut self.words),
             }

@@ -33,9 +33,9 @@ impl Tiler {
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
         let stride = (blocks(plan.max_channels) + 1) * BLOCK;
         let taps = |s: &Step| match &s.kind {
-            Kind::Conv { conv, .. } => conv.n_taps(),
-            Kind::Separable(pair) => pair.convs.depthwise.n_taps(),
-            Kind::Pool(_, w) => w.kernel[0] * w.kernel[1],
+            Kind::Conv { conv, .. } => conv.window.n_taps(),
+            Kind::Separable(pair) => pair.convs.depthwise.window.n_taps(),
+            Kind::Pool(_, w) => w.n_taps(),
             _ => 1,
         };
         let n_taps = plan.steps.iter().map(taps).max().unwrap_or(1);
@@ -185,7 +185,7 @@ impl Tiler {
                         }
                     }
                     if let PoolKind::Average { count_pad } = kind {
-                        let n = if *count_pad { window.kernel[0] * window.kernel[1] } else { seen };
+                        let n = if *count_pad { window.n_taps() } else { seen };
                         row(p).iter_mut().for_each(|v| *v /= n as f32);
                     }
                 }
@@ -275,7 +275,7 @@ impl Tiler {
         stride: usize,
     ) {
         self.window_inputs(buffers, input, &conv.window, cells);
-        let args = self.args(packed, conv.n_taps(), 1, cells.len(), rows, stride);
+        let args = self.args(packed, conv.window.n_taps(), 1, cells.len(), rows, stride);
         // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
         unsafe { self.kernels.depthwise(&args) }
     }

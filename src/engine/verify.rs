@@ -134,7 +134,7 @@ fn check_residual(inputs: &[MapShape], out: MapShape) -> Result<(), String> {
 /// What a convolution makes of a map.
 fn check_conv(conv: &Conv, x: MapShape) -> Result<MapShape, String> {
     let n_out = conv.bias.len();
-    let taps = conv.window.kernel[0] * conv.window.kernel[1];
+    let taps = conv.window.n_taps();
     if conv.groups == 0 || !x.c.is_multiple_of(conv.groups) || !n_out.is_multiple_of(conv.groups) {
         return Err(format!("{} groups of {} -> {n_out} channels", conv.groups, x.c));
     }

@@ -45,8 +45,9 @@ pub fn min(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
 
-/// `1 / (1 + exp(-x))` within 3e-7 of itself near 0 and 3e-6 far below. Without a division, which takes as long as all of this on most
-/// machines: a guess at the reciprocal is made better by a step of third order and one of second.
+/// `1 / (1 + exp(-x))` within 3e-7 of itself near 0 and 3e-6 far below. Without a division,
+/// which takes as long as all of this on most machines: a guess at the reciprocal is made
+/// better by a step of third order and one of second.
 pub fn sigmoid(x: f32) -> f32 {
     let x = min(max(x, -SIGMOID_END), SIGMOID_END);
     let shifted = x.mul_add(-LOG2_E, SHIFT);

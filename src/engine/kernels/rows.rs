@@ -5,8 +5,9 @@ use super::simd::Simd;
 use super::{Cells, Distances, Limits, Rows};
 use crate::engine::graph::Act;
 
-/// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of one. A macro, because a closure would not be compiled for the
-/// instruction set of the function around it.
+/// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of
+/// one. A macro, because a closure would not be compiled for the instruction set of the
+/// function around it.
 macro_rules! each {
     ($S:ty, $row:expr, $n:expr, |$x:ident, $i:ident| $value:expr) => {{
         let (row, n) = ($row, $n);

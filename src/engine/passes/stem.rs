@@ -51,7 +51,7 @@ fn widened(conv: &Conv, stride: [usize; 2], sources: &[Source], channels: usize)
     let of_out = window.kernel[0] * row * channels;
     let taps = conv.weights.chunks_exact(sources.len()).enumerate();
     for (i, tap) in taps {
-        let (out, at) = (i / (w.kernel[0] * w.kernel[1]), i % (w.kernel[0] * w.kernel[1]));
+        let (out, at) = (i / w.n_taps(), i % w.n_taps());
         let (ky, kx) = (at / w.kernel[1], at % w.kernel[1]);
         for (s, weight) in sources.iter().zip(tap) {
             let (y, x) = (ky * stride[0] + s.dy, kx * stride[1] + s.dx);
