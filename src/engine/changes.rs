@@ -10,11 +10,25 @@ pub struct Cell {
     pub x: u32,
 }
 
-/// A cell's bit in a set.
-#[derive(Debug, Clone, Copy)]
-pub struct Place {
-    word: usize,
-    bit: u64,
+/// Deals out bits, lowest first, to the places that are set in `places`.
+pub fn deposit(bits: u64, places: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("bmi2") {
+        // Safety: the instruction is there.
+        return unsafe { std::arch::x86_64::_pdep_u64(bits, places) };
+    }
+    dealt_one_by_one(bits, places)
+}
+
+fn dealt_one_by_one(mut bits: u64, mut places: u64) -> u64 {
+    let mut out = 0;
+    while bits != 0 && places != 0 {
+        let lowest = places & places.wrapping_neg();
+        out |= lowest * (bits & 1);
+        bits >>= 1;
+        places ^= lowest;
+    }
+    out
 }
 
 /// Cells of a map of `h` x `w`; rows are whole words, bits beyond `w` are 0.
@@ -78,25 +92,31 @@ impl ChangeSet {
     }
 
     pub fn get(&self, y: usize, x: usize) -> bool {
-        self.contains(self.place(Cell { y: y as u32, x: x as u32 }))
-    }
-
-    /// Where a cell's bit stands in this set and all others of its size.
-    pub fn place(&self, cell: Cell) -> Place {
-        debug_assert!((cell.y as usize) < self.h && (cell.x as usize) < self.w);
-        Place { word: cell.y as usize * self.words + cell.x as usize / 64, bit: 1 << (cell.x % 64) }
-    }
-
-    pub fn contains(&self, at: Place) -> bool {
-        self.bits[at.word] & at.bit != 0
-    }
-
-    pub fn insert(&mut self, at: Place) {
-        self.bits[at.word] |= at.bit;
+        self.bits[self.word(y, x)] >> (x % 64) & 1 == 1
     }
 
     pub fn set(&mut self, y: usize, x: usize) {
-        self.insert(self.place(Cell { y: y as u32, x: x as u32 }));
+        let word = self.word(y, x);
+        self.bits[word] |= 1 << (x % 64);
+    }
+
+    fn word(&self, y: usize, x: usize) -> usize {
+        debug_assert!(y < self.h && x < self.w);
+        y * self.words + x / 64
+    }
+
+    /// All words, row by row.
+    pub fn words(&self) -> &[u64] {
+        &self.bits
+    }
+
+    /// As [`ChangeSet::words`]; bits beyond the last column must stay 0.
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.bits
+    }
+
+    pub fn words_a_row(&self) -> usize {
+        self.words
     }
 
     /// Sets the cells `x0..x1` of a row.
@@ -368,6 +388,22 @@ mod tests {
             let mut out = ChangeSet::new(oh, ow);
             Spread::Window(window).apply(&from, &mut out, &mut Vec::new());
             assert_eq!(out, slow(&window, &from, oh, ow), "{window:?} on {h}x{w}");
+        }
+    }
+
+    #[test]
+    fn bits_are_dealt_out_in_order() {
+        let mut random = fastrand::Rng::with_seed(5);
+        assert_eq!(deposit(0b101, 0b1011_0000), 0b1001_0000);
+        for _ in 0..1000 {
+            let (bits, places) = (random.u64(..), random.u64(..) & random.u64(..));
+            let dealt = deposit(bits, places);
+            assert_eq!(dealt, dealt_one_by_one(bits, places));
+            let taken: Vec<u64> = (0..64).filter(|i| places >> i & 1 == 1).map(|i| dealt >> i & 1).collect();
+            assert_eq!(
+                (taken, dealt & !places),
+                ((0..u64::from(places.count_ones())).map(|i| bits >> i & 1).collect(), 0)
+            );
         }
     }
 

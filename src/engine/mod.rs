@@ -21,6 +21,7 @@ pub mod import;
 pub mod kernels;
 pub mod onnx;
 pub mod oracle;
+mod outcome;
 pub mod outputs;
 pub mod pack;
 pub mod passes;

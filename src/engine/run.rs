@@ -5,12 +5,13 @@
 //! that pass the gate are stored and are the changes that the next steps see.
 //! The first frame, and any that is asked for, is computed as a whole.
 
-use super::changes::{Cell, ChangeSet};
+use super::changes::{Cell, ChangeSet, deposit};
 use super::gate::Gate;
 use super::kernels::{BLOCK, Cells, Distances, Kernels, Limits, Rows, TILE, prefetch};
+use super::outcome::{Dealt, Outcome};
 use super::plan::{ConvKind, Kind, Plan, Step};
 use super::state::{Buffer, Stream};
-use super::threads::{self, Outcome, Threads};
+use super::threads::{self, Threads};
 use super::tile::{Tiler, cell_ptr};
 use crate::leeway::Over;
 use std::ops::Range;
@@ -70,13 +71,14 @@ impl Due<'_> {
         self.refresh.is_none() && self.late.is_none()
     }
 
-    fn is_late(&self, cell: Cell) -> bool {
-        self.late.is_some_and(|late| late.contains(late.place(cell)))
+    fn refreshes(&self, row: usize) -> bool {
+        self.refresh.as_ref().is_some_and(|rows| rows.contains(&row))
     }
 
     /// Whether a cell is brought up to date whatever its gate says.
     fn makes_good(&self, cell: Cell) -> bool {
-        self.refresh.as_ref().is_some_and(|rows| rows.contains(&(cell.y as usize))) || self.is_late(cell)
+        let (y, x) = (cell.y as usize, cell.x as usize);
+        self.refreshes(y) || self.late.is_some_and(|late| late.get(y, x))
     }
 }
 
@@ -211,7 +213,6 @@ impl Runner {
                 late.copy_from(&owed);
             }
             owed.remove_all(&set);
-            set.clear();
             let now = Instant::now();
             counters.bookkeeping += now - clock;
             let due = Due { refresh, late: settles.then_some(&late) };
@@ -325,7 +326,7 @@ impl Runner {
         self.split(plan, step, cells.len(), &work);
     }
 
-    /// The listed cells: stored where they pass the gate. How many did.
+    /// The listed cells: stored where they pass the gate; those are what remains listed. How many did.
     fn sparse(
         &mut self,
         stream: &mut Stream,
@@ -333,7 +334,7 @@ impl Runner {
         i: usize,
         cells: &[Cell],
         due: &Due<'_>,
-        [passed, far, owed, settled]: [&mut ChangeSet; 4],
+        [listed, far, owed, settled]: [&mut ChangeSet; 4],
     ) -> u64 {
         let step = &plan.steps[i];
         let out = &plan.maps[step.output];
@@ -347,24 +348,19 @@ impl Runner {
         });
         // Where nothing is held back, what is made good goes on as such; heads see it at once.
         let settles = due.late.is_some() && gate.is_exact() && !plan.watched[step.output];
+        let mut dealt = Dealt::of(&self.outcomes[..cells.len().div_ceil(TILE)]);
+        let n_words = listed.words_a_row();
         let mut n = 0;
-        for (tile, outcome) in cells.chunks(TILE).zip(&self.outcomes) {
-            for p in ones(outcome.passes) {
-                let at = passed.place(tile[p]);
-                if settles && due.is_late(tile[p]) {
-                    settled.insert(at);
-                    continue;
-                }
-                n += 1;
-                passed.insert(at);
-                if outcome.far >> p & 1 == 1 {
-                    far.insert(at);
-                }
-            }
-            for p in ones(outcome.owes) {
-                let set = if due.makes_good(tile[p]) { &mut *settled } else { &mut *owed };
-                set.insert(set.place(tile[p]));
-            }
+        for (i, word) in listed.words_mut().iter_mut().enumerate().filter(|(_, word)| **word != 0) {
+            let [passes, owes, far_off] = dealt.next(word.count_ones()).map(|bits| deposit(bits, *word));
+            let late = due.late.map_or(0, |late| late.words()[i]);
+            let good = if due.refreshes(i / n_words) { u64::MAX } else { late };
+            let settles = if settles { passes & late } else { 0 };
+            *word = passes & !settles;
+            far.words_mut()[i] |= far_off & *word;
+            settled.words_mut()[i] |= settles | (owes & good);
+            owed.words_mut()[i] |= owes & !good;
+            n += u64::from(word.count_ones());
         }
         n
     }

@@ -5,6 +5,7 @@
 //! number of threads gives the same bits.
 
 use super::kernels::TILE;
+use super::outcome::Outcome;
 use super::tile::Tiler;
 use std::ops::Range;
 
@@ -35,17 +36,6 @@ impl Threads {
 
 /// What a cell costs beside its multiply-accumulates: some 40 ns.
 const CELL_WORK: u64 = 3000;
-
-/// What became of the cells of a tile, a bit each.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Outcome {
-    /// Stored, because they passed the gate.
-    pub passes: u32,
-    /// Held back, but owed to the readers.
-    pub owes: u32,
-    /// Of those that passed, the ones that did so by far.
-    pub far: u32,
-}
 
 /// Calls `work` with every tile once: ranges of them, each with a tiler and room for the outcomes.
 pub(super) fn split<F>(tilers: &mut [Tiler], tiles: Range<usize>, outcomes: &mut [Outcome], work: &F)

@@ -171,15 +171,17 @@ unsafe fn distance<S: Simd>(new: *const f32, old: *const f32, weight: *const f32
 pub unsafe fn gate<S: Simd>(new: Rows, old: &Cells, limits: &Limits<'_>, out: &mut Distances) -> u32 {
     unsafe {
         let mut stored = 0;
-        let cells = old.iter().zip(&limits.limits).zip(out).take(new.n).enumerate();
-        for (p, ((old, limit), out)) in cells {
-            let row = new.first.add(p * new.stride);
-            *out = distance::<S>(row, *old, limits.weights.as_ptr(), new.width);
+        for (p, ((old, limit), out)) in old.iter().zip(&limits.limits).zip(out).take(new.n).enumerate() {
+            *out = distance::<S>(new.first.add(p * new.stride), *old, limits.weights.as_ptr(), new.width);
             // Numbers that are none always pass.
-            if *out > *limit || out.is_nan() {
-                copy::<S>(row, *old, new.width);
-                stored |= 1 << p;
-            }
+            stored |= u32::from((*out > *limit) | out.is_nan()) << p;
+        }
+        // Apart from the comparison, whose answers are foretold wrong as often as not.
+        let mut rest = stored;
+        while rest != 0 {
+            let p = rest.trailing_zeros() as usize;
+            copy::<S>(new.first.add(p * new.stride), old[p], new.width);
+            rest &= rest - 1;
         }
         stored
     }
