@@ -189,40 +189,82 @@ fn errors_die_within_one_sweep() {
     assert!(n_held > 50, "gates held something back in {n_held} graphs");
 }
 
-/// A change that just passes its gate is felt in the middle of the windows that see it, and around it later.
+/// A change that its readers would hardly feel waits for the settling, or for the sweep.
 #[test]
-fn lesser_changes_reach_their_neighbours_later() {
-    let s = MapShape::new(9, 9, 1);
+fn lesser_changes_reach_their_readers_later() {
+    let s = MapShape::new(9, 9, 2);
     let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
-    let [picture, a, b] = ["picture", "a", "b"].map(|name| graph.add_value(name, s));
+    let [picture, a, b, c] = ["picture", "a", "b", "c"].map(|name| graph.add_value(name, s));
     let conv = |side: usize, input: ValueId, output: ValueId| {
         let window = Window { kernel: [side; 2], pad: [side / 2; 2], pad_end: [side / 2; 2], ..Window::POINT };
-        let (weights, bias) = (vec![1.0; side * side], vec![0.0]);
+        // Each channel is the sum of the same one over the window.
+        let same = |i: usize| if i / (2 * side * side) == i % 2 { 1.0 } else { 0.0 };
+        let (weights, bias) = ((0..4 * side * side).map(same).collect(), vec![0.0; 2]);
         let conv = Conv { window, groups: 1, weights, bias, act: Act::Relu, post: Act::Identity, transposed: false };
         Node { op: Op::Conv(Box::new(conv)), inputs: vec![input], output }
     };
-    graph.nodes = vec![conv(1, picture, a), conv(3, a, b)];
-    let view = View::whole(b, s);
-    graph.outputs.push(Output { name: "b".into(), dims: view.shape(), axis: 0, parts: vec![view] });
+    graph.nodes = vec![conv(1, picture, a), conv(3, a, b), conv(1, b, c)];
+    let view = View::whole(c, s);
+    graph.outputs.push(Output { name: "c".into(), dims: view.shape(), axis: 0, parts: vec![view] });
     let plan = Arc::new(Plan::new(graph).unwrap());
-    for (change, at_once) in [(0.15, 1), (0.2, 1), (0.3, 9)] {
+    // The picture's change reaches `a`, which feels it as it is, then nine cells of `b`, and as many of `c`.
+    for (change, at_once, later) in [(0.15, 1 + 9 + 9, 0), (0.07, 1, 9 + 9), (0.03, 1, 0)] {
         let mut gates = Gates::exact(&plan);
-        gates.set(0, Gate::new(0.1, vec![1.0]));
+        gates.set(0, Gate::new(0.01, vec![1.0; 2]));
+        gates.set(1, Gate::new(0.1, vec![1.0; 2]));
         let mut stream = Stream::new(plan.clone(), gates, f32::NAN);
         stream.input().0.fill(0.5);
         let mut runner = Runner::new(&plan, Kernels::best());
         runner.run(&mut stream, 0.0);
-        let (map, changed) = stream.input();
-        map[4 * 9 + 4] += change;
+        let (map, changed, felt) = stream.input_measured();
+        map[(4 * 9 + 4) * 2..][..2].iter_mut().for_each(|v| *v += change);
         changed.clear();
         changed.set(4, 4);
-        assert_eq!(runner.run(&mut stream, 0.0).cells, 1 + at_once, "a change of {change}");
+        felt.add(4, 4, 2.0 * change * change);
+        assert_eq!(runner.run(&mut stream, 0.0).cells, at_once, "a change of {change}");
         stream.input().1.clear();
-        let later: u64 = (0..20).map(|_| runner.run(&mut stream, 0.0).cells).sum();
-        assert_eq!(later, 9 - at_once, "a change of {change}");
+        let found: u64 = (0..50).map(|_| runner.run(&mut stream, 0.0).cells).sum();
+        assert_eq!(found, later, "a change of {change}");
         let picture = stream.input().0.to_vec();
-        assert_eq!(outputs(&stream), outputs(&whole(&plan, Kernels::best(), &picture)));
+        let wanted = outputs(&whole(&plan, Kernels::best(), &picture));
+        assert_eq!(outputs(&stream) == wanted, at_once + later > 1, "a change of {change}");
+        runner.run(&mut stream, 1.0);
+        assert_eq!(outputs(&stream), wanted, "a change of {change}");
     }
+}
+
+/// Many small changes of one cell are one great change.
+#[test]
+fn what_waits_adds_up() {
+    let mut n_waited = 0;
+    for seed in CASES {
+        let (mut random, graph, plan) = planned(seed);
+        let s = graph.shape(graph.input);
+        let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.3, 0.3)), f32::NAN);
+        stream.input().0.copy_from_slice(&graphs::picture(&mut random, s));
+        let mut runner = Runner::new(&plan, Kernels::best());
+        runner.run(&mut stream, 0.0);
+        let (y, x) = (s.h / 2, s.w / 2);
+        let mut first = None;
+        for frame in 0..200 {
+            let (map, changed, felt) = stream.input_measured();
+            let cell = &mut map[(y * s.w + x) * s.c..][..s.c];
+            cell.iter_mut().for_each(|v| *v += 0.01);
+            changed.clear();
+            changed.set(y, x);
+            felt.add(y, x, 0.01 * 0.01 * s.c as f32);
+            if runner.run(&mut stream, 0.0).cells > 0 {
+                first.get_or_insert(frame);
+            }
+        }
+        let reached = first.is_some();
+        // A window may step over the cell, a stride past it.
+        let picture = stream.input().0.to_vec();
+        let seen = outputs(&whole(&plan, Kernels::best(), &picture)) != outputs(&stream);
+        assert!(reached || !seen, "seed {seed}: a change of 2 was never computed");
+        n_waited += u32::from(first.is_some_and(|frame| frame > 0));
+    }
+    assert!(n_waited > 25, "{n_waited} graphs waited");
 }
 
 #[test]
@@ -244,7 +286,7 @@ fn a_leeway_of_two_is_a_threshold_of_twice_as_much() {
             for stream in [&mut eased, &mut wide] {
                 change(&mut Rng::with_seed(at), graph.shape(graph.input), stream, 0.5);
             }
-            let counts = |c: Counters| (c.requested_macs, c.executed_macs, c.passed);
+            let counts = |c: Counters| (c.requested_macs, c.executed_macs, c.cells);
             assert_eq!(counts(runner.run(&mut eased, 0.1)), counts(runner.run(&mut wide, 0.1)), "seed {seed}, {step}");
             assert_eq!(outputs(&eased), outputs(&wide), "seed {seed}, step {step}");
         }

@@ -198,16 +198,6 @@ pub enum Spread {
 }
 
 impl Spread {
-    /// Where a change is felt most: what the middle taps of a window see, as many as its stride so that each input
-    /// cell is one of somebody's. `None`: the middle is all there is, or unknown.
-    pub fn middle(&self) -> Option<Self> {
-        let Self::Window(w) = self else { return None };
-        let cut = |i: usize| w.kernel[i].checked_sub(w.stride[i]).map(|n| n / 2).filter(|n| *n <= w.pad[i]);
-        let cut = [cut(0)?, cut(1)?];
-        let (kernel, pad) = (w.stride, [w.pad[0] - cut[0], w.pad[1] - cut[1]]);
-        (w.dilation == [1; 2] && w.kernel != kernel).then_some(Self::Window(Window { kernel, pad, ..*w }))
-    }
-
     /// Adds to `out` the output cells that a change of `from` reaches. `scratch` is reused space.
     pub fn apply(&self, from: &ChangeSet, out: &mut ChangeSet, scratch: &mut Vec<u64>) {
         match self {
@@ -405,22 +395,6 @@ mod tests {
                 ((0..u64::from(places.count_ones())).map(|i| bits >> i & 1).collect(), 0)
             );
         }
-    }
-
-    #[test]
-    fn the_middle_of_a_window_is_as_wide_as_its_stride() {
-        let middle = |side: usize, stride: usize, pad: usize, dilation: usize| {
-            let all = |n: usize| [n; 2];
-            let (kernel, stride, dilation, pad) = (all(side), all(stride), all(dilation), all(pad));
-            let spread = Spread::Window(Window { kernel, stride, dilation, pad, pad_end: pad }).middle()?;
-            let Spread::Window(w) = spread else { unreachable!() };
-            Some((w.kernel[0], w.pad[0]))
-        };
-        assert_eq!([middle(3, 1, 1, 1), middle(5, 1, 2, 1)], [Some((1, 0)); 2]);
-        assert_eq!([middle(3, 2, 1, 1), middle(6, 2, 2, 1)], [Some((2, 1)), Some((2, 0))]);
-        // Nothing lies around it, it lies outside, the taps stand apart.
-        assert_eq!([middle(1, 1, 0, 1), middle(2, 2, 0, 1), middle(3, 1, 0, 1), middle(3, 1, 1, 2)], [None; 4]);
-        assert_eq!([Spread::Same, Spread::All].map(|s| s.middle()), [None, None]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! The gates: which changes of a map are passed on.
+//! The gates: which cells of a map are computed.
 //!
-//! A new value is compared with the stored one, which is the last that was
-//! passed on, so that slow drift adds up until it passes. The measure of a cell
+//! A cell is computed when it is expected to have moved, since it was computed last, by more than a threshold, so that
+//! slow drift adds up until it is seen; what is expected is [`super::foresight`]'s. The measure of a cell
 //! is the root mean square over its channels of the difference in units of each
 //! channel's scale (engine.md, section 2: better than the plain maximum at equal
-//! cost). A gate of 0 passes everything but equal bits.
+//! cost). At a threshold of 0 whatever changes reach is computed.
 
 use super::plan::Plan;
 
@@ -12,23 +12,19 @@ use super::plan::Plan;
 /// (engine.md, section 2: rising ones were better than one number).
 pub const DEFAULT_THRESHOLDS: (f32, f32) = (0.065, 0.215);
 
-/// Share of a threshold from which a change that is held back is owed.
-const OWED_SHARE: f32 = 0.25;
-
-/// How many times a threshold a change must be to be felt at every tap of a window. A single tap of nine has a third of
-/// a say in the output, if all say as much (root mean squares). At 3 sim night lost tracks, at 2 a tenth more is computed.
-pub const FAR: f32 = 2.5;
+/// Share of a threshold from which a change that is waited with is owed.
+const OWED_SHARE: f32 = 0.5;
 
 /// The gate of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Gate {
-    /// In units of the scales; 0: only equal bits are held back.
+    /// In units of the scales; 0: nothing is waited with.
     pub threshold: f32,
     /// One a channel, above 0; empty: not known yet.
     pub scales: Vec<f32>,
     /// `1 / scale`.
     weights: Vec<f32>,
-    /// What the sum of squares is compared with.
+    /// What a sum of squares is compared with.
     limit: f32,
 }
 
@@ -50,12 +46,7 @@ impl Gate {
         self.limit
     }
 
-    /// Whether a change that passes `limit` does so by far.
-    pub fn is_far(distance: f32, limit: f32) -> bool {
-        distance > limit * (FAR * FAR) || distance.is_nan()
-    }
-
-    /// Whether a change that is below `limit` is owed to the readers.
+    /// Whether a change that is below `limit` is made good in a few frames.
     pub fn owes(distance: f32, limit: f32) -> bool {
         distance > limit * (OWED_SHARE * OWED_SHARE)
     }
@@ -70,7 +61,7 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// Everything that changes is passed on.
+    /// Everything that changes reach is computed.
     pub fn exact(plan: &Plan) -> Self {
         Self { steps: vec![Gate::default(); plan.steps.len()], learns: false }
     }

@@ -5,16 +5,18 @@
 //!                                                                  |
 //! picture + what changed of it -> Runner -> Stream (maps, change sets, gates)  every frame
 //!                                   |
-//!            for each step: Spread (which cells may differ) -> kernels -> gate -> store
+//!            for each step: Spread (which cells may differ) -> Foresight (which by more than their gate)
+//!                           -> kernels -> store, and measure the change for the steps that read it
 //! ```
 //!
 //! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps
 //! (`[rows][columns][channels]`, f32) that are what a dense run would give, up to
-//! what the gates hold back, and what changed in them. Pure: no clock
+//! what was expected to matter too little, and what changed in them. Pure: no clock
 //! (but for counters), file or log, and no thread that was not asked for; knows nothing of detection. The shape follows
 //! measurements; its identities are held by `tests/engine_identities.rs`.
 
 pub mod changes;
+pub mod foresight;
 pub mod gate;
 pub mod graph;
 pub mod import;
@@ -30,6 +32,7 @@ pub mod profile;
 pub mod refresh;
 pub mod resample;
 pub mod run;
+mod sight;
 pub mod state;
 pub mod threads;
 mod tile;

@@ -6,6 +6,7 @@
 //! stream remembers is in [`super::state`].
 
 use super::changes::Spread;
+use super::foresight::Foresight;
 use super::graph::{Conv, Graph, MapShape, Op, Output, PoolKind, Separable, Source, ValueId, Window};
 use super::kernels::BLOCK;
 use super::pack::{Packed, pack, pack_depthwise};
@@ -113,8 +114,6 @@ pub struct Step {
     pub output: usize,
     /// One an input.
     pub spread: Vec<Spread>,
-    /// One an input: how far its lesser changes reach, where that is less.
-    pub middle: Vec<Option<Spread>>,
     pub macs_per_cell: u64,
     /// Whether a threshold may hold back small changes of the output; else only equal bits do.
     pub is_gated: bool,
@@ -212,16 +211,16 @@ impl Plan {
         })
     }
 
-    /// Bytes that one stream needs for its maps, change sets and leeway.
+    /// Bytes that one stream needs for its maps, change sets, foresight and leeway.
     pub fn state_bytes(&self) -> usize {
-        // Changed, much changed, owed and settled cells of every map, computed ones of those that are watched.
-        let n_sets = |watched: bool| 4 + usize::from(watched);
+        // Changed and owed cells of every map, computed ones of those that are watched.
+        let n_sets = |watched: bool| 2 + usize::from(watched);
         let set = |m: &Map| m.shape.h * m.shape.w.div_ceil(64) * 8;
         let sets: usize = self.maps.iter().zip(&self.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
         let s = self.maps[self.input].shape;
         let leeway = s.h.div_ceil(leeway::CELL) * s.w.div_ceil(leeway::CELL) * 4;
-        let lesser = set(&self.maps[self.input]);
-        self.buffers.iter().sum::<usize>() * 4 + sets + lesser + leeway
+        let foresight = Foresight::n_values(self) * 4;
+        self.buffers.iter().sum::<usize>() * 4 + sets + foresight + leeway
     }
 
     /// Multiply-accumulates of one whole picture.
@@ -399,7 +398,6 @@ fn step(graph: &Graph, i: usize) -> Step {
         kind,
         inputs: node.inputs.iter().map(index).collect(),
         output: index(&node.output),
-        middle: spread.iter().map(Spread::middle).collect(),
         spread,
         macs_per_cell: graph.macs_per_cell(node),
         is_gated,

@@ -1,19 +1,18 @@
 //! Rolling refresh: everything is computed again within a bound, a little each frame.
 //!
-//! There are two. A [`Settling`] goes round in a few frames, but only over cells that a
-//! gate owes something: their change was too small to be passed on at once. A
+//! There are two. A [`Settling`] goes round in a few frames, but only over cells that are
+//! owed: they are expected to have moved, too little to be computed at once. A
 //! [`Sweep`] goes over all cells, within the age that nothing may exceed.
 //!
 //! A sweep goes through the steps in order, some rows a frame. A row is computed
-//! from maps that this sweep has refreshed already, so that whatever was held
-//! back before the sweep began is gone when it ends. What a refreshed cell
-//! differs by is stored even where the gate would hold it back; its readers
+//! from maps that this sweep has refreshed already, so that whatever was waited
+//! with before the sweep began is gone when it ends: the readers of a refreshed cell
 //! are refreshed later in the same sweep.
 
 use super::plan::Plan;
 use std::ops::Range;
 
-/// Frames in which what gates owe is made good.
+/// Frames in which what is owed is made good.
 const SETTLE_FRAMES: usize = 20;
 
 /// Which steps' owed cells are computed in a frame.

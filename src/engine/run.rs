@@ -1,19 +1,19 @@
 //! Running a plan on a stream: step by step, only where something changed.
 //!
-//! For every step: the cells that its inputs' changes reach are listed, computed
-//! a tile at a time into scratch rows, and compared with what is stored; cells
-//! that pass the gate are stored and are the changes that the next steps see.
+//! For every step: of the cells that its inputs' changes reach, those that are expected to move by
+//! more than the gate's threshold are listed, computed a tile at a time into scratch rows, stored, and measured
+//! against what was stored before; what differs are the changes that the next steps see.
 //! The first frame, and any that is asked for, is computed as a whole.
 
 use super::changes::{Cell, ChangeSet, deposit};
+use super::foresight::{Notes, Verdict};
 use super::gate::Gate;
-use super::kernels::{BLOCK, Cells, Distances, Kernels, Limits, Rows, TILE, prefetch};
-use super::outcome::{Dealt, Outcome};
+use super::kernels::{BLOCK, Cells, Kernels, Rows, TILE, prefetch};
+use super::outcome::Dealt;
 use super::plan::{ConvKind, Kind, Plan, Step};
 use super::state::{Buffer, Stream};
 use super::threads::{self, Threads};
 use super::tile::{Tiler, cell_ptr};
-use crate::leeway::Over;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,13 @@ pub struct Counters {
     pub executed_macs: u64,
     /// Cells computed, of all maps.
     pub cells: u64,
-    /// Cells that passed their gate.
+    /// Of the computed cells, those that moved by more than their gate's threshold.
     pub passed: u64,
-    /// Cells computed for their age only.
+    /// Cells computed for their age, or because they were owed.
     pub refreshed: u64,
-    /// Finding out what to compute.
+    /// Finding out what to compute: what changes reach, and what they will do there.
     pub bookkeeping: Duration,
-    /// Comparing what was computed with what is stored, and storing it. Estimated: one tile of
+    /// Storing what was computed, and measuring how far it moved. Estimated: one tile of
     /// [`GATE_SAMPLE`] is timed, as timing costs as much as half a gate.
     pub gates: Duration,
     /// Computing it.
@@ -58,42 +58,9 @@ impl Counters {
 /// Of so many tiles one is timed.
 const GATE_SAMPLE: u32 = 8;
 
-/// What is computed of a step beside what changed, and stored even if the gate holds it back.
-struct Due<'a> {
-    /// Rows whose age is up.
-    refresh: Option<Range<usize>>,
-    /// Cells that were owed until now, if it is their turn.
-    late: Option<&'a ChangeSet>,
-}
-
-impl Due<'_> {
-    fn is_empty(&self) -> bool {
-        self.refresh.is_none() && self.late.is_none()
-    }
-
-    fn refreshes(&self, row: usize) -> bool {
-        self.refresh.as_ref().is_some_and(|rows| rows.contains(&row))
-    }
-
-    /// Whether a cell is brought up to date whatever its gate says.
-    fn makes_good(&self, cell: Cell) -> bool {
-        let (y, x) = (cell.y as usize, cell.x as usize);
-        self.refreshes(y) || self.late.is_some_and(|late| late.get(y, x))
-    }
-}
-
 /// A bit for each cell of a tile of which `f` is true.
-fn mask(distances: &Distances, limits: &Distances, f: impl Fn(f32, f32) -> bool) -> u32 {
-    (0..TILE).fold(0, |mask, p| mask | u32::from(f(distances[p], limits[p])) << p)
-}
-
-/// The places of the bits that are set.
-fn ones(mut mask: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let at = mask.trailing_zeros() as usize;
-        mask &= mask.wrapping_sub(1);
-        (at < 32).then_some(at)
-    })
+fn mask(f: impl Fn(usize) -> bool) -> u32 {
+    (0..TILE).fold(0, |mask, p| mask | u32::from(f(p)) << p)
 }
 
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
@@ -103,34 +70,26 @@ pub struct Runner {
     pool: Option<rayon::ThreadPool>,
     /// One a thread.
     tilers: Vec<Tiler>,
-    /// One a tile.
-    outcomes: Vec<Outcome>,
+    /// One a tile: a bit for each cell that came out different.
+    differs: Vec<u32>,
     /// Threads that had a part in the last step.
     n_parts: u32,
     cells: Vec<Cell>,
     words: Vec<u64>,
-    /// Cells that a step's inputs reach at all.
-    reached: ChangeSet,
-    /// Cells that a step owed before this frame.
-    late: ChangeSet,
 }
 
 impl Runner {
     /// Runs on the caller's thread.
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
         let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
-        let sets = plan.maps.iter().map(|m| ChangeSet::of(m.shape));
-        let widest = sets.max_by_key(ChangeSet::n_words).unwrap_or(ChangeSet::new(0, 0));
         Self {
             threads: Threads::ONE,
             pool: None,
             tilers: vec![Tiler::new(plan, kernels)],
-            outcomes: vec![Outcome::default(); n_cells.div_ceil(TILE)],
+            differs: vec![0; n_cells.div_ceil(TILE)],
             n_parts: 1,
             cells: Vec::with_capacity(n_cells),
             words: Vec::new(),
-            reached: widest.clone(),
-            late: widest,
         }
     }
 
@@ -159,33 +118,37 @@ impl Runner {
             return counters;
         }
         let mut clock = Instant::now();
-        let far = &mut stream.far[plan.input];
-        far.copy_from(&stream.changes[plan.input]);
-        far.remove_all(&stream.lesser);
-        stream.lesser.clear();
+        if !std::mem::take(&mut stream.is_measured) {
+            let felt = stream.foresight.felt_mut(plan.input);
+            stream.changes[plan.input].for_each(|cell| felt.add(cell.y as usize, cell.x as usize, f32::INFINITY));
+        }
         stream.sweep.advance(&plan, refresh_share);
         stream.settling.advance(plan.steps.len());
         for (i, step) in plan.steps.iter().enumerate() {
             let take = |sets: &mut [ChangeSet]| std::mem::replace(&mut sets[step.output], ChangeSet::new(0, 0));
-            let (mut set, mut far) = (take(&mut stream.changes), take(&mut stream.far));
-            let (mut owed, mut settled) = (take(&mut stream.owed), take(&mut stream.settled));
-            [&mut set, &mut far, &mut settled].into_iter().for_each(ChangeSet::clear);
-            self.request(stream, &plan, step, [&mut set, &mut far, &mut owed]);
+            let (mut set, mut owed) = (take(&mut stream.changes), take(&mut stream.owed));
+            stream.foresight.clear(step.output, &set);
+            set.clear();
             for (input, spread) in step.inputs.iter().zip(&step.spread) {
-                let late = &stream.settled[plan.maps[*input].changes];
-                if !late.is_empty() {
-                    let to = if matches!(step.kind, Kind::Join) { &mut settled } else { &mut owed };
-                    spread.apply(late, to, &mut self.words);
+                let changes = &stream.changes[plan.maps[*input].changes];
+                if !changes.is_empty() {
+                    spread.apply(changes, &mut set, &mut self.words);
                 }
             }
-            let requested = if set.is_empty() { 0 } else { set.count() };
+            let reached = if set.is_empty() { 0 } else { set.count() };
+            if reached > 0 {
+                let shape = plan.maps[step.output].shape;
+                let leeway = stream.leeway.over(shape.h, shape.w);
+                let kernels = &self.tilers[0].kernels;
+                stream.foresight.sift(i, step.output, &stream.changes, &leeway, kernels, &mut set, &mut owed);
+            }
+            let asked = if reached == 0 { 0 } else { set.count() };
             let refresh = stream.sweep.rows(i);
             let watched = plan.watched[step.output];
             let settles = stream.settling.is_on(i) && !owed.is_empty();
-            if matches!(step.kind, Kind::Join) || (requested == 0 && refresh.is_none() && !settles) {
-                stream.far[step.output] = far;
+            counters.requested_macs += reached as u64 * step.macs_per_cell;
+            if matches!(step.kind, Kind::Join) || (asked == 0 && refresh.is_none() && !settles) {
                 stream.owed[step.output] = owed;
-                stream.settled[step.output] = settled;
                 if watched {
                     let mut seen = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
                     seen.clear();
@@ -197,8 +160,8 @@ impl Runner {
                 stream.changes[step.output] = set;
                 continue;
             }
-            if let Some(rows) = &refresh {
-                set.set_rows(rows.clone());
+            if let Some(rows) = refresh {
+                set.set_rows(rows);
             }
             if settles {
                 set.join(&owed);
@@ -206,61 +169,26 @@ impl Runner {
             if watched {
                 stream.computed[step.output].copy_from(&set);
             }
+            owed.remove_all(&set);
+            stream.owed[step.output] = owed;
             set.list(&mut self.cells);
             let cells = std::mem::take(&mut self.cells);
-            let mut late = std::mem::replace(&mut self.late, ChangeSet::new(0, 0));
-            if settles {
-                late.copy_from(&owed);
-            }
-            owed.remove_all(&set);
             let now = Instant::now();
             counters.bookkeeping += now - clock;
-            let due = Due { refresh, late: settles.then_some(&late) };
-            let passed = self.sparse(stream, &plan, i, &cells, &due, [&mut set, &mut far, &mut owed, &mut settled]);
-            stream.far[step.output] = far;
-            stream.owed[step.output] = owed;
-            stream.settled[step.output] = settled;
+            counters.passed += self.sparse(stream, &plan, i, &cells, &mut set);
             clock = Instant::now();
             let gates = self.tilers.iter_mut().map(|t| std::mem::take(&mut t.gates)).sum::<Duration>() / self.n_parts;
             counters.gates += gates;
             counters.kernels += (clock - now).saturating_sub(gates);
-            counters.requested_macs += requested as u64 * step.macs_per_cell;
             counters.executed_macs += cells.len() as u64 * step.macs_per_cell;
             counters.cells += cells.len() as u64;
-            counters.refreshed += (cells.len() - requested) as u64;
-            counters.passed += passed;
-            (self.cells, self.late) = (cells, late);
+            counters.refreshed += (cells.len() - asked) as u64;
+            self.cells = cells;
             stream.changes[step.output] = set;
         }
+        stream.foresight.clear(plan.input, &stream.changes[plan.input]);
         counters.bookkeeping += clock.elapsed();
         counters
-    }
-
-    /// Finds the cells of a step that its inputs' changes ask for. Great changes reach whole windows, lesser ones the
-    /// middle: what they reach beyond is owed.
-    fn request(&mut self, stream: &Stream, plan: &Plan, step: &Step, [set, far, owed]: [&mut ChangeSet; 3]) {
-        for ((input, spread), middle) in step.inputs.iter().zip(&step.spread).zip(&step.middle) {
-            let from = plan.maps[*input].changes;
-            let changes = &stream.changes[from];
-            if changes.is_empty() {
-                continue;
-            }
-            let great = &stream.far[from];
-            match middle {
-                Some(middle) if great != changes => {
-                    self.reached.copy_from(set);
-                    spread.apply(changes, &mut self.reached, &mut self.words);
-                    spread.apply(great, set, &mut self.words);
-                    middle.apply(changes, set, &mut self.words);
-                    self.reached.remove_all(set);
-                    owed.join(&self.reached);
-                }
-                _ => spread.apply(changes, set, &mut self.words),
-            }
-            if matches!(step.kind, Kind::Join) {
-                spread.apply(great, far, &mut self.words);
-            }
-        }
     }
 
     fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
@@ -276,11 +204,9 @@ impl Runner {
                 self.cells = cells;
             }
         }
-        for set in stream.changes.iter_mut().chain(&mut stream.far).chain(&mut stream.computed) {
-            set.fill();
-        }
-        stream.owed.iter_mut().chain(&mut stream.settled).for_each(ChangeSet::clear);
-        stream.lesser.clear();
+        stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
+        stream.owed.iter_mut().for_each(ChangeSet::clear);
+        stream.foresight.restart();
         stream.sweep.restart();
         stream.is_filled = true;
         counters.requested_macs = counters.dense_macs;
@@ -294,6 +220,9 @@ impl Runner {
                 cell_ptr(buffers, m, y, x)
             });
         }
+        if !std::mem::replace(&mut stream.is_weighed, true) {
+            stream.foresight.weigh(plan, &stream.gates);
+        }
     }
 
     /// All cells, in order: stored without being compared.
@@ -305,7 +234,7 @@ impl Runner {
         // Safety: the map lies in its buffer.
         let base = Base(unsafe { buffers[out.buffer].as_mut_ptr().add(out.offset) });
         let buffers = &*buffers;
-        let work = |tiler: &mut Tiler, tiles: Range<usize>, _: &mut [Outcome]| {
+        let work = |tiler: &mut Tiler, tiles: Range<usize>, _: &mut [u32]| {
             for i in tiles {
                 let tile = &cells[i * TILE..cells.len().min((i + 1) * TILE)];
                 // Safety: this is the first cell of the tile; the buffer holds the rest of them, and
@@ -326,58 +255,45 @@ impl Runner {
         self.split(plan, step, cells.len(), &work);
     }
 
-    /// The listed cells: stored where they pass the gate; those are what remains listed. How many did.
-    fn sparse(
-        &mut self,
-        stream: &mut Stream,
-        plan: &Plan,
-        i: usize,
-        cells: &[Cell],
-        due: &Due<'_>,
-        [listed, far, owed, settled]: [&mut ChangeSet; 4],
-    ) -> u64 {
+    /// The listed cells; those that came out different remain listed. How many moved by more than the threshold.
+    fn sparse(&mut self, stream: &mut Stream, plan: &Plan, i: usize, cells: &[Cell], listed: &mut ChangeSet) -> u64 {
         let step = &plan.steps[i];
         let out = &plan.maps[step.output];
         // Safety: the map lies in its buffer.
         let base = Base(unsafe { stream.buffers[out.buffer].as_mut_ptr().add(out.offset) });
+        let notes = stream.foresight.notes(i, step.output);
         let gate = stream.gates.get(i);
-        let leeway = stream.leeway.over(out.shape.h, out.shape.w);
-        let sparse = Sparse { buffers: &stream.buffers, base, plan, step, gate, leeway, cells, due };
-        self.split(plan, step, cells.len(), &|tiler: &mut Tiler, tiles, outcomes: &mut [Outcome]| {
-            sparse.compute(tiler, tiles, outcomes);
+        let sparse = Sparse { buffers: &stream.buffers, base, plan, step, gate, notes, cells };
+        self.split(plan, step, cells.len(), &|tiler: &mut Tiler, tiles, differs: &mut [u32]| {
+            sparse.compute(tiler, tiles, differs);
         });
-        // Where nothing is held back, what is made good goes on as such; heads see it at once.
-        let settles = due.late.is_some() && gate.is_exact() && !plan.watched[step.output];
-        let mut dealt = Dealt::of(&self.outcomes[..cells.len().div_ceil(TILE)]);
-        let n_words = listed.words_a_row();
-        let mut n = 0;
-        for (i, word) in listed.words_mut().iter_mut().enumerate().filter(|(_, word)| **word != 0) {
-            let [passes, owes, far_off] = dealt.next(word.count_ones()).map(|bits| deposit(bits, *word));
-            let late = due.late.map_or(0, |late| late.words()[i]);
-            let good = if due.refreshes(i / n_words) { u64::MAX } else { late };
-            let settles = if settles { passes & late } else { 0 };
-            *word = passes & !settles;
-            far.words_mut()[i] |= far_off & *word;
-            settled.words_mut()[i] |= settles | (owes & good);
-            owed.words_mut()[i] |= owes & !good;
-            n += u64::from(word.count_ones());
+        let mut dealt = Dealt::of(&self.differs[..cells.len().div_ceil(TILE)]);
+        for word in listed.words_mut().iter_mut().filter(|word| **word != 0) {
+            *word = deposit(dealt.next(word.count_ones()), *word);
         }
-        n
+        let (mut verdict, mut passed) = (Verdict::default(), 0);
+        for tiler in &mut self.tilers {
+            let v = std::mem::take(&mut tiler.verdict);
+            verdict = Verdict { n: verdict.n + v.n, n_greater: verdict.n_greater + v.n_greater };
+            passed += std::mem::take(&mut tiler.passed);
+        }
+        stream.foresight.learn(i, verdict);
+        passed
     }
 
     /// Has the tiles of some cells computed by as many threads as they are worth.
     fn split<F>(&mut self, plan: &Plan, step: &Step, n_cells: usize, work: &F)
     where
-        F: Fn(&mut Tiler, Range<usize>, &mut [Outcome]) + Sync,
+        F: Fn(&mut Tiler, Range<usize>, &mut [u32]) + Sync,
     {
         let n_tiles = n_cells.div_ceil(TILE);
         let n_parts = if step.reads_beside(plan) { 1 } else { self.threads.for_step(n_cells, step.macs_per_cell) };
         self.n_parts = n_parts as u32;
-        let (tilers, outcomes) = (&mut self.tilers[..n_parts], &mut self.outcomes[..n_tiles]);
+        let (tilers, differs) = (&mut self.tilers[..n_parts], &mut self.differs[..n_tiles]);
         match &self.pool {
             // Little work stays where its data is warm.
-            Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, outcomes, work)),
-            _ => threads::split(tilers, 0..n_tiles, outcomes, work),
+            Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, differs, work)),
+            _ => threads::split(tilers, 0..n_tiles, differs, work),
         }
     }
 }
@@ -397,28 +313,26 @@ impl Base {
     }
 }
 
-/// Cells of a step to be compared and stored.
+/// Cells of a step to be computed, stored and measured.
 struct Sparse<'a> {
     buffers: &'a [Buffer],
     base: Base,
     plan: &'a Plan,
     step: &'a Step,
     gate: &'a Gate,
-    leeway: Over<'a>,
+    notes: Notes,
     cells: &'a [Cell],
-    due: &'a Due<'a>,
 }
 
 impl Sparse<'_> {
-    fn compute(&self, tiler: &mut Tiler, tiles: Range<usize>, outcomes: &mut [Outcome]) {
+    fn compute(&self, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u32]) {
         let width = self.plan.maps[self.step.output].shape.c;
         let (rows, stride) = (tiler.rows(), tiler.stride);
         let mut next: Cells = [std::ptr::null_mut(); TILE];
         self.warm(self.tile(tiles.start), &mut next);
-        let mut limits = Limits { weights: self.gate.weights(), limits: [0.0; TILE] };
+        let is_exact = self.gate.is_exact();
         let mut distances = [0.0; TILE];
-        let mut at = (u32::MAX, self.leeway.row(0));
-        for (k, outcome) in tiles.clone().zip(outcomes) {
+        for (k, differs) in tiles.clone().zip(differs) {
             let (tile, stored) = (self.tile(k), next);
             if k + 1 < tiles.end {
                 self.warm(self.tile(k + 1), &mut next);
@@ -430,33 +344,26 @@ impl Sparse<'_> {
             let clock = tiler.n_gated.is_multiple_of(GATE_SAMPLE).then(Instant::now);
             // Safety: rows and cells hold that many numbers, scratch is apart from the maps, and no
             // other thread has these cells.
-            let passes = unsafe {
-                if self.gate.is_exact() {
+            *differs = unsafe {
+                if is_exact {
                     tiler.kernels.replace(new, &stored)
                 } else {
-                    for (limit, cell) in limits.limits.iter_mut().zip(tile) {
-                        if cell.y != at.0 {
-                            at = (cell.y, self.leeway.row(cell.y as usize));
-                        }
-                        *limit = self.gate.limit() * at.1.at(cell.x as usize).powi(2);
-                    }
-                    tiler.kernels.gate(new, &stored, &limits, &mut distances)
+                    tiler.kernels.measure(new, &stored, self.gate.weights(), &mut distances);
+                    // Numbers that are none differ.
+                    mask(|p| p < tile.len() && (distances[p] > 0.0 || distances[p].is_nan()))
                 }
             };
+            for (p, cell) in tile.iter().enumerate() {
+                let measured = (!is_exact).then_some(distances[p]);
+                let (y, x) = (cell.y as usize, cell.x as usize);
+                // Safety: as above.
+                unsafe { self.notes.cell(y, x, *differs >> p & 1 == 1, measured, &mut tiler.verdict) };
+            }
+            let limit = self.gate.limit();
+            let passes = if is_exact { *differs } else { mask(|p| p < tile.len() && distances[p] > limit) };
+            tiler.passed += u64::from(passes.count_ones());
             if let Some(clock) = clock {
                 tiler.gates += clock.elapsed() * GATE_SAMPLE;
-            }
-            *outcome = Outcome { passes, owes: 0, far: passes };
-            if !self.gate.is_exact() {
-                let held = !passes & (u32::MAX >> (32 - tile.len()));
-                outcome.owes = held & mask(&distances, &limits.limits, Gate::owes);
-                outcome.far = passes & mask(&distances, &limits.limits, Gate::is_far);
-                if !self.due.is_empty() {
-                    for p in ones(held).filter(|p| self.due.makes_good(tile[*p])) {
-                        // Safety: as above.
-                        unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), stored[p], width) };
-                    }
-                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What one stream remembers: its feature maps, what changed in them, its gates.
 
 use super::changes::ChangeSet;
+use super::foresight::{Felt, Foresight};
 use super::gate::Gates;
 use super::outputs::Outputs;
 use super::plan::Plan;
@@ -59,15 +60,9 @@ pub struct Stream {
     pub(super) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
     pub(super) changes: Vec<ChangeSet>,
-    /// Of the picture's changed cells, those that changed little; empty after each frame.
-    pub(super) lesser: ChangeSet,
-    /// One a map: of the changed cells, those that are felt at every tap of a window.
-    pub(super) far: Vec<ChangeSet>,
-    /// One a map: cells whose change was too small to be passed on at once, but not too small to
-    /// matter; they are computed again when the settling reaches them.
+    /// One a map: cells whose change is expected to be too small to be computed at once, but not too small to
+    /// matter; they are computed when the settling reaches them.
     pub(super) owed: Vec<ChangeSet>,
-    /// One a map: cells that the settling has brought up to date in this frame.
-    pub(super) settled: Vec<ChangeSet>,
     pub(super) settling: Settling,
     /// Of watched maps, the cells that were computed in the last frame; others stay empty.
     pub(super) computed: Vec<ChangeSet>,
@@ -75,6 +70,11 @@ pub struct Stream {
     /// How far the gates stand open, part by part of the picture.
     pub(super) leeway: Leeway,
     pub(super) sweep: Sweep,
+    pub(super) foresight: Foresight,
+    /// Whether the foresight has its gains.
+    pub(super) is_weighed: bool,
+    /// Whether the sizes of the picture's changes were given.
+    pub(super) is_measured: bool,
     pub(super) is_filled: bool,
 }
 
@@ -83,15 +83,15 @@ impl Stream {
     pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
         let buffers = plan.buffers.iter().map(|n| Buffer::new(*n, unfilled)).collect();
         let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
-        let (changes, far, owed, settled) = (sets(), sets(), sets(), sets());
+        let (changes, owed) = (sets(), sets());
         let watched =
             |(m, w): (&super::plan::Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
         let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
         Self {
-            lesser: ChangeSet::of(plan.maps[plan.input].shape),
-            far,
             owed,
-            settled,
+            foresight: Foresight::new(&plan),
+            is_weighed: false,
+            is_measured: false,
             settling: Settling::default(),
             sweep: Sweep::new(),
             buffers,
@@ -106,16 +106,22 @@ impl Stream {
 
     /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write.
     pub fn input(&mut self) -> (&mut [f32], &mut ChangeSet) {
-        let (data, changed, _) = self.input_with_lesser();
+        self.is_measured = false;
+        let (data, changed, _) = self.parts_of_input();
         (data, changed)
     }
 
-    /// As [`Stream::input`], and of what changed, what changed too little to be felt around it
-    /// ([`super::gate::FAR`]); the latter may be left empty, and is again after each frame.
-    pub fn input_with_lesser(&mut self) -> (&mut [f32], &mut ChangeSet, &mut ChangeSet) {
+    /// As [`Stream::input`], and where to add by how much the cells changed: the squares of their values'
+    /// differences, summed. It is empty again after each frame.
+    pub fn input_measured(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
+        self.is_measured = true;
+        self.parts_of_input()
+    }
+
+    fn parts_of_input(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
         let map = &self.plan.maps[self.plan.input];
         let data = &mut self.buffers[map.buffer].as_mut_slice()[..map.shape.n_values()];
-        (data, &mut self.changes[self.plan.input], &mut self.lesser)
+        (data, &mut self.changes[self.plan.input], self.foresight.felt_mut(self.plan.input))
     }
 
     /// One cell of a map.

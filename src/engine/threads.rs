@@ -5,7 +5,6 @@
 //! number of threads gives the same bits.
 
 use super::kernels::TILE;
-use super::outcome::Outcome;
 use super::tile::Tiler;
 use std::ops::Range;
 
@@ -38,9 +37,9 @@ impl Threads {
 const CELL_WORK: u64 = 3000;
 
 /// Calls `work` with every tile once: ranges of them, each with a tiler and room for the outcomes.
-pub(super) fn split<F>(tilers: &mut [Tiler], tiles: Range<usize>, outcomes: &mut [Outcome], work: &F)
+pub(super) fn split<F>(tilers: &mut [Tiler], tiles: Range<usize>, outcomes: &mut [u32], work: &F)
 where
-    F: Fn(&mut Tiler, Range<usize>, &mut [Outcome]) + Sync,
+    F: Fn(&mut Tiler, Range<usize>, &mut [u32]) + Sync,
 {
     if let [tiler] = tilers {
         return work(tiler, tiles, outcomes);

@@ -1,6 +1,7 @@
 //! Computing a tile: a handful of cells of a step, into rows of scratch.
 
 use super::changes::Cell;
+use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
 use super::kernels::{BLOCK, ConvArgs, Kernels, Rows, TILE, math};
 use super::pack::{Packed, blocks};
@@ -24,6 +25,9 @@ pub(super) struct Tiler {
     pub gates: Duration,
     /// Tiles that went through a gate.
     pub n_gated: u32,
+    /// What came of foretold changes, and cells that moved by more than the threshold, for whoever calls.
+    pub verdict: Verdict,
+    pub passed: u64,
 }
 
 // Safety: the pointers are scratch of one call of `tile`, and are not kept between calls.
@@ -48,6 +52,8 @@ impl Tiler {
             zeros: Buffer::zeros(stride),
             gates: Duration::ZERO,
             n_gated: 0,
+            verdict: Verdict::default(),
+            passed: 0,
         }
     }
 

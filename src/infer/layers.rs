@@ -168,7 +168,7 @@ impl Detector for LayersDetector {
         if n_asked == grid.n_patches() {
             state.stream.forget();
         }
-        let (map, changed, lesser) = state.stream.input_with_lesser();
+        let (map, changed, felt) = state.stream.input_measured();
         changed.clear();
         let (bgr, size) = (work.frame.data(), work.frame.size());
         if n_asked == grid.n_patches() {
@@ -185,7 +185,7 @@ impl Detector for LayersDetector {
                     self.settings.pixel,
                     map,
                     changed,
-                    lesser,
+                    felt,
                 );
             }
         }

@@ -1,7 +1,7 @@
 //! Camera bytes to the tensor a model was trained on.
 
 use crate::engine::changes::ChangeSet;
-use crate::engine::gate::FAR;
+use crate::engine::foresight::Felt;
 use crate::geom::Size;
 
 /// Order of the channels that a model expects.
@@ -81,7 +81,7 @@ pub fn fill_map(bgr: &[u8], size: Size, crop: Crop, n: &Normalise, map: &mut [f3
 }
 
 /// As [`fill_map`], but only where a pixel of `crop` differs by more than `least` levels in some
-/// colour; those are added to `changed`, and those that are not [`FAR`] beyond it to `lesser`.
+/// colour; those are added to `changed`, and the squares of their differences to `felt`.
 #[allow(clippy::too_many_arguments)]
 pub fn update_map(
     bgr: &[u8],
@@ -91,7 +91,7 @@ pub fn update_map(
     least: u8,
     map: &mut [f32],
     changed: &mut ChangeSet,
-    lesser: &mut ChangeSet,
+    felt: &mut Felt,
 ) {
     assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
     let order = match n.colour {
@@ -106,13 +106,10 @@ pub fn update_map(
         let pixels = bgr[range.clone()].as_chunks::<3>().0;
         for (i, (out, pixel)) in map[range].as_chunks_mut::<3>().0.iter_mut().zip(pixels).enumerate() {
             let new: [f32; 3] = std::array::from_fn(|c| f32::from(pixel[order[c]]) * n.scale[c] + shift[c]);
-            let exceeds = |times: f32| (0..3).any(|c| (new[c] - out[c]).abs() > limit[c] * times);
-            if exceeds(1.0) {
+            let moved: [f32; 3] = std::array::from_fn(|c| new[c] - out[c]);
+            if (0..3).any(|c| moved[c].abs() > limit[c]) {
                 changed.set(y, crop.x as usize + i);
-                // Who asks for every difference gets all of each.
-                if least > 0 && !exceeds(FAR) {
-                    lesser.set(y, crop.x as usize + i);
-                }
+                felt.add(y, crop.x as usize + i, moved.iter().map(|v| v * v).sum());
                 *out = new;
             }
         }
@@ -135,9 +132,9 @@ mod tests {
             fill_map(picture, size, Crop::whole(size), &n, &mut map);
             map
         });
-        let (mut changed, mut lesser) = (ChangeSet::new(3, 21), ChangeSet::new(3, 21));
+        let (mut changed, mut felt) = (ChangeSet::new(3, 21), Felt::new(3, 21, 1, 1));
         let crop = Crop { x: 1, y: 1, size: Size::new(19, 2) };
-        update_map(&bgr, size, crop, &n, 3, &mut before, &mut changed, &mut lesser);
+        update_map(&bgr, size, crop, &n, 3, &mut before, &mut changed, &mut felt);
         let mut n_changed = 0;
         for at in 0..size.area() {
             let (y, x) = (at / 21, at % 21);
@@ -145,9 +142,10 @@ mod tests {
             let differs = pixel.clone().any(|i| bgr[i] - old[i] > 3);
             let inside = y > 0 && (1..20).contains(&x);
             assert_eq!(changed.get(y, x), differs && inside, "{y} {x}");
-            // 2.5 times three and a half levels are 8.75.
-            let is_far = pixel.clone().any(|i| bgr[i] - old[i] > 8);
-            assert_eq!(lesser.get(y, x), changed.get(y, x) && !is_far, "{y} {x}");
+            let scales = [2.0f32, 0.25, 0.5];
+            let squared: f32 = pixel.clone().zip(scales).map(|(i, s)| (f32::from(bgr[i] - old[i]) * s).powi(2)).sum();
+            let moved = if changed.get(y, x) { squared } else { 0.0 };
+            assert!((felt.get(y, x) - moved).abs() < 1e-3, "{y} {x}: {} {moved}", felt.get(y, x));
             if !changed.get(y, x) {
                 fill_map(&old, size, Crop { x: x as u32, y: y as u32, size: Size::new(1, 1) }, &n, &mut wanted);
             }

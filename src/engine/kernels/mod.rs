@@ -47,16 +47,20 @@ macro_rules! functions {
             unsafe { super::rows::max::<$S>(row, other, n) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn gate(new: super::Rows, old: &super::Cells, limits: &super::Limits<'_>, out: &mut super::Distances) -> u32 {
-            unsafe { super::rows::gate::<$S>(new, old, limits, out) }
+        unsafe fn measure(new: super::Rows, old: &super::Cells, weights: &[f32], out: &mut super::Distances) {
+            unsafe { super::rows::measure::<$S>(new, old, weights, out) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn replace(new: super::Rows, old: &super::Cells) -> u32 {
             unsafe { super::rows::replace::<$S>(new, old) }
         }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn foretell(taps: &[super::Tap], out: &mut [f32; super::LANES]) {
+            unsafe { super::rows::foretell::<$S>(taps, out) }
+        }
 
         pub const KERNELS: super::Kernels =
-            super::Kernels { name: $name, gemm: run_gemm, depthwise, act, add, max, gate, replace };
+            super::Kernels { name: $name, gemm: run_gemm, depthwise, act, add, max, measure, replace, foretell };
     };
 }
 use functions;
@@ -126,14 +130,18 @@ pub type Cells = [*mut f32; TILE];
 /// One a cell of a tile.
 pub type Distances = [f32; TILE];
 
-/// What a change of a cell must exceed.
+/// Cells whose changes are foretold at once.
+pub const LANES: usize = 64;
+
+/// What [`LANES`] cells in a row see at one place of a window.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits<'a> {
-    /// One a channel.
-    pub weights: &'a [f32],
-    /// One a cell.
-    pub limits: Distances,
+pub struct Tap {
+    pub from: *const f32,
+    pub gain: f32,
 }
+
+// Safety: taps are scratch of one call, and are not read after it.
+unsafe impl Send for Tap {}
 
 /// The functions of one instruction set.
 #[derive(Clone, Copy)]
@@ -144,8 +152,9 @@ pub struct Kernels {
     act: unsafe fn(&Act, Rows),
     add: unsafe fn(*mut f32, *const f32, usize),
     max: unsafe fn(*mut f32, *const f32, usize),
-    gate: unsafe fn(Rows, &Cells, &Limits<'_>, &mut Distances) -> u32,
+    measure: unsafe fn(Rows, &Cells, &[f32], &mut Distances),
     replace: unsafe fn(Rows, &Cells) -> u32,
+    foretell: unsafe fn(&[Tap], &mut [f32; LANES]),
 }
 
 impl std::fmt::Debug for Kernels {
@@ -226,22 +235,29 @@ impl Kernels {
         unsafe { (self.max)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
     }
 
-    /// Finds for each row the sum over channels of `((new - old) * weight)^2`, and stores the rows
-    /// where it exceeds its limit, or is no number. A bit for each that was stored.
+    /// Finds for each row the sum over channels of `((new - old) * weight)^2`, and stores it.
     ///
     /// # Safety
     /// The rows can be read, and as many numbers behind each pointer of `old` written.
-    pub unsafe fn gate(&self, new: Rows, old: &Cells, limits: &Limits<'_>, distances: &mut Distances) -> u32 {
-        assert!(limits.weights.len() >= new.width && new.n <= TILE, "one weight a channel, a tile of rows");
-        unsafe { (self.gate)(new, old, limits, distances) }
+    pub unsafe fn measure(&self, new: Rows, old: &Cells, weights: &[f32], distances: &mut Distances) {
+        assert!(weights.len() >= new.width && new.n <= TILE, "one weight a channel, a tile of rows");
+        unsafe { (self.measure)(new, old, weights, distances) }
     }
 
     /// Stores the rows that differ in any bit. A bit for each.
     ///
     /// # Safety
-    /// As for [`Kernels::gate`].
+    /// As for [`Kernels::measure`].
     pub unsafe fn replace(&self, new: Rows, old: &Cells) -> u32 {
         assert!(new.n <= TILE, "a tile of rows");
         unsafe { (self.replace)(new, old) }
+    }
+
+    /// `out[i] += gain * from[i]`, tap by tap.
+    ///
+    /// # Safety
+    /// [`LANES`] numbers can be read of each tap.
+    pub unsafe fn foretell(&self, taps: &[Tap], out: &mut [f32; LANES]) {
+        unsafe { (self.foretell)(taps, out) }
     }
 }

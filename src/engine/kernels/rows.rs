@@ -2,7 +2,7 @@
 
 use super::math::{GUESS, LOG2_E, POWER_POLY, SHIFT, SIGMOID_END};
 use super::simd::Simd;
-use super::{Cells, Distances, Limits, Rows};
+use super::{Cells, Distances, LANES, Rows, Tap};
 use crate::engine::graph::Act;
 
 /// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of
@@ -33,6 +33,16 @@ unsafe fn load_part<S: Simd>(row: *const f32, i: usize, n: usize) -> S::V {
             return S::load(row.add(i));
         }
         S::load_first(row.add(i), n - i)
+    }
+}
+
+#[inline(always)]
+unsafe fn store_part<S: Simd>(row: *mut f32, v: S::V, i: usize, n: usize) {
+    unsafe {
+        if i + S::LANES <= n {
+            return S::store(row.add(i), v);
+        }
+        S::store_first(row.add(i), v, n - i);
     }
 }
 
@@ -138,9 +148,10 @@ unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, n: usize) {
     }
 }
 
-/// A row's sum has 16 parts, of every 16th number, whatever the vectors.
+/// Stores a row over another; the sum over it of `((new - old) * weight)^2`. The sum has 16 parts, of every 16th
+/// number, whatever the vectors.
 #[inline(always)]
-unsafe fn distance<S: Simd>(new: *const f32, old: *const f32, weight: *const f32, n: usize) -> f32 {
+unsafe fn distance<S: Simd>(new: *const f32, old: *mut f32, weight: *const f32, n: usize) -> f32 {
     unsafe {
         let n_vectors = 16 / S::LANES;
         let whole = n / 16 * 16;
@@ -149,7 +160,9 @@ unsafe fn distance<S: Simd>(new: *const f32, old: *const f32, weight: *const f32
         let mut i = 0;
         while i < whole {
             for sum in &mut *sums {
-                let delta = S::sub(S::load(new.add(i)), S::load(old.add(i)));
+                let value = S::load(new.add(i));
+                let delta = S::sub(value, S::load(old.add(i)));
+                S::store(old.add(i), value);
                 let scaled = S::mul(delta, S::load(weight.add(i)));
                 *sum = S::fma(scaled, scaled, *sum);
                 i += S::LANES;
@@ -157,9 +170,11 @@ unsafe fn distance<S: Simd>(new: *const f32, old: *const f32, weight: *const f32
         }
         for sum in &mut *sums {
             if i < n {
-                let delta = S::sub(load_part::<S>(new, i, n), load_part::<S>(old, i, n));
+                let value = load_part::<S>(new, i, n);
+                let delta = S::sub(value, load_part::<S>(old, i, n));
                 let scaled = S::mul(delta, load_part::<S>(weight, i, n));
                 *sum = S::fma(scaled, scaled, *sum);
+                store_part::<S>(old, value, i, n);
                 i += S::LANES;
             }
         }
@@ -168,22 +183,34 @@ unsafe fn distance<S: Simd>(new: *const f32, old: *const f32, weight: *const f32
 }
 
 #[inline(always)]
-pub unsafe fn gate<S: Simd>(new: Rows, old: &Cells, limits: &Limits<'_>, out: &mut Distances) -> u32 {
+pub unsafe fn measure<S: Simd>(new: Rows, old: &Cells, weights: &[f32], out: &mut Distances) {
     unsafe {
-        let mut stored = 0;
-        for (p, ((old, limit), out)) in old.iter().zip(&limits.limits).zip(out).take(new.n).enumerate() {
-            *out = distance::<S>(new.first.add(p * new.stride), *old, limits.weights.as_ptr(), new.width);
-            // Numbers that are none always pass.
-            stored |= u32::from((*out > *limit) | out.is_nan()) << p;
+        for (p, (old, out)) in old.iter().zip(out).take(new.n).enumerate() {
+            *out = distance::<S>(new.first.add(p * new.stride), *old, weights.as_ptr(), new.width);
         }
-        // Apart from the comparison, whose answers are foretold wrong as often as not.
-        let mut rest = stored;
-        while rest != 0 {
-            let p = rest.trailing_zeros() as usize;
-            copy::<S>(new.first.add(p * new.stride), old[p], new.width);
-            rest &= rest - 1;
+    }
+}
+
+#[inline(always)]
+pub unsafe fn foretell<S: Simd>(taps: &[Tap], out: &mut [f32; LANES]) {
+    unsafe {
+        for i in (0..LANES).step_by(16) {
+            // As many vectors at once as are 16 numbers, so that sums do not wait for each other.
+            let mut sums = [S::splat(0.0); 4];
+            let sums = &mut sums[..16 / S::LANES];
+            for (k, sum) in sums.iter_mut().enumerate() {
+                *sum = S::load(out.as_ptr().add(i + k * S::LANES));
+            }
+            for tap in taps {
+                let gain = S::splat(tap.gain);
+                for (k, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(gain, S::load(tap.from.add(i + k * S::LANES)), *sum);
+                }
+            }
+            for (k, sum) in sums.iter().enumerate() {
+                S::store(out.as_mut_ptr().add(i + k * S::LANES), *sum);
+            }
         }
-        stored
     }
 }
 
@@ -208,13 +235,22 @@ pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::kernels::{BLOCK, Kernels, Limits, Rows, TILE};
+    use crate::engine::kernels::{BLOCK, Kernels, LANES, Rows, TILE, Tap};
 
-    /// What the cells hold afterwards, what was stored, the distances.
-    type Done = (Vec<f32>, u32, [f32; TILE]);
+    /// Everything that this machine can run, against the portable ones.
+    fn pairs() -> impl Iterator<Item = (&'static Kernels, &'static Kernels)> {
+        let (oracle, others) = Kernels::all().split_last().unwrap();
+        others.iter().map(move |kernels| (oracle, kernels))
+    }
 
-    /// Cells of `width` numbers that differ from the rows a little, some of them not at all.
-    fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> Done {
+    /// The sign of a NaN is not promised.
+    fn bits(v: &[f32]) -> Vec<u32> {
+        v.iter().map(|v| if v.is_nan() { f32::INFINITY } else { *v }.to_bits()).collect()
+    }
+
+    /// What the cells hold afterwards, which differed, the distances: of cells of `width` numbers that differ from
+    /// the rows a little, the first not at all.
+    fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> (Vec<f32>, u32, [f32; TILE]) {
         let mut random = fastrand::Rng::with_seed((width * 31 + n) as u64);
         let stride = width + BLOCK;
         let mut rows: Vec<f32> = (0..TILE * stride).map(|_| random.f32() - 0.5).collect();
@@ -222,39 +258,63 @@ mod tests {
         cells[..width].copy_from_slice(&rows[..width]);
         rows[stride + width - 1] = f32::NAN;
         let weights: Vec<f32> = (0..width).map(|_| random.f32() * 9.0).collect();
-        let limits = Limits { weights: &weights, limits: std::array::from_fn(|p| p as f32 * 0.02 * width as f32) };
         let first = cells.as_mut_ptr();
         let old = std::array::from_fn(|p| first.wrapping_add(p * stride));
         let new = Rows { first: rows.as_mut_ptr(), stride, n, width };
         let mut distances = [0.0; TILE];
+        let mut differs = 0;
         // Safety: a tile of rows and cells of `stride` numbers each.
-        let stored = unsafe {
-            if exact { kernels.replace(new, &old) } else { kernels.gate(new, &old, &limits, &mut distances) }
-        };
-        (cells, stored, distances)
+        unsafe {
+            if exact {
+                differs = kernels.replace(new, &old);
+            } else {
+                kernels.measure(new, &old, &weights, &mut distances);
+            }
+        }
+        for (p, distance) in distances.iter().enumerate().take(n) {
+            let stored = &cells[p * stride..][..width];
+            assert_eq!(bits(stored), bits(&rows[p * stride..][..width]), "{kernels:?} stores row {p}");
+            assert!(exact || p != 0 || *distance == 0.0, "equal rows");
+            assert!(exact || p != 1 || distance.is_nan(), "numbers that are none");
+        }
+        (cells, differs, distances)
     }
 
     #[test]
-    fn gates_are_the_same_on_every_instruction_set() {
-        let bits = |(cells, stored, distances): Done| {
-            let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            // The sign of a NaN is not promised.
-            let distances = distances.map(|d| if d.is_nan() { f32::INFINITY } else { d });
-            (bits(&cells), stored, bits(&distances))
-        };
-        let [oracle, others @ ..] = &*Kernels::all().iter().rev().collect::<Vec<_>>() else { unreachable!() };
-        for width in 1..70 {
-            for n in [1, 5, TILE] {
-                for exact in [true, false] {
-                    let wanted = run(oracle, width, n, exact);
-                    assert_eq!(wanted.1 & 1, 0, "equal rows are not stored");
-                    assert!(n < 2 || wanted.1 & 2 != 0, "numbers that are none are");
-                    assert!(n < TILE || exact || wanted.1.count_ones() < TILE as u32, "some are held back");
-                    for kernels in others {
-                        let found = run(kernels, width, n, exact);
-                        assert_eq!(bits(found), bits(wanted.clone()), "{kernels:?}, {width} wide, {n} rows");
+    fn changes_are_the_same_on_every_instruction_set() {
+        for (oracle, kernels) in pairs() {
+            for width in 1..70 {
+                for n in [1, 5, TILE] {
+                    for exact in [true, false] {
+                        let (wanted, found) = (run(oracle, width, n, exact), run(kernels, width, n, exact));
+                        assert_eq!(found.1, wanted.1, "{kernels:?}, {width} wide, {n} rows");
+                        assert!(!exact || wanted.1 == (1 << n) - 2, "all but the first differ");
+                        assert_eq!(bits(&found.0), bits(&wanted.0), "{kernels:?}, {width} wide, {n} rows");
+                        assert_eq!(bits(&found.2), bits(&wanted.2), "{kernels:?}, {width} wide, {n} rows");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_foretold_is_the_same_on_every_instruction_set() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let felt: Vec<f32> = std::iter::repeat_with(|| random.f32()).take(LANES + 20).collect();
+        for n_taps in [0, 1, 9, 25] {
+            let taps: Vec<Tap> =
+                (0..n_taps).map(|i| Tap { from: felt[i % 20..][..LANES].as_ptr(), gain: i as f32 * 0.3 }).collect();
+            let before: [f32; LANES] = std::array::from_fn(|i| i as f32);
+            let run = |kernels: &Kernels| {
+                let mut out = before;
+                // Safety: there are as many numbers from each tap on.
+                unsafe { kernels.foretell(&taps, &mut out) };
+                out
+            };
+            let sum = |i: usize| (0..n_taps).fold(before[i], |sum, t| (t as f32 * 0.3).mul_add(felt[t % 20 + i], sum));
+            let wanted: [f32; LANES] = std::array::from_fn(sum);
+            for kernels in Kernels::all() {
+                assert_eq!(bits(&run(kernels)), bits(&wanted), "{kernels:?}, {n_taps} taps");
             }
         }
     }
