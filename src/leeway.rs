@@ -81,25 +81,15 @@ pub struct Over<'a> {
     x: u64,
 }
 
-/// One row of an [`Over`].
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    factors: &'a [f32],
-    x: u64,
-}
-
-impl<'a> Over<'a> {
-    /// A row of cells.
-    pub fn row(&self, y: usize) -> Row<'a> {
-        Row { factors: self.factors.get(middle(y, self.y) * self.cols..).unwrap_or_default(), x: self.x }
-    }
-}
-
-impl Row<'_> {
+impl Over<'_> {
     /// The factor at the middle of a cell.
-    #[inline]
-    pub fn at(&self, x: usize) -> f32 {
-        self.factors.get(middle(x, self.x)).copied().unwrap_or(1.0)
+    pub fn at(&self, y: usize, x: usize) -> f32 {
+        self.factors.get(self.row(y) * self.cols + middle(x, self.x)).copied().unwrap_or(1.0)
+    }
+
+    /// Which row of the leeway's cells a row of the map lies in.
+    pub fn row(&self, y: usize) -> usize {
+        middle(y, self.y)
     }
 }
 
@@ -119,7 +109,7 @@ mod tests {
         let mut leeway = Leeway::default();
         leeway.lower(&Rect::new(0.0, 0.0, 9.0, 9.0), 0.5);
         let at = |leeway: &Leeway, x: usize, y: usize| leeway.within(x..x + 1, y..y + 1);
-        assert_eq!((at(&leeway, 5, 5), leeway.over(64, 100).row(63).at(99)), (1.0, 1.0));
+        assert_eq!((at(&leeway, 5, 5), leeway.over(64, 100).at(63, 99)), (1.0, 1.0));
         leeway.fill(size, 4.0);
         leeway.lower(&Rect::new(-50.0, 33.0, 40.0, 500.0), 0.5);
         leeway.lower(&Rect::new(33.0, 33.0, 34.0, 34.0), 2.0);
@@ -139,14 +129,10 @@ mod tests {
             for y in 0..h {
                 for x in 0..w {
                     let (py, px) = ((2 * y + 1) * 64 / (2 * h), (2 * x + 1) * 100 / (2 * w));
-                    assert_eq!(
-                        leeway.over(h, w).row(y).at(x),
-                        leeway.within(px..px + 1, py..py + 1),
-                        "{y} {x} of {h}x{w}"
-                    );
+                    assert_eq!(leeway.over(h, w).at(y, x), leeway.within(px..px + 1, py..py + 1), "{y} {x} of {h}x{w}");
                 }
             }
         }
-        assert_eq!(leeway.over(1, 1).row(0).at(0), 1.0, "what sees everything follows closely");
+        assert_eq!(leeway.over(1, 1).at(0, 0), 1.0, "what sees everything follows closely");
     }
 }

@@ -9,11 +9,12 @@
 //! deviation of what is between them is 0.2 to 0.4. It saves a quarter of the executed MACs at the same agreement.
 
 use super::changes::ChangeSet;
-use super::gate::{Gate, Gates};
-use super::kernels::{Kernels, LANES, Tap};
+use super::gate::{Gates, OWED_SHARE};
+use super::graph::MapShape;
+use super::kernels::{BLOCK, ForetellArgs, Kernels, LANES, Tap, prefetch};
 use super::plan::{Kind, Plan};
 use super::sight::{self, How, Sight, Units};
-use crate::leeway::Over;
+use crate::leeway::Leeway;
 
 /// How fast a step's factor follows: natural logarithm a frame, at most.
 const RATE: f32 = 0.2;
@@ -29,21 +30,25 @@ pub struct Felt {
     rim: usize,
     /// From row to row; 0: nothing is kept.
     stride: usize,
-    /// Side of the squares of cells that a number speaks for, their sum; 1 but for the picture.
-    block: usize,
+    /// A number speaks for squares of so many cells each way, as a power of two: their sum. 0 but for the picture.
+    shift: u32,
     values: Vec<f32>,
 }
 
 impl Felt {
-    pub(crate) fn new(h: usize, w: usize, rim: usize, block: usize) -> Self {
-        let stride = w.div_ceil(block) + 2 * rim;
+    pub(crate) fn new(h: usize, w: usize, rim: usize, shift: u32) -> Self {
+        let stride = w.div_ceil(1 << shift) + 2 * rim;
         // Whole vectors are read from any cell on.
-        Self { rim, stride, block, values: vec![0.0; (h.div_ceil(block) + 2 * rim) * stride + LANES] }
+        Self { rim, stride, shift, values: vec![0.0; (h.div_ceil(1 << shift) + 2 * rim) * stride + LANES] }
+    }
+
+    fn block(&self) -> usize {
+        1 << self.shift
     }
 
     #[inline]
     fn index(&self, y: usize, x: usize) -> usize {
-        (y / self.block + self.rim) * self.stride + x / self.block + self.rim
+        ((y >> self.shift) + self.rim) * self.stride + (x >> self.shift) + self.rim
     }
 
     /// A cell's squared change.
@@ -68,8 +73,8 @@ impl Felt {
         for (i, _) in set.words().iter().enumerate().filter(|(_, word)| **word != 0) {
             let (y, x) = (i / words, i % words * 64);
             let from = self.index(y, x);
-            let end = from - x / self.block + self.stride - 2 * self.rim;
-            self.values[from..end.min(from + 64)].fill(0.0);
+            let end = from - (x >> self.shift) + self.stride - 2 * self.rim;
+            self.values[from..end.min(from + (64 >> self.shift))].fill(0.0);
         }
     }
 }
@@ -88,6 +93,48 @@ struct Outlook {
     hands_on: Option<f32>,
     /// What comes of changes, against what the gains say.
     factor: f32,
+    /// Which [`Eased`] is of its map's size.
+    eased: usize,
+}
+
+/// The squares of the leeway's factors over maps of one size.
+#[derive(Debug, Clone)]
+struct Eased {
+    h: usize,
+    w: usize,
+    /// For each row of a map, where the factors of its cells begin.
+    rows: Vec<usize>,
+    /// Whole blocks.
+    values: Vec<f32>,
+}
+
+impl Eased {
+    fn follow(&mut self, leeway: &Leeway) {
+        let over = leeway.over(self.h, self.w);
+        let stride = in_blocks(self.w);
+        for y in 0..self.h {
+            let from = over.row(y) * stride;
+            if y == 0 || from != self.rows[y - 1] {
+                self.values.resize(self.values.len().max(from + stride), 1.0);
+                for (x, value) in self.values[from..from + self.w].iter_mut().enumerate() {
+                    *value = over.at(y, x).powi(2);
+                }
+            }
+            self.rows[y] = from;
+        }
+    }
+}
+
+/// The squared change that is expected of a map's cells since they were computed.
+#[derive(Debug, Clone)]
+struct Expected {
+    /// From row to row: whole blocks.
+    stride: usize,
+    values: Vec<f32>,
+}
+
+fn in_blocks(n: usize) -> usize {
+    n.next_multiple_of(BLOCK)
 }
 
 /// What a stream foresees by.
@@ -96,9 +143,8 @@ pub(super) struct Foresight {
     outlooks: Vec<Outlook>,
     /// One a map.
     felt: Vec<Felt>,
-    /// One a map, one a cell: the squared change that is expected of it since it was computed.
-    expected: Vec<Vec<f32>>,
-    widths: Vec<usize>,
+    expected: Vec<Expected>,
+    eased: Vec<Eased>,
     taps: Vec<Tap>,
 }
 
@@ -147,10 +193,15 @@ impl Notes {
 
 impl Foresight {
     pub fn new(plan: &Plan) -> Self {
+        let mut sizes: Vec<_> = plan.steps.iter().map(|s| plan.maps[s.output].shape).map(|s| (s.h, s.w)).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
         let outlook = |i: usize| {
             let sights = sight::of_step(plan, i);
             let gains = sights.iter().map(|s| vec![0.0; s.window(1).map_or(1, |w| w.n_taps())]).collect();
-            Outlook { sights, gains, limit: 0.0, is_measured: false, hands_on: None, factor: 1.0 }
+            let s = plan.maps[plan.steps[i].output].shape;
+            let eased = sizes.iter().position(|v| *v == (s.h, s.w)).unwrap_or(0);
+            Outlook { sights, gains, limit: 0.0, is_measured: false, hands_on: None, factor: 1.0, eased }
         };
         let outlooks: Vec<Outlook> = (0..plan.steps.len()).map(outlook).collect();
         let is_made = |map: usize| {
@@ -159,22 +210,27 @@ impl Foresight {
         };
         let felt = |(i, map): (usize, &super::plan::Map)| {
             if !is_made(i) {
-                return Felt::new(0, 0, 0, 1);
+                return Felt::new(0, 0, 0, 0);
             }
             let seen = || outlooks.iter().flat_map(|o| &o.sights).filter(|s| s.map == i);
             let blocks = || seen().map(Sight::block);
-            let block = blocks().min().filter(|n| i == plan.input && blocks().all(|b| b == *n)).unwrap_or(1);
+            let is_block = |n: &usize| i == plan.input && n.is_power_of_two() && blocks().all(|b| b == *n);
+            let block = blocks().min().filter(is_block).unwrap_or(1);
             let rim = seen().filter_map(|s| s.window(block)).flat_map(|w| [w.pad, w.pad_end]).flatten().max();
-            Felt::new(map.shape.h, map.shape.w, rim.unwrap_or(0), block)
+            Felt::new(map.shape.h, map.shape.w, rim.unwrap_or(0), block.ilog2())
         };
         let felt: Vec<Felt> = plan.maps.iter().enumerate().map(felt).collect();
         let n_taps = |o: &Outlook| o.gains.iter().map(Vec::len).sum::<usize>();
         Self {
             taps: Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0)),
             expected: (0..plan.maps.len())
-                .map(|i| vec![0.0; if is_made(i) { plan.maps[i].shape.n_cells() } else { 0 }])
+                .map(|i| if is_made(i) { plan.maps[i].shape } else { MapShape::new(0, 0, 0) })
+                .map(|s| Expected { stride: in_blocks(s.w), values: vec![0.0; s.h * in_blocks(s.w)] })
                 .collect(),
-            widths: plan.maps.iter().map(|m| m.shape.w).collect(),
+            eased: sizes
+                .iter()
+                .map(|&(h, w)| Eased { h, w, rows: vec![0; h], values: vec![1.0; in_blocks(w)] })
+                .collect(),
             felt,
             outlooks,
         }
@@ -183,7 +239,7 @@ impl Foresight {
     /// Numbers that are kept of a plan's cells.
     pub fn n_values(plan: &Plan) -> usize {
         let this = Self::new(plan);
-        this.felt.iter().map(|f| f.values.len()).chain(this.expected.iter().map(Vec::len)).sum()
+        this.felt.iter().map(|f| f.values.len()).chain(this.expected.iter().map(|e| e.values.len())).sum()
     }
 
     /// Takes the gains from weights and scales.
@@ -198,11 +254,11 @@ impl Foresight {
             if sights.is_empty() || !sights.iter().all(|s| s.is_measured(gates)) || (step.is_gated && gate.is_exact()) {
                 continue;
             }
-            let block = |s: &Sight| self.felt[s.map].block;
+            let block = |s: &Sight| self.felt[s.map].block();
             if outlook.is_measured {
                 outlook.limit = gate.limit();
                 for (sight, gains) in sights.iter().zip(&mut outlook.gains) {
-                    *gains = in_blocks(sight, sight.gains(plan, step, gates, gate), block(sight));
+                    *gains = of_blocks(sight, sight.gains(plan, step, gates, gate), block(sight));
                 }
                 continue;
             }
@@ -226,7 +282,7 @@ impl Foresight {
     /// Everything was computed.
     pub fn restart(&mut self) {
         self.felt.iter_mut().for_each(|f| f.values.fill(0.0));
-        self.expected.iter_mut().for_each(|e| e.fill(0.0));
+        self.expected.iter_mut().for_each(|e| e.values.fill(0.0));
     }
 
     /// For whoever writes the picture.
@@ -239,47 +295,52 @@ impl Foresight {
         self.felt[map].clear(set);
     }
 
+    /// Before a frame: what is in doubt and what is not.
+    pub fn follow(&mut self, leeway: &Leeway) {
+        self.eased.iter_mut().for_each(|e| e.follow(leeway));
+    }
+
     /// Takes from `set`, the cells that changes reach, those that would move too little, and adds them to `owed` if
     /// they would move enough to matter.
-    #[allow(clippy::too_many_arguments)]
     pub fn sift(
         &mut self,
         i: usize,
         out: usize,
         changes: &[ChangeSet],
-        leeway: &Over<'_>,
         kernels: &Kernels,
         set: &mut ChangeSet,
         owed: &mut ChangeSet,
     ) {
-        let Outlook { sights, gains, limit, factor, .. } = &self.outlooks[i];
+        let Outlook { sights, gains, limit, factor, eased, .. } = &self.outlooks[i];
         if *limit == 0.0 || set.is_empty() {
             return;
         }
-        let (width, expected) = (self.widths[out], &mut self.expected[out]);
+        let (eased, expected) = (&self.eased[*eased], &mut self.expected[out]);
         let words = set.words_a_row();
         for (at, word) in set.words_mut().iter_mut().enumerate().filter(|(_, word)| **word != 0) {
-            let (y, x) = (at / words, at % words * 64);
-            let mut foretold = [0.0; LANES];
+            let (y, x) = (at / words, at % words * LANES);
+            let n = (expected.stride - x).min(LANES);
+            let known = &mut expected.values[y * expected.stride + x..][..n];
+            prefetch(known.as_ptr(), n);
+            let mut seen = [0.0; LANES];
             self.taps.clear();
             for (sight, gains) in sights.iter().zip(gains).filter(|(s, _)| !changes[s.map].is_empty()) {
-                look(&self.felt[sight.map], sight, gains, [y, x], *word, &mut self.taps, &mut foretold);
+                look(&self.felt[sight.map], sight, gains, [y, x], *word, &mut self.taps, &mut seen);
             }
-            // Safety: each tap was taken from a slice of as many numbers.
-            unsafe { kernels.foretell(&self.taps, &mut foretold) };
-            let row = leeway.row(y);
-            let (mut low, mut owes, mut rest) = (0, 0, *word);
-            while rest != 0 {
-                let bit = rest.trailing_zeros() as usize;
-                rest &= rest - 1;
-                let expected = &mut expected[y * width + x + bit];
-                *expected += factor * foretold[bit];
-                let limit = limit * row.at(x + bit).powi(2);
-                low |= u64::from(*expected <= limit) << bit;
-                owes |= u64::from(Gate::owes(*expected, limit)) << bit;
-            }
-            *word &= !low;
-            owed.words_mut()[at] |= low & owes;
+            // Where nothing changed around a cell, nothing is added.
+            let args = ForetellArgs {
+                taps: &self.taps,
+                seen: &seen,
+                factor: *factor,
+                n_blocks: n / BLOCK,
+                expected: known.as_mut_ptr(),
+                leeway: eased.values[eased.rows[y] + x..][..n].as_ptr(),
+                limits: [*limit, limit * OWED_SHARE * OWED_SHARE],
+            };
+            // Safety: each tap was taken from a slice of as many numbers, and so was all else.
+            let [exceeds, matters] = unsafe { kernels.foretell(&args) };
+            owed.words_mut()[at] |= *word & matters & !exceeds;
+            *word &= exceeds;
         }
     }
 
@@ -291,8 +352,8 @@ impl Foresight {
             // Safety: an index of the vector.
             felt: unsafe { felt.values.as_mut_ptr().add(first) },
             stride: felt.stride,
-            expected: self.expected[out].as_mut_ptr(),
-            width: self.widths[out],
+            expected: self.expected[out].values.as_mut_ptr(),
+            width: self.expected[out].stride,
             hands_on: self.outlooks[i].hands_on,
         }
     }
@@ -309,7 +370,7 @@ impl Foresight {
 }
 
 /// The mean gain of each square of taps.
-fn in_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
+fn of_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
     let (Some(fine), Some(coarse)) = (sight.window(1), sight.window(block)) else { return gains };
     let mut sums = vec![0.0; coarse.n_taps()];
     for (tap, gain) in gains.iter().enumerate() {
@@ -320,7 +381,7 @@ fn in_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
 }
 
 /// What a word's cells see of a map: taps that lie side by side for all of them into `taps`, others, for the cells of
-/// `word`, into `foretold`.
+/// `word`, into `seen`.
 fn look(
     felt: &Felt,
     sight: &Sight,
@@ -328,7 +389,7 @@ fn look(
     [y, x]: [usize; 2],
     word: u64,
     taps: &mut Vec<Tap>,
-    foretold: &mut [f32; LANES],
+    seen: &mut [f32; LANES],
 ) {
     let cells = || {
         let mut rest = word;
@@ -342,11 +403,11 @@ fn look(
         for bit in cells() {
             let (row, col) = (t.rows[y], t.cols[x + bit]);
             let most = [row.first, row.second].into_iter().flat_map(|y| [col.first, col.second].map(|x| (y, x)));
-            foretold[bit] += gains[0] * most.fold(0.0f32, |most, (y, x)| most.max(felt.values[felt.index(y, x)]));
+            seen[bit] += gains[0] * most.fold(0.0f32, |most, (y, x)| most.max(felt.values[felt.index(y, x)]));
         }
         return;
     }
-    let Some(w) = sight.window(felt.block) else { return };
+    let Some(w) = sight.window(felt.block()) else { return };
     for (tap, &gain) in gains.iter().enumerate() {
         let (ky, kx) = (tap / w.kernel[1], tap % w.kernel[1]);
         // The rim is as wide as the padding.
@@ -356,7 +417,7 @@ fn look(
             taps.push(Tap { from: felt.values[first..first + LANES].as_ptr(), gain });
         } else {
             for bit in cells() {
-                foretold[bit] += gain * felt.values[first + bit * w.stride[1]];
+                seen[bit] += gain * felt.values[first + bit * w.stride[1]];
             }
         }
     }

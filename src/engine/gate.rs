@@ -13,7 +13,7 @@ use super::plan::Plan;
 pub const DEFAULT_THRESHOLDS: (f32, f32) = (0.065, 0.215);
 
 /// Share of a threshold from which a change that is waited with is owed.
-const OWED_SHARE: f32 = 0.5;
+pub const OWED_SHARE: f32 = 0.5;
 
 /// The gate of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -44,11 +44,6 @@ impl Gate {
 
     pub fn limit(&self) -> f32 {
         self.limit
-    }
-
-    /// Whether a change that is below `limit` is made good in a few frames.
-    pub fn owes(distance: f32, limit: f32) -> bool {
-        distance > limit * (OWED_SHARE * OWED_SHARE)
     }
 }
 

@@ -122,6 +122,7 @@ impl Runner {
             let felt = stream.foresight.felt_mut(plan.input);
             stream.changes[plan.input].for_each(|cell| felt.add(cell.y as usize, cell.x as usize, f32::INFINITY));
         }
+        stream.foresight.follow(&stream.leeway);
         stream.sweep.advance(&plan, refresh_share);
         stream.settling.advance(plan.steps.len());
         for (i, step) in plan.steps.iter().enumerate() {
@@ -137,10 +138,8 @@ impl Runner {
             }
             let reached = if set.is_empty() { 0 } else { set.count() };
             if reached > 0 {
-                let shape = plan.maps[step.output].shape;
-                let leeway = stream.leeway.over(shape.h, shape.w);
                 let kernels = &self.tilers[0].kernels;
-                stream.foresight.sift(i, step.output, &stream.changes, &leeway, kernels, &mut set, &mut owed);
+                stream.foresight.sift(i, step.output, &stream.changes, kernels, &mut set, &mut owed);
             }
             let asked = if reached == 0 { 0 } else { set.count() };
             let refresh = stream.sweep.rows(i);

@@ -132,7 +132,7 @@ mod tests {
             fill_map(picture, size, Crop::whole(size), &n, &mut map);
             map
         });
-        let (mut changed, mut felt) = (ChangeSet::new(3, 21), Felt::new(3, 21, 1, 1));
+        let (mut changed, mut felt) = (ChangeSet::new(3, 21), Felt::new(3, 21, 1, 0));
         let crop = Crop { x: 1, y: 1, size: Size::new(19, 2) };
         update_map(&bgr, size, crop, &n, 3, &mut before, &mut changed, &mut felt);
         let mut n_changed = 0;

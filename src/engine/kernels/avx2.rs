@@ -62,6 +62,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_min_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn exceeds(a: __m256, b: __m256) -> u64 {
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(a, b)) as u64 }
+    }
+    #[inline(always)]
     unsafe fn shift_to_exponent(a: __m256) -> __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) }
     }

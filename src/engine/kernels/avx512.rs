@@ -62,6 +62,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_min_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn exceeds(a: __m512, b: __m512) -> u64 {
+        unsafe { u64::from(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(a, b)) }
+    }
+    #[inline(always)]
     unsafe fn shift_to_exponent(a: __m512) -> __m512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
     }

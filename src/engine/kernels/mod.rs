@@ -12,6 +12,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod depthwise;
+mod foretell;
 mod gemm;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
@@ -55,8 +56,8 @@ macro_rules! functions {
             unsafe { super::rows::replace::<$S>(new, old) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn foretell(taps: &[super::Tap], out: &mut [f32; super::LANES]) {
-            unsafe { super::rows::foretell::<$S>(taps, out) }
+        unsafe fn foretell(args: &super::ForetellArgs<'_>) -> [u64; 2] {
+            unsafe { super::foretell::run::<$S>(args) }
         }
 
         pub const KERNELS: super::Kernels =
@@ -130,7 +131,7 @@ pub type Cells = [*mut f32; TILE];
 /// One a cell of a tile.
 pub type Distances = [f32; TILE];
 
-/// Cells whose changes are foretold at once.
+/// Cells whose changes are foretold at once: those of a word of a change set.
 pub const LANES: usize = 64;
 
 /// What [`LANES`] cells in a row see at one place of a window.
@@ -138,6 +139,23 @@ pub const LANES: usize = 64;
 pub struct Tap {
     pub from: *const f32,
     pub gain: f32,
+}
+
+/// Cells in a row whose changes are foretold:
+/// `expected[i] += factor * (seen[i] + sum over taps of gain * from[i])`.
+#[derive(Debug, Clone, Copy)]
+pub struct ForetellArgs<'a> {
+    pub taps: &'a [Tap],
+    /// What is seen beside the taps.
+    pub seen: &'a [f32; LANES],
+    pub factor: f32,
+    /// Blocks of [`BLOCK`] cells, 1..=4.
+    pub n_blocks: usize,
+    /// From the first cell on, whole blocks.
+    pub expected: *mut f32,
+    /// Factors of the limits, as many.
+    pub leeway: *const f32,
+    pub limits: [f32; 2],
 }
 
 // Safety: taps are scratch of one call, and are not read after it.
@@ -154,7 +172,7 @@ pub struct Kernels {
     max: unsafe fn(*mut f32, *const f32, usize),
     measure: unsafe fn(Rows, &Cells, &[f32], &mut Distances),
     replace: unsafe fn(Rows, &Cells) -> u32,
-    foretell: unsafe fn(&[Tap], &mut [f32; LANES]),
+    foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
 }
 
 impl std::fmt::Debug for Kernels {
@@ -253,11 +271,12 @@ impl Kernels {
         unsafe { (self.replace)(new, old) }
     }
 
-    /// `out[i] += gain * from[i]`, tap by tap.
+    /// Adds to what is expected of some cells. For both limits a bit for each cell of which more is expected.
     ///
     /// # Safety
-    /// [`LANES`] numbers can be read of each tap.
-    pub unsafe fn foretell(&self, taps: &[Tap], out: &mut [f32; LANES]) {
-        unsafe { (self.foretell)(taps, out) }
+    /// Pointers and counts are as [`ForetellArgs`] says; as many numbers can be read of each tap.
+    pub unsafe fn foretell(&self, args: &ForetellArgs<'_>) -> [u64; 2] {
+        assert!((1..=LANES / BLOCK).contains(&args.n_blocks), "blocks of a word");
+        unsafe { (self.foretell)(args) }
     }
 }

@@ -49,6 +49,13 @@ impl Simd for Neon {
         unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
     }
     #[inline(always)]
+    unsafe fn exceeds(a: float32x4_t, b: float32x4_t) -> u64 {
+        unsafe {
+            let places = vld1q_u32([1, 2, 4, 8].as_ptr());
+            u64::from(vaddvq_u32(vbicq_u32(places, vcleq_f32(a, b))))
+        }
+    }
+    #[inline(always)]
     unsafe fn shift_to_exponent(a: float32x4_t) -> float32x4_t {
         unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(a))) }
     }

@@ -53,6 +53,11 @@ impl Simd for Portable {
         zip(a, b, super::math::min)
     }
     #[inline(always)]
+    #[allow(clippy::neg_cmp_op_on_partial_ord)]
+    unsafe fn exceeds(a: V, b: V) -> u64 {
+        (0..16).fold(0, |bits, i| bits | u64::from(!(a[i] <= b[i])) << i)
+    }
+    #[inline(always)]
     unsafe fn shift_to_exponent(a: V) -> V {
         a.map(|v| f32::from_bits(v.to_bits() << 23))
     }

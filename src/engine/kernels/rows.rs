@@ -2,7 +2,7 @@
 
 use super::math::{GUESS, LOG2_E, POWER_POLY, SHIFT, SIGMOID_END};
 use super::simd::Simd;
-use super::{Cells, Distances, LANES, Rows, Tap};
+use super::{Cells, Distances, Rows};
 use crate::engine::graph::Act;
 
 /// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of
@@ -192,29 +192,6 @@ pub unsafe fn measure<S: Simd>(new: Rows, old: &Cells, weights: &[f32], out: &mu
 }
 
 #[inline(always)]
-pub unsafe fn foretell<S: Simd>(taps: &[Tap], out: &mut [f32; LANES]) {
-    unsafe {
-        for i in (0..LANES).step_by(16) {
-            // As many vectors at once as are 16 numbers, so that sums do not wait for each other.
-            let mut sums = [S::splat(0.0); 4];
-            let sums = &mut sums[..16 / S::LANES];
-            for (k, sum) in sums.iter_mut().enumerate() {
-                *sum = S::load(out.as_ptr().add(i + k * S::LANES));
-            }
-            for tap in taps {
-                let gain = S::splat(tap.gain);
-                for (k, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(gain, S::load(tap.from.add(i + k * S::LANES)), *sum);
-                }
-            }
-            for (k, sum) in sums.iter().enumerate() {
-                S::store(out.as_mut_ptr().add(i + k * S::LANES), *sum);
-            }
-        }
-    }
-}
-
-#[inline(always)]
 pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u32 {
     unsafe {
         let mut stored = 0;
@@ -235,7 +212,7 @@ pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::kernels::{BLOCK, Kernels, LANES, Rows, TILE, Tap};
+    use crate::engine::kernels::{BLOCK, Kernels, Rows, TILE};
 
     /// Everything that this machine can run, against the portable ones.
     fn pairs() -> impl Iterator<Item = (&'static Kernels, &'static Kernels)> {
@@ -293,28 +270,6 @@ mod tests {
                         assert_eq!(bits(&found.2), bits(&wanted.2), "{kernels:?}, {width} wide, {n} rows");
                     }
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_foretold_is_the_same_on_every_instruction_set() {
-        let mut random = fastrand::Rng::with_seed(3);
-        let felt: Vec<f32> = std::iter::repeat_with(|| random.f32()).take(LANES + 20).collect();
-        for n_taps in [0, 1, 9, 25] {
-            let taps: Vec<Tap> =
-                (0..n_taps).map(|i| Tap { from: felt[i % 20..][..LANES].as_ptr(), gain: i as f32 * 0.3 }).collect();
-            let before: [f32; LANES] = std::array::from_fn(|i| i as f32);
-            let run = |kernels: &Kernels| {
-                let mut out = before;
-                // Safety: there are as many numbers from each tap on.
-                unsafe { kernels.foretell(&taps, &mut out) };
-                out
-            };
-            let sum = |i: usize| (0..n_taps).fold(before[i], |sum, t| (t as f32 * 0.3).mul_add(felt[t % 20 + i], sum));
-            let wanted: [f32; LANES] = std::array::from_fn(sum);
-            for kernels in Kernels::all() {
-                assert_eq!(bits(&run(kernels)), bits(&wanted), "{kernels:?}, {n_taps} taps");
             }
         }
     }

@@ -39,6 +39,8 @@ pub trait Simd: Copy {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// `a` where it is smaller, else `b`.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// A bit for each lane, lowest first, in which `a` is not at most `b`; numbers that are none are at most nothing.
+    unsafe fn exceeds(a: Self::V, b: Self::V) -> u64;
     /// The bits, 23 places up: the lowest nine become sign and exponent.
     unsafe fn shift_to_exponent(a: Self::V) -> Self::V;
     /// The difference of the bits, as whole numbers that wrap.
