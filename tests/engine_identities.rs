@@ -280,16 +280,15 @@ fn a_leeway_of_two_is_a_threshold_of_twice_as_much() {
         };
         let (mut eased, mut wide) = (stream((0.1, 0.2)), stream((0.2, 0.4)));
         eased.leeway_mut().fill(Size::new(32, 32), 2.0);
+        // In the first frame only: what is owed later depends on the leeway in another way.
         let mut runner = Runner::new(&plan, Kernels::best());
-        for step in 0..6 {
-            let at = random.u64(..);
-            for stream in [&mut eased, &mut wide] {
-                change(&mut Rng::with_seed(at), graph.shape(graph.input), stream, 0.5);
-            }
-            let counts = |c: Counters| (c.requested_macs, c.executed_macs, c.cells);
-            assert_eq!(counts(runner.run(&mut eased, 0.1)), counts(runner.run(&mut wide, 0.1)), "seed {seed}, {step}");
-            assert_eq!(outputs(&eased), outputs(&wide), "seed {seed}, step {step}");
+        let at = random.u64(..);
+        for stream in [&mut eased, &mut wide] {
+            change(&mut Rng::with_seed(at), graph.shape(graph.input), stream, 0.5);
         }
+        let counts = |c: Counters| (c.requested_macs, c.executed_macs, c.cells);
+        assert_eq!(counts(runner.run(&mut eased, 0.1)), counts(runner.run(&mut wide, 0.1)), "seed {seed}");
+        assert_eq!(outputs(&eased), outputs(&wide), "seed {seed}");
     }
 }
 

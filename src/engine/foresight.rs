@@ -97,7 +97,8 @@ struct Outlook {
     eased: usize,
 }
 
-/// The squares of the leeway's factors over maps of one size.
+/// What the leeway makes of limits (of squares), over maps of one size: of those from which cells are computed at once,
+/// the factors' squares, and of those from which they are owed, their cubes. Where nothing is in doubt, less is made good.
 #[derive(Debug, Clone)]
 struct Eased {
     h: usize,
@@ -105,7 +106,7 @@ struct Eased {
     /// For each row of a map, where the factors of its cells begin.
     rows: Vec<usize>,
     /// Whole blocks.
-    values: Vec<f32>,
+    powers: [Vec<f32>; 2],
 }
 
 impl Eased {
@@ -115,9 +116,11 @@ impl Eased {
         for y in 0..self.h {
             let from = over.row(y) * stride;
             if y == 0 || from != self.rows[y - 1] {
-                self.values.resize(self.values.len().max(from + stride), 1.0);
-                for (x, value) in self.values[from..from + self.w].iter_mut().enumerate() {
-                    *value = over.at(y, x).powi(2);
+                for (powers, exponent) in self.powers.iter_mut().zip([2, 3]) {
+                    powers.resize(powers.len().max(from + stride), 1.0);
+                    for (x, power) in powers[from..from + self.w].iter_mut().enumerate() {
+                        *power = over.at(y, x).powi(exponent);
+                    }
                 }
             }
             self.rows[y] = from;
@@ -229,7 +232,12 @@ impl Foresight {
                 .collect(),
             eased: sizes
                 .iter()
-                .map(|&(h, w)| Eased { h, w, rows: vec![0; h], values: vec![1.0; in_blocks(w)] })
+                .map(|&(h, w)| Eased {
+                    h,
+                    w,
+                    rows: vec![0; h],
+                    powers: [vec![1.0; in_blocks(w)], vec![1.0; in_blocks(w)]],
+                })
                 .collect(),
             felt,
             outlooks,
@@ -334,7 +342,7 @@ impl Foresight {
                 factor: *factor,
                 n_blocks: n / BLOCK,
                 expected: known.as_mut_ptr(),
-                leeway: eased.values[eased.rows[y] + x..][..n].as_ptr(),
+                leeway: [0, 1].map(|i| eased.powers[i][eased.rows[y] + x..][..n].as_ptr()),
                 limits: [*limit, limit * OWED_SHARE * OWED_SHARE],
             };
             // Safety: each tap was taken from a slice of as many numbers, and so was all else.

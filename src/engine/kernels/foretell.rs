@@ -27,9 +27,8 @@ pub unsafe fn run<S: Simd>(args: &ForetellArgs<'_>) -> [u64; 2] {
                 let i = at + k * S::LANES;
                 let expected = S::fma(factor, *sum, S::load(args.expected.add(i)));
                 S::store(args.expected.add(i), expected);
-                let leeway = S::load(args.leeway.add(i));
-                for (bits, limit) in exceeds.iter_mut().zip(&limits) {
-                    *bits |= S::exceeds(expected, S::mul(*limit, leeway)) << i;
+                for ((bits, limit), leeway) in exceeds.iter_mut().zip(&limits).zip(&args.leeway) {
+                    *bits |= S::exceeds(expected, S::mul(*limit, S::load(leeway.add(i)))) << i;
                 }
             }
         }
@@ -45,7 +44,8 @@ mod tests {
     fn the_same_on_every_instruction_set() {
         let mut random = fastrand::Rng::with_seed(3);
         let mut some = |n: usize| std::iter::repeat_with(|| random.f32()).take(n).collect::<Vec<f32>>();
-        let (mut felt, mut seen, before, leeway) = (some(LANES + 20), [0.0; LANES], some(LANES), some(LANES));
+        let (mut felt, mut seen, before) = (some(LANES + 20), [0.0; LANES], some(LANES));
+        let leeway = [some(LANES), some(LANES)];
         seen.copy_from_slice(&some(LANES));
         felt[30] = f32::NAN;
         felt[50] = f32::INFINITY;
@@ -55,7 +55,7 @@ mod tests {
             for n_blocks in 1..=LANES / BLOCK {
                 let run = |kernels: &Kernels| {
                     let mut expected = before.clone();
-                    let (first, leeway) = (expected.as_mut_ptr(), leeway.as_ptr());
+                    let (first, leeway) = (expected.as_mut_ptr(), [leeway[0].as_ptr(), leeway[1].as_ptr()]);
                     let (factor, limits) = (0.7, [n_taps as f32 * 2.0, 0.8]);
                     let args =
                         ForetellArgs { taps: &taps, seen: &seen, factor, n_blocks, expected: first, leeway, limits };
@@ -75,7 +75,7 @@ mod tests {
                             *found == wanted || found.is_nan() && wanted.is_nan(),
                             "{kernels:?}, {n_taps} taps, {i}"
                         );
-                        for (bits, limit) in exceeds.iter().zip(limits) {
+                        for ((bits, limit), leeway) in exceeds.iter().zip(limits).zip(&leeway) {
                             let above = i < n_blocks * BLOCK && (wanted > limit * leeway[i] || wanted.is_nan());
                             assert_eq!(bits >> i & 1 == 1, above, "{kernels:?}, {n_taps} taps, {i}");
                         }

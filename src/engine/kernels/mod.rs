@@ -153,8 +153,8 @@ pub struct ForetellArgs<'a> {
     pub n_blocks: usize,
     /// From the first cell on, whole blocks.
     pub expected: *mut f32,
-    /// Factors of the limits, as many.
-    pub leeway: *const f32,
+    /// Factors of each limit, as many.
+    pub leeway: [*const f32; 2],
     pub limits: [f32; 2],
 }
 
