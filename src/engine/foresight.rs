@@ -14,7 +14,7 @@ use super::graph::MapShape;
 use super::kernels::{BLOCK, ForetellArgs, Kernels, LANES, Tap, prefetch};
 use super::plan::{Kind, Plan};
 use super::sight::{self, How, Sight, Units};
-use crate::leeway::Leeway;
+use crate::leeway::{self, Leeway};
 
 /// How fast a step's factor follows: natural logarithm a frame, at most.
 const RATE: f32 = 0.2;
@@ -87,8 +87,6 @@ struct Outlook {
     gains: Vec<Vec<f32>>,
     /// What the gains count in; 0: nothing is foretold, whatever changes reach is computed.
     limit: f32,
-    /// Whether what becomes of the cells is measured.
-    is_measured: bool,
     /// Of a step that hands changes on as they are: what is expected, in their units.
     hands_on: Option<f32>,
     /// What comes of changes, against what the gains say.
@@ -148,6 +146,8 @@ pub(super) struct Foresight {
     felt: Vec<Felt>,
     expected: Vec<Expected>,
     eased: Vec<Eased>,
+    /// Which `eased` follows.
+    leeway: Leeway,
     taps: Vec<Tap>,
 }
 
@@ -204,7 +204,7 @@ impl Foresight {
             let gains = sights.iter().map(|s| vec![0.0; s.window(1).map_or(1, |w| w.n_taps())]).collect();
             let s = plan.maps[plan.steps[i].output].shape;
             let eased = sizes.iter().position(|v| *v == (s.h, s.w)).unwrap_or(0);
-            Outlook { sights, gains, limit: 0.0, is_measured: false, hands_on: None, factor: 1.0, eased }
+            Outlook { sights, gains, limit: 0.0, hands_on: None, factor: 1.0, eased }
         };
         let outlooks: Vec<Outlook> = (0..plan.steps.len()).map(outlook).collect();
         let is_made = |map: usize| {
@@ -222,6 +222,7 @@ impl Foresight {
             let rim = seen().filter_map(|s| s.window(block)).flat_map(|w| [w.pad, w.pad_end]).flatten().max();
             Felt::new(map.shape.h, map.shape.w, rim.unwrap_or(0), block.ilog2())
         };
+        let n_rows = plan.maps[plan.input].shape.h.div_ceil(leeway::CELL);
         let felt: Vec<Felt> = plan.maps.iter().enumerate().map(felt).collect();
         let n_taps = |o: &Outlook| o.gains.iter().map(Vec::len).sum::<usize>();
         Self {
@@ -232,22 +233,22 @@ impl Foresight {
                 .collect(),
             eased: sizes
                 .iter()
-                .map(|&(h, w)| Eased {
-                    h,
-                    w,
-                    rows: vec![0; h],
-                    powers: [vec![1.0; in_blocks(w)], vec![1.0; in_blocks(w)]],
+                .map(|&(h, w)| {
+                    let powers = || vec![1.0; in_blocks(w) * n_rows];
+                    Eased { h, w, rows: vec![0; h], powers: [powers(), powers()] }
                 })
                 .collect(),
+            leeway: Leeway::default(),
             felt,
             outlooks,
         }
     }
 
-    /// Numbers that are kept of a plan's cells.
+    /// Numbers that are kept of a plan's maps.
     pub fn n_values(plan: &Plan) -> usize {
         let this = Self::new(plan);
-        this.felt.iter().map(|f| f.values.len()).chain(this.expected.iter().map(|e| e.values.len())).sum()
+        let maps = this.felt.iter().map(|f| f.values.len()).chain(this.expected.iter().map(|e| e.values.len()));
+        maps.chain(this.eased.iter().flat_map(|e| &e.powers).map(Vec::len)).sum()
     }
 
     /// Takes the gains from weights and scales.
@@ -255,15 +256,15 @@ impl Foresight {
         for (i, outlook) in self.outlooks.iter_mut().enumerate() {
             let (step, gate) = (&plan.steps[i], gates.get(i));
             outlook.factor = 1.0;
-            outlook.is_measured = step.is_gated && !gate.is_exact();
             outlook.limit = 0.0;
             outlook.hands_on = None;
             let sights = &outlook.sights;
-            if sights.is_empty() || !sights.iter().all(|s| s.is_measured(gates)) || (step.is_gated && gate.is_exact()) {
+            let all_are_measured = !sights.is_empty() && sights.iter().all(|s| s.is_measured(gates));
+            if !all_are_measured || (step.is_gated && gate.is_exact()) {
                 continue;
             }
             let block = |s: &Sight| self.felt[s.map].block();
-            if outlook.is_measured {
+            if step.is_gated {
                 outlook.limit = gate.limit();
                 for (sight, gains) in sights.iter().zip(&mut outlook.gains) {
                     *gains = of_blocks(sight, sight.gains(plan, step, gates, gate), block(sight));
@@ -305,6 +306,10 @@ impl Foresight {
 
     /// Before a frame: what is in doubt and what is not.
     pub fn follow(&mut self, leeway: &Leeway) {
+        if self.leeway == *leeway {
+            return;
+        }
+        self.leeway.copy_from(leeway);
         self.eased.iter_mut().for_each(|e| e.follow(leeway));
     }
 

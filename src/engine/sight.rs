@@ -12,6 +12,9 @@ use super::plan::{ConvKind, Kind, Plan, Step};
 use super::resample::Taps;
 use std::ops::Range;
 
+/// Wider windows, or paddings, are not foreseen through: the rim around what is kept of a map would outgrow the map.
+const WIDEST: usize = 64;
+
 /// How a map is looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum How {
@@ -64,15 +67,20 @@ pub(super) fn of_step(plan: &Plan, i: usize) -> Vec<Sight> {
 fn how(plan: &Plan, step: &Step, input: usize) -> How {
     let same_place = plan.maps[step.inputs[input]].shape == plan.maps[step.output].shape;
     match (&step.kind, input) {
-        (Kind::Conv { conv, .. }, 0) if !conv.transposed => How::Window(conv.window),
-        (Kind::Separable(pair), 0) => How::Window(pair.convs.depthwise.window),
-        (Kind::Pool(_, window), _) => How::Window(*window),
+        (Kind::Conv { conv, .. }, 0) if !conv.transposed => window(&conv.window),
+        (Kind::Separable(pair), 0) => window(&pair.convs.depthwise.window),
+        (Kind::Pool(_, w), _) => window(w),
         // What is added to a convolution.
         (Kind::Conv { .. } | Kind::Separable(_), 1) => How::Window(Window::POINT),
         (Kind::Elementwise(_), _) if same_place => How::Window(Window::POINT),
         (Kind::Resize(taps), _) => How::Resample(taps.clone()),
         _ => How::Otherwise,
     }
+}
+
+fn window(w: &Window) -> How {
+    let is_narrow = [w.kernel, w.pad, w.pad_end].iter().flatten().all(|n| *n <= WIDEST);
+    if is_narrow { How::Window(*w) } else { How::Otherwise }
 }
 
 /// Calls `f` with the maps that make up some channels of a map, the channels in each, and where they begin,

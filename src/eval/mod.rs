@@ -87,7 +87,7 @@ pub struct LayerReport {
     pub dense_mmacs: f64,
     /// Cells whose inputs changed.
     pub requested_mmacs: f64,
-    /// Those and refreshed ones.
+    /// Those of them that were expected to matter, and refreshed ones.
     pub executed_mmacs: f64,
     pub cells: f64,
     pub passed_cells: f64,

@@ -166,7 +166,7 @@ impl Default for Metrics {
         );
         r.register(
             "layer_cells",
-            "Cells of feature maps in mode layers: computed, passed by their gate, computed for their age or for what a gate owed (refreshed)",
+            "Cells of feature maps in mode layers: computed, moved by more than their threshold (passed), computed for their age or because they were owed (refreshed)",
             m.layer_cells.clone(),
         );
         r.register(
