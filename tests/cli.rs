@@ -243,7 +243,9 @@ fn calibrate_writes_a_profile_that_fits_its_model_only() {
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     let layers = &report["modes"]["layers"];
     assert!(layers["computed_share"].as_f64().unwrap() < 1.0, "{layers}");
-    assert!(layers["layers"]["executed_mmacs"].as_f64() >= layers["layers"]["requested_mmacs"].as_f64());
+    let mmacs = |kind: &str| layers["layers"][format!("{kind}_mmacs")].as_f64().unwrap();
+    // Of what changes reach, what they hardly move waits.
+    assert!(0.0 < mmacs("executed") && mmacs("requested") < mmacs("dense"));
     assert!(layers["agreement"].as_f64().unwrap() > 0.8, "{layers}");
 
     let raw = &layers["raw_difference"];
