@@ -304,6 +304,20 @@ impl PatchMask {
         rows.any(|row| cols.clone().any(|col| self.at(col, row)))
     }
 
+    /// The patches in the set as runs of neighbours in a row: the first one's column and row, and their number.
+    pub fn runs(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let cols = self.grid.cols;
+        let mut rest = self.iter().peekable();
+        std::iter::from_fn(move || {
+            let first = rest.next()?;
+            let mut end = first + 1;
+            while !end.is_multiple_of(cols) && rest.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            Some((first % cols, first / cols, end - first))
+        })
+    }
+
     /// Indices of the patches in the set, in rising order.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(i, &word)| {
@@ -377,6 +391,16 @@ mod tests {
         assert_eq!(mask.iter().collect::<Vec<_>>(), [62, 63, 64]);
         assert!(mask.touches(&Rect::new(0.0, 0.0, 993.0, 1.0)));
         assert!(!mask.touches(&Rect::new(0.0, 0.0, 992.0, 1.0)));
+    }
+
+    #[test]
+    fn runs_end_with_their_row() {
+        let mut mask = PatchMask::empty(PatchGrid::new(Size::new(64, 48), 16)); // 4 x 3
+        assert_eq!(mask.runs().count(), 0);
+        [0, 2, 3, 4, 5, 11].into_iter().for_each(|idx| mask.set(idx));
+        assert_eq!(mask.runs().collect::<Vec<_>>(), [(0, 0, 1), (2, 0, 2), (0, 1, 2), (3, 2, 1)]);
+        mask.fill();
+        assert_eq!(mask.runs().collect::<Vec<_>>(), [(0, 0, 4), (0, 1, 4), (0, 2, 4)]);
     }
 
     #[test]

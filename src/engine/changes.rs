@@ -100,6 +100,17 @@ impl ChangeSet {
         self.bits[word] |= 1 << (x % 64);
     }
 
+    /// Sets those of the up to 64 cells from `x` on whose bit is set, lowest first; all of them lie in the row.
+    pub fn set_bits(&mut self, y: usize, x: usize, bits: u64) {
+        debug_assert!(bits == 0 || x + (64 - bits.leading_zeros() as usize) <= self.w);
+        let (word, shift) = (self.word(y, x), x % 64);
+        self.bits[word] |= bits << shift;
+        let beyond = (bits >> 1) >> (63 - shift);
+        if beyond != 0 {
+            self.bits[word + 1] |= beyond;
+        }
+    }
+
     fn word(&self, y: usize, x: usize) -> usize {
         debug_assert!(y < self.h && x < self.w);
         y * self.words + x / 64
@@ -351,6 +362,20 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn bits_are_set_across_words() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for _ in 0..300 {
+            let w = random.usize(1..200);
+            let (x, bits) = (random.usize(0..w), random.u64(..) & random.u64(..));
+            let bits = if w - x < 64 { bits & ((1 << (w - x)) - 1) } else { bits };
+            let [mut set, mut wanted] = [(); 2].map(|()| ChangeSet::new(3, w));
+            set.set_bits(1, x, bits);
+            (0..64).filter(|i| bits >> i & 1 == 1).for_each(|i| wanted.set(1, x + i));
+            assert_eq!(set, wanted, "{w} {x} {bits:b}");
+        }
     }
 
     #[test]

@@ -174,9 +174,9 @@ impl Detector for LayersDetector {
         if n_asked == grid.n_patches() {
             fill_map(bgr, size, Crop::whole(size), &self.model.normalise, map);
         } else {
-            for patch in work.patches.iter() {
-                let (x, y) = ((patch % grid.cols) as u32 * grid.patch, (patch / grid.cols) as u32 * grid.patch);
-                let crop = Size::new(grid.patch.min(size.width - x), grid.patch.min(size.height - y));
+            for (col, row, n) in work.patches.runs() {
+                let (x, y) = (col as u32 * grid.patch, row as u32 * grid.patch);
+                let crop = Size::new((n as u32 * grid.patch).min(size.width - x), grid.patch.min(size.height - y));
                 update_map(
                     bgr,
                     size,

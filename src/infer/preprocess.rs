@@ -94,26 +94,57 @@ pub fn update_map(
     felt: &mut Felt,
 ) {
     assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
-    let order = match n.colour {
-        Colour::Bgr => [0, 1, 2],
-        Colour::Rgb => [2, 1, 0],
-    };
-    let shift: [f32; 3] = std::array::from_fn(|c| -n.mean[c] * n.scale[c]);
-    let limit = n.scale.map(|s| (f32::from(least) + 0.5) * s.abs());
+    let limits = n.scale.map(|s| (f32::from(least) + 0.5) * s.abs());
+    let [scale, limits] = [n.scale, limits].map(repeated);
+    let shift = repeated(std::array::from_fn(|c| -n.mean[c] * n.scale[c]));
     let stride = size.width as usize * 3;
     for y in crop.y as usize..(crop.y + crop.size.height) as usize {
-        let range = y * stride + crop.x as usize * 3..y * stride + (crop.x + crop.size.width) as usize * 3;
-        let pixels = bgr[range.clone()].as_chunks::<3>().0;
-        for (i, (out, pixel)) in map[range].as_chunks_mut::<3>().0.iter_mut().zip(pixels).enumerate() {
-            let new: [f32; 3] = std::array::from_fn(|c| f32::from(pixel[order[c]]) * n.scale[c] + shift[c]);
-            let moved: [f32; 3] = std::array::from_fn(|c| new[c] - out[c]);
-            if (0..3).any(|c| moved[c].abs() > limit[c]) {
-                changed.set(y, crop.x as usize + i);
-                felt.add(y, crop.x as usize + i, moved.iter().map(|v| v * v).sum());
-                *out = new;
+        let mut x = crop.x as usize;
+        let range = y * stride + x * 3..y * stride + (x + crop.size.width as usize) * 3;
+        let mut update = |pixels: &mut [u8; 3 * SOME], out: &mut [f32; 3 * SOME], n_pixels: usize| {
+            if n.colour == Colour::Rgb {
+                pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
             }
+            let new: [f32; 3 * SOME] = std::array::from_fn(|i| f32::from(pixels[i]) * scale[i] + shift[i]);
+            let moved: [f32; 3 * SOME] = std::array::from_fn(|i| new[i] - out[i]);
+            let is_over: [bool; 3 * SOME] = std::array::from_fn(|i| moved[i].abs() > limits[i]);
+            if is_over.iter().any(|over| *over) {
+                let differs = |i: usize| is_over[3 * i] | is_over[3 * i + 1] | is_over[3 * i + 2];
+                let bits = (0..n_pixels).fold(0, |bits, i| bits | u64::from(differs(i)) << i);
+                changed.set_bits(y, x, bits);
+                let mut rest = bits;
+                while rest != 0 {
+                    let i = rest.trailing_zeros() as usize;
+                    rest &= rest - 1;
+                    let pixel = 3 * i..3 * i + 3;
+                    felt.add(y, x + i, moved[pixel.clone()].iter().map(|v| v * v).sum());
+                    out[pixel.clone()].copy_from_slice(&new[pixel]);
+                }
+            }
+            x += n_pixels;
+        };
+        let (pixels, last_pixels) = bgr[range.clone()].as_chunks::<{ 3 * SOME }>();
+        let (outs, last_outs) = map[range].as_chunks_mut::<{ 3 * SOME }>();
+        for (pixels, out) in pixels.iter().zip(outs) {
+            update(&mut pixels.clone(), out, SOME);
+        }
+        let n_left = last_outs.len();
+        if n_left > 0 {
+            let (mut pixels, mut out) = ([0; 3 * SOME], [0.0; 3 * SOME]);
+            pixels[..n_left].copy_from_slice(last_pixels);
+            out[..n_left].copy_from_slice(last_outs);
+            update(&mut pixels, &mut out, n_left / 3);
+            last_outs.copy_from_slice(&out[..n_left]);
         }
     }
+}
+
+/// Pixels that are looked at together: loops over their numbers become vectors.
+const SOME: usize = 8;
+
+/// A number a colour, for some pixels.
+fn repeated(colours: [f32; 3]) -> [f32; 3 * SOME] {
+    std::array::from_fn(|i| colours[i % 3])
 }
 
 #[cfg(test)]
