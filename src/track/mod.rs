@@ -10,12 +10,13 @@
 
 pub mod assign;
 mod kalman;
+mod motion;
 
 use crate::geom::{ModelInput, Rect, Size};
 use crate::infer::Detection;
 use crate::merge::{Merged, Provenance};
 use assign::Assigner;
-use kalman::Filter;
+use motion::{Motion, side};
 
 /// What becomes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -61,13 +62,6 @@ const FAINT_FOR_NS: u64 = 1_000_000_000;
 /// Boxes are compared with margins of this share of their side, so that what is small and fast
 /// still overlaps (C-BIoU, Yang et al., WACV 2023).
 const MARGIN: f32 = 0.2;
-/// Standard deviations, as shares of a box's side: of a look, of the speed at first (a second), and of
-/// what it gains a root of seconds (after ByteTrack's 1/20 and 1/160 a frame).
-const LOOK: f32 = 0.05;
-const SPEED: f32 = 2.0;
-const DRIFT: f32 = 1.0;
-/// What is not seen slows down: after this many seconds, to a third.
-const SLOWS: f32 = 1.0;
 /// Carried for so long, it stands still.
 const RESTS_NS: u64 = 500_000_000;
 /// Moved by less than this share of its side, an object stands.
@@ -117,7 +111,7 @@ impl Track {
 
     /// Pixels of the model input a second.
     pub fn speed(&self) -> [f32; 2] {
-        [self.motion.0[0].speed, self.motion.0[1].speed]
+        self.motion.speed()
     }
 
     /// Whether it is believed, and in the picture now.
@@ -169,55 +163,6 @@ impl Track {
             (true, false) => State::Confirmed,
             (true, true) => State::Stationary,
         };
-    }
-}
-
-fn side(b: &Rect<ModelInput>) -> f32 {
-    (b.width().max(1.0) * b.height().max(1.0)).sqrt()
-}
-
-/// Middle and sides of a box: across, down, width, height.
-fn parts(b: &Rect<ModelInput>) -> [f32; 4] {
-    [(b.x1 + b.x2) / 2.0, (b.y1 + b.y2) / 2.0, b.width(), b.height()]
-}
-
-/// How fast each of a box's [`parts`] may be, against its middle.
-const PACES: [f32; 4] = [1.0, 1.0, 0.25, 0.25];
-
-/// A filter for each of a box's [`parts`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Motion([Filter; 4]);
-
-impl Motion {
-    fn new(b: &Rect<ModelInput>) -> Self {
-        let (size, parts) = (side(b), parts(b));
-        Self(std::array::from_fn(|i| Filter::new(parts[i], LOOK * size, SPEED * PACES[i] * size)))
-    }
-
-    fn bbox(&self) -> Rect<ModelInput> {
-        let [x, y, w, h] = self.0.map(|f| f.value);
-        let (w, h) = (w.max(1.0) / 2.0, h.max(1.0) / 2.0);
-        Rect::new(x - w, y - h, x + w, y + h)
-    }
-
-    fn predict(&mut self, dt: f32) {
-        let drift = DRIFT * side(&self.bbox());
-        self.0.iter_mut().zip(PACES).for_each(|(f, pace)| f.predict(dt, drift * pace));
-    }
-
-    fn update(&mut self, b: &Rect<ModelInput>) {
-        let noise = LOOK * side(b);
-        self.0.iter_mut().zip(parts(b)).for_each(|(f, seen)| f.update(seen, noise));
-    }
-
-    /// Stands still at `b`.
-    fn rest(&mut self, b: &Rect<ModelInput>) {
-        self.0.iter_mut().zip(parts(b)).for_each(|(f, at)| f.rest(at));
-    }
-
-    fn slow_down(&mut self, dt: f32) {
-        let share = (-dt / SLOWS).exp();
-        self.0.iter_mut().for_each(|f| f.speed *= share);
     }
 }
 
