@@ -19,7 +19,6 @@ use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Stage,
 use passd::scene::event::Phase;
 use passd::schedule::load::Degraded;
 use passd::skip::SkipMode;
-use passd::track::Tracker;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -161,8 +160,7 @@ fn threads_give_what_the_pure_parts_give() {
         max_age_ns,
         ..MergeSettings::default()
     };
-    let mut stage = Stage::new(SkipMode::Regions, size, &camera.skip, merge);
-    let mut tracker = Tracker::new(camera.tracking);
+    let mut stage = Stage::new(SkipMode::Regions, size, &camera.skip, merge, camera.tracking);
     let mut detector = DarkFactory::default().make(&camera.detector, None).unwrap().0;
     let mut fresh = Fresh::default();
     let (mut carried, mut computed) = (0, 0);
@@ -178,10 +176,10 @@ fn threads_give_what_the_pure_parts_give() {
                 .detect(StreamId(0), &Work { frame: &frame, patches, known, max_age_ns: u64::MAX }, &mut fresh)
                 .unwrap();
         }
-        let merged = stage.finish(&frame, &fresh).to_vec();
+        let merged = stage.finish(&frame, &fresh, |_| true).to_vec();
         let reported: Vec<_> = result.detections.iter().map(|d| d.merged).collect();
         assert_eq!(merged, reported, "frame {i}");
-        let tracks = tracker.update(frame.pts_ns, size, &merged, |_| true);
+        let tracks = stage.track(&frame, |_| true);
         assert_eq!(tracks, result.tracks, "frame {i}");
         for (n, d) in result.detections.iter().enumerate() {
             let track = tracks.iter().find(|t| t.detection == Some(n)).map(|t| (t.id, t.state));

@@ -22,6 +22,7 @@ use crate::merge::MergeSettings;
 use crate::pipeline::Stage;
 use crate::sim::Grain;
 use crate::skip::{SkipMode, SkipSettings};
+use crate::track::TrackSettings;
 use std::sync::Arc;
 
 /// What to calibrate on.
@@ -254,16 +255,17 @@ impl Bench {
                 self.size,
                 &self.skip,
                 MergeSettings { min_score: FAINT, ..MergeSettings::default() },
+                TrackSettings::default(),
             );
             for (i, (frame, dense)) in window.frames.iter().zip(&window.dense).enumerate() {
                 let (patches, known) = stage.begin(frame);
                 let work = Work { frame, patches, known, max_age_ns: self.skip.max_age_in(SkipMode::Layers) };
                 self.detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
-                stage.finish(frame, &fresh);
+                stage.finish(frame, &fresh, |_| true);
                 if i == 0 {
                     continue;
                 }
-                let found: Vec<Detection> = stage.detections().iter().map(|m| m.detection).collect();
+                let found: Vec<Detection> = stage.detections().map(|m| m.detection).collect();
                 agreement.add(dense, &found);
                 harmed += harm(dense, &found, FAINT);
                 scores += dense.iter().map(|d| f64::from(d.score)).sum::<f64>();

@@ -21,7 +21,7 @@ use crate::pipeline::Stage;
 use crate::process::resident_mib;
 use crate::sim::{Grain, SimSettings};
 use crate::skip::{SkipMode, SkipSettings};
-use crate::track::{TrackSettings, Tracker};
+use crate::track::TrackSettings;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,6 @@ struct Lane {
     detector: Box<dyn Detector>,
     fresh: Fresh,
     found: Vec<Detection>,
-    tracker: Tracker,
     tracked: Tracking,
     claimed: Vec<Claimed>,
     track_time: Duration,
@@ -120,11 +119,10 @@ pub fn evaluate(
         lanes.push(Lane {
             mode,
             max_age_ns,
-            stage: Stage::new(mode, s.size, &s.skip, MergeSettings { max_age_ns, ..s.merge }),
+            stage: Stage::new(mode, s.size, &s.skip, MergeSettings { max_age_ns, ..s.merge }, TrackSettings::default()),
             detector: made.detector,
             fresh: Fresh::default(),
             found: Vec::new(),
-            tracker: Tracker::new(TrackSettings::default()),
             tracked: Tracking::default(),
             claimed: Vec::new(),
             track_time: Duration::ZERO,
@@ -235,9 +233,9 @@ impl Lane {
         let work = Work { frame, patches, known, max_age_ns: self.max_age_ns };
         self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
         let detected = start.elapsed();
-        let known = self.stage.finish(frame, &self.fresh);
+        self.stage.finish(frame, &self.fresh, |_| true);
         let total = start.elapsed();
-        let tracks = self.tracker.update(frame.pts_ns, frame.size(), known, |d| d.score >= SURE);
+        let tracks = self.stage.track(frame, |d| d.score >= SURE);
         self.track_time += start.elapsed() - total;
         self.claimed.clear();
         let present = tracks.iter().filter(|t| t.is_present());
@@ -264,7 +262,7 @@ impl Lane {
             p.forced += u64::from(c.forced);
         }
         self.found.clear();
-        self.found.extend(self.stage.detections().iter().map(|m| m.detection));
+        self.found.extend(self.stage.detections().map(|m| m.detection));
         self.n_detections += self.found.len() as u64;
         Ok(())
     }

@@ -129,11 +129,6 @@ impl Merger {
         &self.boxes
     }
 
-    /// What is reported of the last merged frame.
-    pub fn detections(&self) -> &[Merged] {
-        &self.known
-    }
-
     /// Forgets the stream.
     pub fn reset(&mut self) {
         self.known.clear();
@@ -366,7 +361,7 @@ mod tests {
         let faint = d(0.2, [42.0, 60.0, 122.0, 110.0]);
         let mut merger = knowing(&[d(0.6, CAR)]);
         assert_eq!(region(&mut merger, LEFT, &a_little, &[(faint, false)]), [(42.0, Computed)]);
-        assert!((merger.detections()[0].detection.score - 0.4).abs() < 1e-6, "at most twice what was seen");
+        assert!((merger.known[0].detection.score - 0.4).abs() < 1e-6, "at most twice what was seen");
         let mut merger = knowing(&[d(0.6, CAR)]);
         assert_eq!(region(&mut merger, LEFT, &[CAR], &[(faint, false)]), []);
     }
@@ -400,6 +395,6 @@ mod tests {
 
     #[test]
     fn boxes_that_are_nowhere_are_left_out() {
-        assert_eq!(knowing(&[d(0.9, [100.0, 0.0, -50.0, 90.0])]).detections(), []);
+        assert_eq!(knowing(&[d(0.9, [100.0, 0.0, -50.0, 90.0])]).known, []);
     }
 }

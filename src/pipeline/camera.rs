@@ -14,7 +14,7 @@ use crate::config::CameraConfig;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchMask};
 use crate::infer::{Detection, Fresh, StreamId};
-use crate::merge::{MergeSettings, Merged};
+use crate::merge::MergeSettings;
 use crate::output::board::{Board, CameraBoard, Control};
 use crate::output::events::EventMessage;
 use crate::output::events::wire::{EventJson, Names};
@@ -25,7 +25,6 @@ use crate::scene::event::{Message, Moment};
 use crate::scene::filter::Filter;
 use crate::schedule::load::{Degraded, Load};
 use crate::skip::{Counts, GlobalChange, SkipMode};
-use crate::track::Tracker;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -147,7 +146,7 @@ impl Camera {
             max_age_ns: config.skip.max_age_in(info.mode),
             ..MergeSettings::default()
         };
-        let stage = Stage::new(info.mode, info.size, &config.skip, merge);
+        let stage = Stage::new(info.mode, info.size, &config.skip, merge, config.tracking);
         let (reply, replies) = bounded(1);
         let grid = stage.grid();
         let worker = Worker {
@@ -163,8 +162,6 @@ impl Camera {
             lossless,
             detects: config.detect,
             stage,
-            tracker: Tracker::new(config.tracking),
-            followed: Vec::new(),
             min_score: config.detector.score,
             filters: config.filters.of(&info.labels),
             counts,
@@ -290,9 +287,6 @@ struct Worker {
     lossless: bool,
     detects: bool,
     stage: Stage,
-    tracker: Tracker,
-    /// What is known of a frame and wanted, faint detections too.
-    followed: Vec<Merged>,
     min_score: f32,
     /// One a class.
     filters: Vec<Filter>,
@@ -454,22 +448,19 @@ impl Worker {
         drop(turn);
         let detected_ns = clock.monotonic_ns();
         self.n_failures = 0;
-        let merged = self.stage.finish(&frame, &fresh);
-        let (content, filters) = (frame.letterbox.content, &self.filters);
-        let wanted = |m: &&Merged| {
-            let class = m.detection.class as usize;
-            self.wanted.get(class).is_none_or(|w| *w)
-                && filters.get(class).is_none_or(|f| f.fits(&m.detection, content))
+        let (content, filters, labels) = (frame.letterbox.content, &self.filters, &self.wanted);
+        let wanted = |d: &Detection| {
+            let class = d.class as usize;
+            labels.get(class).is_none_or(|w| *w) && filters.get(class).is_none_or(|f| f.fits(d, content))
         };
-        self.followed.clear();
-        self.followed.extend(merged.iter().filter(wanted));
+        self.stage.finish(&frame, &fresh, wanted);
         let detections = self.report(&frame);
         self.watch(&frame);
         let finished_ns = clock.monotonic_ns();
         let result = Arc::new(FrameResult {
             camera: self.camera.clone(),
             detections,
-            tracks: self.tracker.tracks().to_vec(),
+            tracks: self.stage.tracks().to_vec(),
             labels: self.labels.clone(),
             computed: self.stage.computed().clone(),
             reasons: self.stage.decision().map(|d| d.reasons.clone()).unwrap_or_default(),
@@ -518,15 +509,17 @@ impl Worker {
         }));
     }
 
-    /// Brings the tracks to the frame. What is reported of `followed` comes back, with their numbers.
+    /// Brings the tracks to the frame. What is reported of it comes back, with their numbers.
     fn report(&mut self, frame: &Frame) -> Vec<Reported> {
+        let (filters, min_score) = (&self.filters, self.min_score);
         let is_strong = |d: &Detection| {
-            let least = self.filters.get(d.class as usize).map_or(0.0, |f| f.min_score);
-            d.score >= self.min_score.max(least)
+            let least = filters.get(d.class as usize).map_or(0.0, |f| f.min_score);
+            d.score >= min_score.max(least)
         };
-        let tracks = self.tracker.update(frame.pts_ns, frame.size(), &self.followed, is_strong);
+        self.stage.track(frame, is_strong);
+        let tracks = self.stage.tracks();
         let track = |i: usize| tracks.iter().find(|t| t.detection == Some(i)).map(|t| (t.id, t.state));
-        let strong = self.followed.iter().enumerate().filter(|(_, m)| is_strong(&m.detection));
+        let strong = self.stage.followed().iter().enumerate().filter(|(_, m)| is_strong(&m.detection));
         strong.map(|(i, m)| Reported { merged: *m, track: track(i) }).collect()
     }
 
@@ -535,7 +528,7 @@ impl Worker {
         let now = Moment { pts_ns: frame.pts_ns, unix_ns: frame.captured_unix_ns };
         self.letterbox = Some(frame.letterbox);
         let before = self.scene.n_refused();
-        self.scene.update(now, frame.letterbox.content, self.tracker.tracks(), &mut self.messages);
+        self.scene.update(now, frame.letterbox.content, self.stage.tracks(), &mut self.messages);
         self.handles.scene.refused.inc_by(self.scene.n_refused() - before);
         self.count_scene();
     }
@@ -566,7 +559,7 @@ impl Worker {
 
     /// Every object leaves: the stream is interrupted or over.
     fn end_scene(&mut self) {
-        self.tracker.reset();
+        self.stage.forget_tracks();
         self.scene.end(&mut self.messages);
         self.count_scene();
         self.tell(None);

@@ -7,24 +7,43 @@ use crate::infer::detector::computed_patches;
 use crate::infer::{Coverage, Detection, Fresh};
 use crate::merge::{MergeSettings, Merged, Merger};
 use crate::skip::{Decision, SkipMode, SkipSettings, SkipStage};
+use crate::track::{Track, TrackSettings, Tracker};
 
-/// Skip stage and merge of one stream.
+/// Skip stage, merge and tracks of one stream.
 pub struct Stage {
     skip: Option<SkipStage>,
     merger: Merger,
+    /// What is known of the last frame and wanted, faint detections too.
+    followed: Vec<Merged>,
+    tracker: Tracker,
+    min_score: f32,
     /// What is asked for; all patches in mode `off`.
     asked: PatchMask,
     computed: PatchMask,
 }
 
 impl Stage {
-    pub fn new(mode: SkipMode, input: Size, skip: &SkipSettings, merge: MergeSettings) -> Self {
+    pub fn new(
+        mode: SkipMode,
+        input: Size,
+        skip: &SkipSettings,
+        merge: MergeSettings,
+        tracking: TrackSettings,
+    ) -> Self {
         let grid = PatchGrid::new(input, skip.patch_in(mode));
         let skip = match mode {
             SkipMode::Off => None,
             SkipMode::Regions | SkipMode::Layers => Some(SkipStage::new(mode, skip.clone(), input)),
         };
-        Self { skip, merger: Merger::new(merge), asked: PatchMask::full(grid), computed: PatchMask::empty(grid) }
+        Self {
+            skip,
+            merger: Merger::new(merge),
+            followed: Vec::new(),
+            tracker: Tracker::new(tracking),
+            min_score: merge.min_score,
+            asked: PatchMask::full(grid),
+            computed: PatchMask::empty(grid),
+        }
     }
 
     pub fn grid(&self) -> PatchGrid {
@@ -39,8 +58,8 @@ impl Stage {
         (&self.asked, self.merger.boxes())
     }
 
-    /// Takes in what was computed of that frame. What is known then comes back, faint detections too.
-    pub fn finish(&mut self, frame: &Frame, fresh: &Fresh) -> &[Merged] {
+    /// Takes in what was computed of that frame. What is known then and `wanted` comes back, faint detections too.
+    pub fn finish(&mut self, frame: &Frame, fresh: &Fresh, wanted: impl Fn(&Detection) -> bool) -> &[Merged] {
         computed_patches(&fresh.coverage, &self.asked, &mut self.computed);
         if let Some(skip) = &mut self.skip {
             skip.accept(frame, &self.computed);
@@ -49,7 +68,15 @@ impl Stage {
                 skip.follow(&fresh.leeway);
             }
         }
-        self.merger.merge(frame, fresh, &self.asked)
+        let known = self.merger.merge(frame, fresh, &self.asked);
+        self.followed.clear();
+        self.followed.extend(known.iter().filter(|m| wanted(&m.detection)));
+        &self.followed
+    }
+
+    /// Brings the tracks to the finished frame; see [`Tracker::update`].
+    pub fn track(&mut self, frame: &Frame, is_strong: impl Fn(&Detection) -> bool) -> &[Track] {
+        self.tracker.update(frame.pts_ns, frame.size(), &self.followed, is_strong)
     }
 
     /// The skip stage's last decision; `None` in mode `off`.
@@ -62,9 +89,18 @@ impl Stage {
         &self.computed
     }
 
-    /// What is reported of the last finished frame.
-    pub fn detections(&self) -> &[Merged] {
-        self.merger.detections()
+    /// What is known of the last finished frame and wanted, faint detections too.
+    pub fn followed(&self) -> &[Merged] {
+        &self.followed
+    }
+
+    /// What is reported of it.
+    pub fn detections(&self) -> impl Iterator<Item = &Merged> {
+        self.followed.iter().filter(|m| m.detection.score >= self.min_score)
+    }
+
+    pub fn tracks(&self) -> &[Track] {
+        self.tracker.tracks()
     }
 
     /// Age that nothing exceeds from now on.
@@ -81,6 +117,13 @@ impl Stage {
             skip.reset();
         }
         self.merger.reset();
+        self.forget_tracks();
+    }
+
+    /// Nobody who was there is known to be.
+    pub fn forget_tracks(&mut self) {
+        self.tracker.reset();
+        self.followed.clear();
     }
 
     /// The next frame is computed as a whole.
@@ -101,7 +144,7 @@ mod tests {
     fn where_nothing_is_in_doubt_little_changes_are_not_asked_for() {
         let size = Size::new(128, 64);
         let skip = SkipSettings { max_age_ns: Some(1_000_000_000_000), ..SkipSettings::default() };
-        let mut stage = Stage::new(SkipMode::Layers, size, &skip, MergeSettings::default());
+        let mut stage = Stage::new(SkipMode::Layers, size, &skip, MergeSettings::default(), TrackSettings::default());
         let mut n = 0;
         let mut asked = |level: u8, leeway: Option<f32>| {
             let mut data = vec![100; size.area() * 3];
@@ -116,7 +159,7 @@ mod tests {
                 fresh.coverage = Coverage::Layers;
                 fresh.leeway.fill(size, factor);
             }
-            stage.finish(&frame, &fresh);
+            stage.finish(&frame, &fresh, |_| true);
             n_asked
         };
         assert_eq!(asked(100, Some(1.0)), 128, "the first frame");
@@ -136,7 +179,7 @@ mod tests {
         let size = Size::new(256, 128);
         let skip = SkipSettings { max_age_ns: Some(2_000_000_000), ..SkipSettings::default() };
         let merge = MergeSettings { max_age_ns: skip.max_age_in(SkipMode::Regions), ..MergeSettings::default() };
-        let mut stage = Stage::new(SkipMode::Regions, size, &skip, merge);
+        let mut stage = Stage::new(SkipMode::Regions, size, &skip, merge, TrackSettings::default());
         let ghost = Detection { class: 0, score: 0.9, bbox: Rect::new(64.0, 16.0, 112.0, 96.0), landmarks: None };
         let mut last_seen = 0;
         for n in 0..60u64 {
@@ -153,7 +196,7 @@ mod tests {
             } else if !asked.is_empty() {
                 fresh.coverage = Coverage::Regions(vec![Rect::new(32.0, 0.0, 192.0, 128.0)]);
             }
-            if !stage.finish(&frame, &fresh).is_empty() {
+            if !stage.finish(&frame, &fresh, |_| true).is_empty() {
                 last_seen = n;
             }
         }
