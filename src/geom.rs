@@ -260,6 +260,11 @@ impl PatchMask {
         self.words[idx / 64] |= 1 << (idx % 64);
     }
 
+    pub fn unset(&mut self, idx: usize) {
+        debug_assert!(idx < self.grid.n_patches());
+        self.words[idx / 64] &= !(1 << (idx % 64));
+    }
+
     pub fn get(&self, idx: usize) -> bool {
         self.words[idx / 64] >> (idx % 64) & 1 == 1
     }
@@ -285,6 +290,14 @@ impl PatchMask {
         debug_assert_eq!(self.grid, other.grid);
         for (a, b) in self.words.iter_mut().zip(&other.words) {
             *a |= b;
+        }
+    }
+
+    /// Takes the patches of another set away.
+    pub fn remove(&mut self, other: &Self) {
+        debug_assert_eq!(self.grid, other.grid);
+        for (a, b) in self.words.iter_mut().zip(&other.words) {
+            *a &= !b;
         }
     }
 

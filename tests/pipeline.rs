@@ -196,6 +196,7 @@ fn threads_give_what_the_pure_parts_give() {
                     carried += 1;
                     assert!(m.frame < result.frame.id && m.age_ns(&result.frame) <= max_age_ns);
                 }
+                Provenance::Predicted => panic!("frame {i}: not in mode regions"),
             }
         }
     }

@@ -88,7 +88,7 @@ fn http_shows_everything() {
     assert_eq!((json["schema"].as_u64(), json["width"].as_u64()), (Some(1), Some(640)));
     let first = &json["detections"][0];
     assert!(["person", "car"].contains(&first["label"].as_str().unwrap()), "{first}");
-    assert!(["computed", "carried"].contains(&first["source"].as_str().unwrap()), "{first}");
+    assert!(["computed", "carried", "predicted"].contains(&first["source"].as_str().unwrap()), "{first}");
 
     let (_, cameras) = get_json(http, "/api/cameras");
     assert_eq!((cameras[0]["id"].as_str(), cameras[0]["state"].as_str()), (Some("street"), Some("live")));

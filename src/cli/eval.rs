@@ -61,10 +61,18 @@ pub struct Args {
     /// Nothing that is known is older than this many seconds; 30 in mode layers, else 10
     #[arg(long)]
     max_age: Option<f32>,
+    /// Seconds that objects whose way is known go without a look; 0: every change is looked at [default: 0.15 in
+    /// layers, else 0]
+    #[arg(long, value_parser = predict)]
+    predict: Option<f32>,
 }
 
 fn patch(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|p| [8, 16, 32, 64].contains(p)).ok_or_else(|| "expected 8, 16, 32 or 64".into())
+}
+
+fn predict(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|s| (0.0..=5.0).contains(s)).ok_or_else(|| "expected 0 to 5".into())
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -98,6 +106,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             patch: args.patch,
             threshold: args.threshold,
             max_age_ns: args.max_age.map(|v| (f64::from(v) * 1e9) as u64),
+            predict_ns: args.predict.map(|v| (f64::from(v) * 1e9) as u64),
             ..SkipSettings::default()
         },
         merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },

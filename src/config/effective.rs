@@ -56,6 +56,7 @@ fn camera(c: &CameraConfig) -> file::Camera {
             patch: c.skip.patch,
             threshold: c.skip.threshold,
             max_age: c.skip.max_age_ns.map(ns),
+            predict: c.skip.predict_ns.map(ns),
             global_share: Some(c.skip.global_share),
             context: c.detector.context,
             break_even: c.detector.break_even,
@@ -220,7 +221,7 @@ mod tests {
             lines.gate = { from = [0.1, 0.2], to = [0.7, 0.2], labels = ["car"] }
             filters.person = { min_score = 0.55, min_area = 0.001, max_ratio = 1.5, masks = [[[0, 0], [0.2, 0], [0.2, 0.2]]] }
             detector = { size = "320x192", score = 0.35, labels = ["person", "car"] }
-            skip = { mode = "regions", patch = 32, threshold = 4.5, max_age = 7.5, context = 24, break_even = 0.5 }
+            skip = { mode = "regions", patch = 32, threshold = 4.5, max_age = 7.5, predict = 0.3, context = 24, break_even = 0.5 }
             tracking = { lost = 3.25 }
             capture = { pace = "fast", max_fps = 4, backoff_first = 0.5 }
             [cameras.b]

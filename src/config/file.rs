@@ -106,6 +106,10 @@ pub struct Skip {
     /// Seconds after which a patch is computed again even if nothing changed. Default: 30 in mode `layers`, else 10.
     #[schemars(range(min = 0.1, max = 86400.0))]
     pub max_age: Option<f64>,
+    /// Seconds that an object goes without a look, though it moves, while it keeps to the way that is expected of it; its
+    /// detection says `predicted` then. 0: every change is looked at. Default: 0.15 in mode `layers`, else 0.
+    #[schemars(range(min = 0.0, max = 5.0))]
+    pub predict: Option<f64>,
     /// Changed share of the picture from which all of it is computed, 0 to 1. Default: 0.6.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub global_share: Option<f32>,

@@ -269,6 +269,7 @@ fn resolve_camera(
             patch: s.patch.or(ds.patch),
             threshold: s.threshold.or(ds.threshold),
             max_age_ns: s.max_age.or(ds.max_age).map(|v| (v * 1e9) as u64),
+            predict_ns: s.predict.or(ds.predict).map(|v| (v * 1e9) as u64),
             global_share: s.global_share.or(ds.global_share).unwrap_or(skip.global_share),
             masks: camera.masks.clone(),
         },
@@ -355,6 +356,7 @@ fn check_skip(s: &file::Skip, key: &str, complain: Complain<'_>) {
     }
     within(s.threshold, 0.1, 255.0, format!("{key}.threshold"), complain);
     within(s.max_age, 0.1, 86_400.0, format!("{key}.max_age"), complain);
+    within(s.predict, 0.0, 5.0, format!("{key}.predict"), complain);
     within(s.global_share, 0.0, 1.0, format!("{key}.global_share"), complain);
     within(s.context, 0, 512, format!("{key}.context"), complain);
     within(s.break_even, 0.0, 1.0, format!("{key}.break_even"), complain);

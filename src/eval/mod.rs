@@ -130,6 +130,7 @@ pub struct PatchReport {
     pub changed: u64,
     pub stale: u64,
     pub forced: u64,
+    pub predicted: u64,
 }
 
 /// The result of `passd eval`.

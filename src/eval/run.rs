@@ -231,15 +231,23 @@ impl Lane {
         let (patches, known) = self.stage.begin(frame);
         let decided = start.elapsed();
         let work = Work { frame, patches, known, max_age_ns: self.max_age_ns };
-        self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
+        if patches.is_empty() {
+            // As in the daemon.
+            self.fresh.clear();
+        } else {
+            self.detector.detect(StreamId(0), &work, &mut self.fresh).map_err(|e| e.to_string())?;
+        }
         let detected = start.elapsed();
         self.stage.finish(frame, &self.fresh, |_| true);
-        let total = start.elapsed();
+        let merged = start.elapsed();
         let tracks = self.stage.track(frame, |d| d.score >= SURE);
-        self.track_time += start.elapsed() - total;
+        let tracked = start.elapsed();
+        self.track_time += tracked - merged;
         self.claimed.clear();
         let present = tracks.iter().filter(|t| t.is_present());
         self.claimed.extend(present.map(|t| Claimed { id: t.id, class: t.class, bbox: t.bbox() }));
+        // Where tracks tell what need not be computed, they are a part of the cost.
+        let total = if self.stage.predicts() { tracked } else { merged };
         self.grown_mib += resident_mib() - resident;
         self.peak_mib = self.peak_mib.max(self.grown_mib);
 
@@ -260,6 +268,7 @@ impl Lane {
             p.changed += u64::from(c.changed);
             p.stale += u64::from(c.stale);
             p.forced += u64::from(c.forced);
+            p.predicted += u64::from(c.predicted);
         }
         self.found.clear();
         self.found.extend(self.stage.detections().map(|m| m.detection));

@@ -55,6 +55,16 @@ pub struct Detection {
     pub landmarks: Option<Landmarks>,
 }
 
+impl Detection {
+    /// The same object, where its box is `to`; landmarks come along.
+    pub fn moved_to(&self, to: Rect<ModelInput>) -> Self {
+        let from = &self.bbox;
+        let scale = [to.width() / from.width().max(1.0), to.height() / from.height().max(1.0)];
+        let point = |[x, y]: [f32; 2]| [to.x1 + (x - from.x1) * scale[0], to.y1 + (y - from.y1) * scale[1]];
+        Self { bbox: to, landmarks: self.landmarks.map(|points| points.map(point)), ..*self }
+    }
+}
+
 /// What a detector is asked to do for one frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Work<'a> {

@@ -30,6 +30,8 @@ pub enum Provenance {
     Computed,
     /// Known from an earlier frame; nothing around it was computed since.
     Carried,
+    /// Its way is known well enough not to look at it in every frame: it is said to be where that leads.
+    Predicted,
 }
 
 /// A detection of the whole frame.

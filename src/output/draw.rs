@@ -22,10 +22,11 @@ const COMPUTED: Rgb = [40, 220, 80];
 const STALE: Rgb = [255, 170, 30];
 const MASKED: Rgb = [150, 60, 200];
 const CARRIED_BOX: Rgb = [80, 170, 255];
+const PREDICTED_BOX: Rgb = [255, 200, 60];
 const COMPUTED_BOX: Rgb = [255, 70, 60];
 
 /// The frame without its padding, with boxes; with `patches`, computed patches are
-/// green, stale ones that were computed orange, masked ones violet, kept ones dark.
+/// green, stale ones that were computed orange, masked ones violet, kept ones dark, and so are those that wait.
 pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
     let mut picture = picture(r);
     if patches {
@@ -36,12 +37,13 @@ pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
         let colour = match m.provenance {
             Provenance::Computed => COMPUTED_BOX,
             Provenance::Carried => CARRIED_BOX,
+            Provenance::Predicted => PREDICTED_BOX,
         };
         let d = &m.detection;
         let label = r.labels.get(d.class as usize).map_or("?", String::as_str);
         let age = match m.provenance {
             Provenance::Computed => String::new(),
-            Provenance::Carried => format!(" {:.1}s", m.age_ns(&r.frame) as f64 / 1e9),
+            Provenance::Carried | Provenance::Predicted => format!(" {:.1}s", m.age_ns(&r.frame) as f64 / 1e9),
         };
         let number = reported.track.map(|(id, _)| format!(" #{id}")).unwrap_or_default();
         marker::draw_box(&mut picture, &d.bbox, colour, &format!("{label}{number} {:.2}{age}", d.score));

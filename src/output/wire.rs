@@ -50,6 +50,7 @@ pub struct DetectionJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landmarks: Option<[[f64; 2]; 5]>,
     /// `computed`: the model saw it in this frame. `carried`: it saw it before, and nothing changed since.
+    /// `predicted`: it saw it before, and it is where its way since then leads.
     pub source: Provenance,
     /// The frame in which the model saw it.
     pub computed_frame: u64,

@@ -14,7 +14,7 @@ use crate::config::CameraConfig;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchMask};
 use crate::infer::{Detection, Fresh, StreamId};
-use crate::merge::MergeSettings;
+use crate::merge::{MergeSettings, Provenance};
 use crate::output::board::{Board, CameraBoard, Control};
 use crate::output::events::EventMessage;
 use crate::output::events::wire::{EventJson, Names};
@@ -566,9 +566,14 @@ impl Worker {
     }
 
     fn publish(&self, result: &Arc<FrameResult>) {
-        let n_computed = result.detections.iter().filter(|d| d.merged.frame == result.frame.id).count() as u64;
-        self.handles.computed.inc_by(n_computed);
-        self.handles.carried.inc_by(result.detections.len() as u64 - n_computed);
+        for d in &result.detections {
+            match d.merged.provenance {
+                Provenance::Computed => &self.handles.computed,
+                Provenance::Carried => &self.handles.carried,
+                Provenance::Predicted => &self.handles.predicted,
+            }
+            .inc();
+        }
         self.board.publish(result);
         self.around.sinks.publish(result);
         self.handles.processed.inc();
@@ -588,8 +593,8 @@ impl Worker {
 
     fn count_decision(&self) {
         let Some(d) = self.stage.decision() else { return };
-        let Counts { kept, masked, changed, stale, forced } = d.counts;
-        for (counter, n) in self.handles.patches.iter().zip([kept, masked, changed, stale, forced]) {
+        let Counts { kept, masked, changed, stale, forced, predicted } = d.counts;
+        for (counter, n) in self.handles.patches.iter().zip([kept, masked, changed, stale, forced, predicted]) {
             counter.inc_by(u64::from(n));
         }
         if let Some(why) = d.global {

@@ -23,6 +23,7 @@ pub(super) struct Handles {
     pub failed: Counter,
     pub computed: Counter,
     pub carried: Counter,
+    pub predicted: Counter,
     pub executed: Counter,
     pub dense: Counter,
     pub runs: Counter,
@@ -30,7 +31,7 @@ pub(super) struct Handles {
     /// In mode layers.
     pub layers: Option<LayerHandles>,
     /// Kept, masked, changed, stale, forced.
-    pub patches: [Counter; 5],
+    pub patches: [Counter; 6],
     pub skip: Histogram,
     pub wait: Histogram,
     /// Refresh, rate.
@@ -147,6 +148,7 @@ impl Handles {
             failed: dropped("failed"),
             computed: m.detections.get_or_create_owned(&reason("computed")),
             carried: m.detections.get_or_create_owned(&reason("carried")),
+            predicted: m.detections.get_or_create_owned(&reason("predicted")),
             executed: m.executed_pixels.get_or_create_owned(&camera),
             dense: m.dense_pixels.get_or_create_owned(&camera),
             runs: m.model_runs.get_or_create_owned(&camera),
@@ -157,7 +159,7 @@ impl Handles {
                 refused: m.events.get_or_create_owned(&kind("refused")),
             },
             layers: (mode == SkipMode::Layers).then(|| LayerHandles::new(m, id)),
-            patches: ["kept", "masked", "changed", "stale", "forced"]
+            patches: ["kept", "masked", "changed", "stale", "forced", "predicted"]
                 .map(|why| m.patches.get_or_create_owned(&reason(why))),
             skip: stage("skip"),
             wait: stage("wait"),

@@ -7,15 +7,18 @@ use crate::infer::detector::computed_patches;
 use crate::infer::{Coverage, Detection, Fresh};
 use crate::merge::{MergeSettings, Merged, Merger};
 use crate::skip::{Decision, SkipMode, SkipSettings, SkipStage};
+use crate::track::predict::Predictor;
 use crate::track::{Track, TrackSettings, Tracker};
 
-/// Skip stage, merge and tracks of one stream.
+/// Skip stage, merge, tracks and what they predict, of one stream.
 pub struct Stage {
     skip: Option<SkipStage>,
     merger: Merger,
     /// What is known of the last frame and wanted, faint detections too.
     followed: Vec<Merged>,
     tracker: Tracker,
+    /// `None`: every change is looked at.
+    predictor: Option<Predictor>,
     min_score: f32,
     /// What is asked for; all patches in mode `off`.
     asked: PatchMask,
@@ -31,6 +34,8 @@ impl Stage {
         tracking: TrackSettings,
     ) -> Self {
         let grid = PatchGrid::new(input, skip.patch_in(mode));
+        let limit_ns = skip.predict_in(mode);
+        let predictor = (mode != SkipMode::Off && limit_ns > 0).then(|| Predictor::new(limit_ns, grid));
         let skip = match mode {
             SkipMode::Off => None,
             SkipMode::Regions | SkipMode::Layers => Some(SkipStage::new(mode, skip.clone(), input)),
@@ -40,10 +45,16 @@ impl Stage {
             merger: Merger::new(merge),
             followed: Vec::new(),
             tracker: Tracker::new(tracking),
+            predictor,
             min_score: merge.min_score,
             asked: PatchMask::full(grid),
             computed: PatchMask::empty(grid),
         }
+    }
+
+    /// Whether tracks have a say in what is computed.
+    pub fn predicts(&self) -> bool {
+        self.predictor.is_some()
     }
 
     pub fn grid(&self) -> PatchGrid {
@@ -53,7 +64,14 @@ impl Stage {
     /// Decides what to compute of the next frame.
     pub fn begin(&mut self, frame: &Frame) -> (&PatchMask, &[Detection]) {
         if let Some(skip) = &mut self.skip {
-            self.asked.copy_from(&skip.decide(frame).patches);
+            let is_whole = skip.decide(frame).global.is_some();
+            if let Some(predictor) = &mut self.predictor {
+                predictor.rest();
+                if !is_whole {
+                    skip.put_off(predictor.begin(frame.pts_ns, self.tracker.tracks(), &self.followed));
+                }
+            }
+            self.asked.copy_from(&skip.decision().patches);
         }
         (&self.asked, self.merger.boxes())
     }
@@ -71,6 +89,9 @@ impl Stage {
         let known = self.merger.merge(frame, fresh, &self.asked);
         self.followed.clear();
         self.followed.extend(known.iter().filter(|m| wanted(&m.detection)));
+        if let Some(predictor) = &mut self.predictor {
+            predictor.finish(&mut self.followed);
+        }
         &self.followed
     }
 

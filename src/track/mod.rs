@@ -5,12 +5,14 @@
 //! is half hidden keeps the number. What differs is owed to skipping: a carried
 //! detection is no new evidence. It neither moves a track nor makes it surer; it
 //! says that nothing changed enough to be looked at, so that the track is neither lost.
+//! A predicted one ([`predict`]) is where the track itself expects it, and no evidence either.
 //!
 //! In: a frame's merged detections, faint ones too. Out: tracks with their states. Pure; the state of one stream.
 
 pub mod assign;
 mod kalman;
 mod motion;
+pub mod predict;
 
 use crate::geom::{ModelInput, Rect, Size};
 use crate::infer::Detection;
@@ -66,6 +68,9 @@ const MARGIN: f32 = 0.2;
 const RESTS_NS: u64 = 500_000_000;
 /// Moved by less than this share of its side, an object stands.
 const STANDS: f32 = 0.15;
+/// Overlap of a box with where it was expected, from which that may be relied on for longer, and less than which for no time.
+const AS_EXPECTED: f32 = 0.8;
+const ABOUT_THERE: f32 = 0.6;
 /// Longer gaps between frames are taken for this one, seconds.
 const MAX_STEP: f32 = 2.0;
 /// Most tracks of a stream; beyond, the longest lost ones go.
@@ -95,6 +100,13 @@ pub struct Track {
     motion: Motion,
     /// Its last detection's box.
     seen: Rect<ModelInput>,
+    /// Where it was when it was last looked for, be it that nothing changed there, and when.
+    answered: Rect<ModelInput>,
+    answered_ns: u64,
+    /// Nothing had changed there then.
+    rests: bool,
+    /// So long after that it is where it is expected, as far as has been seen.
+    patience_ns: u64,
     /// Where it has been standing.
     anchor: Rect<ModelInput>,
     was_stationary: bool,
@@ -119,7 +131,15 @@ impl Track {
         matches!(self.state, State::Confirmed | State::Stationary)
     }
 
-    fn fit(&self, m: &Merged) -> f32 {
+    /// Where its way leads, from where it was when it was last looked for.
+    pub fn expected(&self, now_ns: u64) -> Rect<ModelInput> {
+        if self.rests {
+            return self.answered;
+        }
+        self.motion.ahead(&self.answered, now_ns.saturating_sub(self.answered_ns) as f32 / 1e9)
+    }
+
+    fn fit(&self, m: &Merged, now_ns: u64) -> f32 {
         let d = &m.detection;
         if d.class != self.class {
             return 0.0;
@@ -127,21 +147,45 @@ impl Track {
         if m.provenance == Provenance::Carried {
             return self.seen.iou(&d.bbox);
         }
+        if m.provenance == Provenance::Predicted {
+            return self.expected(now_ns).iou(&d.bbox);
+        }
         let wide = |b: Rect<ModelInput>| b.grown(MARGIN * side(&b));
         let fit = wide(self.motion.bbox()).iou(&wide(d.bbox));
         // Carried before this frame, it may have stood still or have gone on unnoticed.
         if self.is_carried { fit.max(wide(self.seen).iou(&wide(d.bbox))) } else { fit }
     }
 
+    /// How long it may go without being looked for after it was found at `bbox`: what is where it was expected may be
+    /// expected for longer.
+    fn patience(&self, bbox: &Rect<ModelInput>, now_ns: u64) -> u64 {
+        let gap_ns = now_ns.saturating_sub(self.answered_ns);
+        let fit = self.expected(now_ns).iou(bbox);
+        if fit >= AS_EXPECTED {
+            gap_ns.saturating_mul(2)
+        } else if fit >= ABOUT_THERE {
+            self.patience_ns.min(gap_ns)
+        } else {
+            0
+        }
+    }
+
     fn take(&mut self, m: &Merged, i: usize, now_ns: u64, is_strong: bool, s: &TrackSettings) {
         let bbox = m.detection.bbox;
-        if m.provenance == Provenance::Computed {
-            self.motion.update(&bbox);
-            self.score = m.detection.score;
-            self.looked_ns = now_ns;
-            self.n_looks = self.n_looks.saturating_add(1);
-        } else if now_ns.saturating_sub(self.looked_ns) >= RESTS_NS {
-            self.motion.rest(&bbox);
+        if m.provenance != Provenance::Predicted {
+            self.patience_ns = self.patience(&bbox, now_ns);
+            (self.answered, self.answered_ns) = (bbox, now_ns);
+            self.rests = m.provenance == Provenance::Carried;
+        }
+        match m.provenance {
+            Provenance::Computed => {
+                self.motion.update(&bbox);
+                self.score = m.detection.score;
+                self.looked_ns = now_ns;
+                self.n_looks = self.n_looks.saturating_add(1);
+            }
+            Provenance::Carried if now_ns.saturating_sub(self.looked_ns) >= RESTS_NS => self.motion.rest(&bbox),
+            Provenance::Carried | Provenance::Predicted => {}
         }
         if is_strong {
             self.strong_ns = now_ns;
@@ -240,7 +284,7 @@ impl Tracker {
         rows.extend((0..tracks.len()).filter(|i| tracks[*i].detection.is_none() && is_row(&tracks[*i])));
         columns.clear();
         columns.extend((0..detections.len()).filter(|i| !taken[*i] && is_column(&detections[*i])));
-        let fit = |row: usize, column: usize| tracks[rows[row]].fit(&detections[columns[column]]);
+        let fit = |row: usize, column: usize| tracks[rows[row]].fit(&detections[columns[column]], now_ns);
         for &(row, column) in assigner.assign(rows.len(), columns.len(), least, fit) {
             let (row, column) = (rows[row], columns[column]);
             taken[column] = true;
@@ -294,6 +338,10 @@ impl Tracker {
                 detection: Some(i),
                 motion: Motion::new(&d.bbox),
                 seen: d.bbox,
+                answered: d.bbox,
+                answered_ns: now_ns,
+                rests: false,
+                patience_ns: 0,
                 anchor: d.bbox,
                 was_stationary: false,
                 is_carried: false,

@@ -20,6 +20,11 @@ fn parts(b: &Rect<ModelInput>) -> [f32; 4] {
     [(b.x1 + b.x2) / 2.0, (b.y1 + b.y2) / 2.0, b.width(), b.height()]
 }
 
+fn from_parts([x, y, w, h]: [f32; 4]) -> Rect<ModelInput> {
+    let (w, h) = (w.max(1.0) / 2.0, h.max(1.0) / 2.0);
+    Rect::new(x - w, y - h, x + w, y + h)
+}
+
 /// How fast each of a box's [`parts`] may be, against its middle.
 const PACES: [f32; 4] = [1.0, 1.0, 0.25, 0.25];
 
@@ -34,9 +39,14 @@ impl Motion {
     }
 
     pub fn bbox(&self) -> Rect<ModelInput> {
-        let [x, y, w, h] = self.0.map(|f| f.value);
-        let (w, h) = (w.max(1.0) / 2.0, h.max(1.0) / 2.0);
-        Rect::new(x - w, y - h, x + w, y + h)
+        from_parts(self.0.map(|f| f.value))
+    }
+
+    /// Where what was at `b` is expected `dt` seconds later.
+    pub fn ahead(&self, b: &Rect<ModelInput>, dt: f32) -> Rect<ModelInput> {
+        let mut at = parts(b);
+        at.iter_mut().zip(&self.0).for_each(|(at, f)| *at += f.speed * dt);
+        from_parts(at)
     }
 
     /// Of the middle, pixels a second.

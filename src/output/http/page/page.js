@@ -169,7 +169,7 @@ class Camera {
       shapes.push(shape("rect", { class: d.source, x: x1, y: y1, width: x2 - x1, height: y2 - y1 }));
       const words = [d.label, d.track === undefined ? "" : `#${d.track}`];
       if (!isSmall) words.push(d.score.toFixed(2));
-      if (!isSmall && d.source === "carried") words.push(`${d.age.toFixed(1)} s`);
+      if (!isSmall && d.source !== "computed") words.push(`${d.age.toFixed(1)} s`);
       const text = words.filter(Boolean).join(" ");
       const label = { x: Math.max(0, x1), y: y1 > 1.4 * size ? y1 - 0.35 * size : y1 + 1.1 * size, width: 0.55 * size * text.length };
       const isCovered = (other) => Math.abs(other.y - label.y) < size && label.x < other.x + other.width && other.x < label.x + label.width;
