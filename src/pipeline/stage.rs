@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::frame::{FrameId, Pixels};
     use crate::geom::{Letterbox, Rect};
+    use crate::merge::Provenance;
 
     #[test]
     fn where_nothing_is_in_doubt_little_changes_are_not_asked_for() {
@@ -191,6 +192,51 @@ mod tests {
         assert_eq!(asked(104, None), 16, "until it has been computed");
         assert_eq!(asked(107, Some(1.0)), 16, "what adds up is one");
         assert_eq!(asked(109, None), 16);
+    }
+
+    #[test]
+    fn what_moves_as_expected_is_asked_for_every_second_time_and_what_is_new_at_once() {
+        let size = Size::new(256, 128);
+        let settings =
+            |predict_ns| SkipSettings { predict_ns, max_age_ns: Some(u64::MAX / 4), ..SkipSettings::default() };
+        let walk = |predict_ns: Option<u64>| {
+            let skip = settings(predict_ns);
+            let mut stage =
+                Stage::new(SkipMode::Layers, size, &skip, MergeSettings::default(), TrackSettings::default());
+            let mut n_idle = 0;
+            for n in 0..50u64 {
+                let walker = Rect::new(20.0 + 3.0 * n as f32, 32.0, 60.0 + 3.0 * n as f32, 112.0);
+                let newcomer = Rect::new(216.0, 8.0, 240.0, 24.0);
+                let mut data = vec![90; size.area() * 3];
+                let mut paint = |r: &Rect<crate::geom::ModelInput>| {
+                    for y in r.y1 as usize..r.y2 as usize {
+                        data[(y * 256 + r.x1 as usize) * 3..(y * 256 + r.x2 as usize) * 3].fill(200);
+                    }
+                };
+                paint(&walker);
+                if n == 45 {
+                    paint(&newcomer);
+                }
+                let frame = Frame::new(FrameId(n), n * 100_000_000, Letterbox::fit(size, size), Pixels::owned(data));
+                let asked = stage.begin(&frame).0.clone();
+                assert!(n != 45 || asked.touches(&newcomer), "nobody waits for who is new");
+                let mut fresh = Fresh::default();
+                if !asked.is_empty() {
+                    fresh.coverage = Coverage::Layers;
+                    fresh.detections.push(Detection { class: 0, score: 0.9, bbox: walker, landmarks: None });
+                    fresh.seen.push(crate::infer::Seen { frame: frame.id, pts_ns: frame.pts_ns });
+                }
+                let found = stage.finish(&frame, &fresh, |_| true).to_vec();
+                stage.track(&frame, |_| true);
+                assert!(found.len() == 1 && (found[0].detection.bbox.x1 - walker.x1).abs() < 3.0, "{n}: {found:?}");
+                assert!(found[0].age_ns(&frame) <= 150_000_000);
+                assert_eq!(found[0].provenance == Provenance::Predicted, !asked.touches(&walker), "{n}");
+                n_idle += u32::from(asked.is_empty());
+            }
+            n_idle
+        };
+        assert_eq!(walk(Some(0)), 0);
+        assert!((18..=24).contains(&walk(None)));
     }
 
     /// A tree sways beside a box that is not there any more: though the box's own patches never
