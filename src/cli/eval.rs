@@ -94,6 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut plan = PlanSettings::for_input(size, model.sidecar.input.multiple_of.unwrap_or(32));
     plan.context = args.context.unwrap_or(plan.context);
     plan.break_even = args.break_even.unwrap_or(plan.break_even);
+    let ns = |v: f32| (f64::from(v) * 1e9) as u64;
     let settings = EvalSettings {
         clip: args.clip.clone(),
         size,
@@ -105,8 +106,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         skip: SkipSettings {
             patch: args.patch,
             threshold: args.threshold,
-            max_age_ns: args.max_age.map(|v| (f64::from(v) * 1e9) as u64),
-            predict_ns: args.predict.map(|v| (f64::from(v) * 1e9) as u64),
+            max_age_ns: args.max_age.map(ns),
+            predict_ns: args.predict.map(ns),
             ..SkipSettings::default()
         },
         merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },

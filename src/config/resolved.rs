@@ -239,6 +239,7 @@ fn resolve_camera(
     if i.policy == Some(Policy::Require) {
         providers.truncate(1);
     }
+    let ns = |v: f64| (v * 1e9) as u64;
     let skip = SkipSettings::default();
     CameraConfig {
         id: id.to_owned(),
@@ -268,8 +269,8 @@ fn resolve_camera(
         skip: SkipSettings {
             patch: s.patch.or(ds.patch),
             threshold: s.threshold.or(ds.threshold),
-            max_age_ns: s.max_age.or(ds.max_age).map(|v| (v * 1e9) as u64),
-            predict_ns: s.predict.or(ds.predict).map(|v| (v * 1e9) as u64),
+            max_age_ns: s.max_age.or(ds.max_age).map(ns),
+            predict_ns: s.predict.or(ds.predict).map(ns),
             global_share: s.global_share.or(ds.global_share).unwrap_or(skip.global_share),
             masks: camera.masks.clone(),
         },

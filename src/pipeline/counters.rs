@@ -30,7 +30,7 @@ pub(super) struct Handles {
     pub scene: SceneHandles,
     /// In mode layers.
     pub layers: Option<LayerHandles>,
-    /// Kept, masked, changed, stale, forced.
+    /// Kept, masked, changed, stale, forced, predicted.
     pub patches: [Counter; 6],
     pub skip: Histogram,
     pub wait: Histogram,

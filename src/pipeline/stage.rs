@@ -66,8 +66,9 @@ impl Stage {
         if let Some(skip) = &mut self.skip {
             let is_whole = skip.decide(frame).global.is_some();
             if let Some(predictor) = &mut self.predictor {
-                predictor.rest();
-                if !is_whole {
+                if is_whole {
+                    predictor.rest();
+                } else {
                     skip.put_off(predictor.begin(frame.pts_ns, self.tracker.tracks(), &self.followed));
                 }
             }

@@ -45,8 +45,7 @@ impl SkipSettings {
         self.max_age_ns.unwrap_or(if mode == SkipMode::Layers { 30_000_000_000 } else { 10_000_000_000 })
     }
 
-    /// How long objects whose way is known go without a look. At ten frames a second every second frame is
-    /// predicted; 0.25 s saved another tenth and cost up to 0.015 of agreement.
+    /// How long objects whose way is known go without a look: at ten frames a second, every second frame.
     pub fn predict_in(&self, mode: SkipMode) -> u64 {
         self.predict_ns.unwrap_or(if mode == SkipMode::Layers { 150_000_000 } else { 0 })
     }

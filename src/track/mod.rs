@@ -144,11 +144,10 @@ impl Track {
         if d.class != self.class {
             return 0.0;
         }
-        if m.provenance == Provenance::Carried {
-            return self.seen.iou(&d.bbox);
-        }
-        if m.provenance == Provenance::Predicted {
-            return self.expected(now_ns).iou(&d.bbox);
+        match m.provenance {
+            Provenance::Carried => return self.seen.iou(&d.bbox),
+            Provenance::Predicted => return self.expected(now_ns).iou(&d.bbox),
+            Provenance::Computed => {}
         }
         let wide = |b: Rect<ModelInput>| b.grown(MARGIN * side(&b));
         let fit = wide(self.motion.bbox()).iou(&wide(d.bbox));
