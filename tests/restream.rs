@@ -33,7 +33,9 @@ fn encoded_only_while_somebody_watches() {
     assert_eq!(encoders(), 0);
     let at = |user: &str, camera: &str| format!("rtsp://{user}127.0.0.1:{port}/{camera}");
     // Its path appears within a second.
-    let size = wait_for("the camera's path", LONG, || look(&at("passd:hunter2hunter2@", "street")).ok());
+    let size = wait_for("the camera's path", LONG, || {
+        look(&at("passd:hunter2hunter2@", "street")).map_err(|e| println!("{e}")).ok()
+    });
     assert_eq!(size, Size::new(640, 352));
     for user in ["", "passd:wrong-password@"] {
         let error = look(&at(user, "street")).unwrap_err().to_lowercase();

@@ -233,7 +233,8 @@ impl Feeder {
             let Some(board) = self.board.upgrade() else { break };
             // Looked up anew: a reload may have put another camera in its place.
             let Some(camera) = board.get(&self.camera) else { break };
-            if let Some(result) = next(&camera, &mut shown)
+            if self.is_playing()
+                && let Some(result) = next(&camera, &mut shown)
                 && self.push(&result).is_err()
             {
                 break;
@@ -242,6 +243,12 @@ impl Feeder {
             std::thread::sleep(PAUSE);
         }
         let _ = self.source.end_of_stream();
+    }
+
+    /// Before it plays, its running time counts from nought: a picture would be due hours from now, and all that
+    /// follow would wait behind it.
+    fn is_playing(&self) -> bool {
+        self.source.current_state() == gst::State::Playing
     }
 
     fn push(&self, result: &FrameResult) -> Result<(), gst::FlowError> {
@@ -285,6 +292,25 @@ fn next(camera: &CameraBoard, shown: &mut Option<(u64, u64)>) -> Option<Arc<Fram
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_picture_before_its_clock_runs() {
+        gst::init().unwrap();
+        let launch = "appsrc name=src is-live=true format=time do-timestamp=true ! fakesink";
+        let pipeline = gst::parse::launch(launch).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let source = pipeline.by_name("src").unwrap().downcast::<gst_app::AppSrc>().unwrap();
+        let feeder = Feeder { camera: "yard".into(), board: Weak::new(), source, stop: Arc::default(), patches: false };
+        for (state, is_playing) in [
+            (gst::State::Null, false),
+            (gst::State::Paused, false),
+            (gst::State::Playing, true),
+            (gst::State::Null, false),
+        ] {
+            pipeline.set_state(state).unwrap();
+            feeder.source.state(gst::ClockTime::from_seconds(10)).0.unwrap();
+            assert_eq!(feeder.is_playing(), is_playing, "{state:?}");
+        }
+    }
 
     #[test]
     fn hardware_first_and_the_processor_only_if_it_may() {
