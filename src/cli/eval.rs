@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Compare modes on a clip: time, computed share, agreement with the dense run
 ///
-/// Runs the modes over the same decoded frames in one process, taking turns frame by frame. A mode's
+/// Runs the modes over the same decoded frames in one process, taking turns of 16 frames. A mode's
 /// time runs from the decoded frame to the merged detections, nothing left out.
 ///
 /// Example: passd eval clip.mp4 --model yolox_nano --size 640x384 --json result.json

@@ -1,6 +1,6 @@
 //! `passd eval`: the same decoded frames through several modes, side by side.
 //!
-//! Modes take turns frame by frame in one process and on one thread, in an
+//! Modes take turns of 16 frames in one process and on one thread, in an
 //! order that rotates, so that a busy machine slows them alike. A mode's time
 //! runs from the decoded frame to the merged detections: skip stage, filling
 //! the tensor, every run, decoding, suppression, merge.

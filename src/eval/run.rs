@@ -25,6 +25,10 @@ use crate::track::TrackSettings;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Frames of a mode's turn. Alone it finds its maps and weights in the caches, as in a daemon that runs no other mode;
+/// frame by frame each mode would pay for what the others have displaced (mode layers a tenth).
+const TURN: usize = 16;
+
 /// What to evaluate.
 #[derive(Debug, Clone)]
 pub struct EvalSettings {
@@ -56,9 +60,9 @@ struct Lane {
     stage: Stage,
     detector: Box<dyn Detector>,
     fresh: Fresh,
-    found: Vec<Detection>,
+    /// Of this turn, one a frame.
+    found: Vec<Found>,
     tracked: Tracking,
-    claimed: Vec<Claimed>,
     track_time: Duration,
     total_ms: Vec<f64>,
     skip_ms: Vec<f64>,
@@ -74,6 +78,12 @@ struct Lane {
     precision: AveragePrecision,
     grown_mib: f64,
     peak_mib: f64,
+}
+
+/// What a mode says of a frame.
+struct Found {
+    detections: Vec<Detection>,
+    claimed: Vec<Claimed>,
 }
 
 /// Runs the evaluation.
@@ -124,7 +134,6 @@ pub fn evaluate(
             fresh: Fresh::default(),
             found: Vec::new(),
             tracked: Tracking::default(),
-            claimed: Vec::new(),
             track_time: Duration::ZERO,
             total_ms: Vec::new(),
             skip_ms: Vec::new(),
@@ -147,33 +156,45 @@ pub fn evaluate(
     let grain = (s.noise > 0.0).then(|| Grain::new(s.noise, 99));
     let n_lanes = lanes.len();
     let mut n = 0;
-    while n < s.n_frames.unwrap_or(u64::MAX) {
-        let Some(mut frame) = clip.next_frame().map_err(|e| named(&e))? else { break };
-        if grain.is_some() {
-            frame = with_noise(&frame, grain.as_ref(), n);
+    loop {
+        let mut frames = Vec::with_capacity(TURN);
+        while frames.len() < TURN && n + (frames.len() as u64) < s.n_frames.unwrap_or(u64::MAX) {
+            let Some(frame) = clip.next_frame().map_err(|e| named(&e))? else { break };
+            let at = n + frames.len() as u64;
+            frames.push(if grain.is_some() { with_noise(&frame, grain.as_ref(), at) } else { frame });
         }
+        if frames.is_empty() {
+            break;
+        }
+        let wanted =
+            whole.as_mut().map(|w| frames.iter().map(|f| w.run(f)).collect::<Result<Vec<_>, _>>()).transpose()?;
+        let n_turn = n as usize / TURN;
         for i in 0..n_lanes {
-            lanes[(i + n as usize) % n_lanes].step(&frame)?;
-        }
-        if let Some(whole) = &mut whole {
-            let wanted = whole.run(&frame)?;
-            lanes.iter_mut().for_each(|lane| lane.compare_raw(&wanted));
-        }
-        let dense = lanes.iter().find(|l| l.mode == SkipMode::Off).map(|l| l.found.clone());
-        if let Some(dense) = dense {
-            for lane in &mut lanes {
-                lane.agreement.add(&dense, &lane.found);
+            let lane = &mut lanes[(i + n_turn) % n_lanes];
+            lane.found.clear();
+            for (i, frame) in frames.iter().enumerate() {
+                lane.step(frame)?;
+                if let Some(wanted) = &wanted {
+                    lane.compare_raw(&wanted[i]);
+                }
             }
         }
-        if let Some(truth) = &mut truth {
-            let wanted = truth.of_frame(n);
-            for lane in &mut lanes {
-                lane.precision.add(wanted, &lane.found);
-                lane.tracked.add(wanted, &lane.claimed);
+        let dense = lanes.iter().position(|l| l.mode == SkipMode::Off);
+        for i in 0..frames.len() {
+            if let Some(dense) = dense {
+                let dense = lanes[dense].found[i].detections.clone();
+                lanes.iter_mut().for_each(|l| l.agreement.add(&dense, &l.found[i].detections));
             }
+            if let Some(truth) = &mut truth {
+                let wanted = truth.of_frame(n);
+                for lane in &mut lanes {
+                    lane.precision.add(wanted, &lane.found[i].detections);
+                    lane.tracked.add(wanted, &lane.found[i].claimed);
+                }
+            }
+            n += 1;
+            progress(n);
         }
-        n += 1;
-        progress(n);
     }
     drop(clip);
     if n == 0 {
@@ -243,9 +264,8 @@ impl Lane {
         let tracks = self.stage.track(frame, |d| d.score >= SURE);
         let tracked = start.elapsed();
         self.track_time += tracked - merged;
-        self.claimed.clear();
         let present = tracks.iter().filter(|t| t.is_present());
-        self.claimed.extend(present.map(|t| Claimed { id: t.id, class: t.class, bbox: t.bbox() }));
+        let claimed = present.map(|t| Claimed { id: t.id, class: t.class, bbox: t.bbox() }).collect();
         // Where tracks tell what need not be computed, they are a part of the cost.
         let total = if self.stage.predicts() { tracked } else { merged };
         self.grown_mib += resident_mib() - resident;
@@ -270,9 +290,9 @@ impl Lane {
             p.forced += u64::from(c.forced);
             p.predicted += u64::from(c.predicted);
         }
-        self.found.clear();
-        self.found.extend(self.stage.detections().map(|m| m.detection));
-        self.n_detections += self.found.len() as u64;
+        let detections: Vec<_> = self.stage.detections().map(|m| m.detection).collect();
+        self.n_detections += detections.len() as u64;
+        self.found.push(Found { detections, claimed });
         Ok(())
     }
 
