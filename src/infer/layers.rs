@@ -4,7 +4,7 @@ use super::candidates::Candidates;
 use super::cells::CellHead;
 use super::heads::{Head, Thresholds};
 use super::model::Model;
-use super::preprocess::{Crop, fill_map, update_map};
+use super::preprocess::{Crop, fill_map, update_map, warm_map};
 use super::session::{Runtime, TailSession};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
@@ -174,19 +174,18 @@ impl Detector for LayersDetector {
         if n_asked == grid.n_patches() {
             fill_map(bgr, size, Crop::whole(size), &self.model.normalise, map);
         } else {
-            for (col, row, n) in work.patches.runs() {
+            let crop = |(col, row, n): (usize, usize, usize)| {
                 let (x, y) = (col as u32 * grid.patch, row as u32 * grid.patch);
-                let crop = Size::new((n as u32 * grid.patch).min(size.width - x), grid.patch.min(size.height - y));
-                update_map(
-                    bgr,
-                    size,
-                    Crop { x, y, size: crop },
-                    &self.model.normalise,
-                    self.settings.pixel,
-                    map,
-                    changed,
-                    felt,
-                );
+                let size = Size::new((n as u32 * grid.patch).min(size.width - x), grid.patch.min(size.height - y));
+                Crop { x, y, size }
+            };
+            let (normalise, least) = (&self.model.normalise, self.settings.pixel);
+            let mut crops = work.patches.runs().map(crop).peekable();
+            while let Some(crop) = crops.next() {
+                if let Some(next) = crops.peek() {
+                    warm_map(size, *next, map);
+                }
+                update_map(bgr, size, crop, normalise, least, map, changed, felt);
             }
         }
         let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);

@@ -2,6 +2,7 @@
 
 use crate::engine::changes::ChangeSet;
 use crate::engine::foresight::Felt;
+use crate::engine::kernels::prefetch;
 use crate::geom::Size;
 
 /// Order of the channels that a model expects.
@@ -139,6 +140,15 @@ pub fn update_map(
     }
 }
 
+/// Asks for a crop's part of a map: its rows lie far from each other, and what runs through them waits for each.
+pub fn warm_map(size: Size, crop: Crop, map: &[f32]) {
+    for y in crop.y as usize..(crop.y + crop.size.height) as usize {
+        prefetch(map[(y * size.width as usize + crop.x as usize) * 3..].as_ptr(), crop.size.width as usize * 3 + LINE);
+    }
+}
+
+/// Numbers of a cache line, which a row may end in.
+const LINE: usize = 16;
 /// Pixels that are looked at together: loops over their numbers become vectors.
 const SOME: usize = 8;
 
