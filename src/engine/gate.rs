@@ -146,3 +146,36 @@ fn deviations<'a>(h: usize, w: usize, c: usize, read: impl Fn(usize, usize) -> &
     let whole = deviation(sum.iter().sum(), squares.iter().sum(), n * c as f64).max(1e-6);
     (0..c).map(|i| deviation(sum[i], squares[i], n).max(0.05 * whole)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId, Window};
+    use super::super::view::View;
+    use super::*;
+
+    #[test]
+    fn thresholds_rise_from_step_to_step_and_are_lower_on_coarse_maps() {
+        const C: usize = 16;
+        // Rows of the maps, the picture's first.
+        let heights = [64, 32, 8, 2, 2, 2];
+        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let maps = heights.map(|h| graph.add_value(format!("map {h}"), MapShape::new(h, h, C)));
+        for (pair, sides) in maps.windows(2).zip(heights.windows(2)) {
+            let conv = Conv {
+                weights: vec![0.1; C * C],
+                bias: vec![0.0; C],
+                groups: 1,
+                window: Window { stride: [sides[0] / sides[1]; 2], ..Window::POINT },
+                transposed: false,
+                act: Act::Relu,
+                post: Act::Identity,
+            };
+            graph.nodes.push(Node { op: Op::Conv(Box::new(conv)), inputs: vec![pair[0]], output: pair[1] });
+        }
+        let view = View::whole(maps[5], graph.shape(maps[5]));
+        graph.outputs.push(Output { name: "out".into(), dims: view.shape(), axis: 0, parts: vec![view] });
+        let gates = Gates::rising(&Plan::new(graph).unwrap(), (0.1, 0.1 * 2f32.powi(4)));
+        let thresholds: Vec<_> = gates.steps().iter().map(|g| (g.threshold * 1000.0).round()).collect();
+        assert_eq!(thresholds, [100.0, 200.0, 400.0 * COARSE.1, 800.0 * COARSE.1, 0.0]);
+    }
+}

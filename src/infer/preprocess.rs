@@ -149,6 +149,7 @@ pub fn warm_map(size: Size, crop: Crop, map: &[f32]) {
 
 /// Numbers of a cache line, which a row may end in.
 const LINE: usize = 16;
+
 /// Pixels that are looked at together: loops over their numbers become vectors.
 const SOME: usize = 8;
 
