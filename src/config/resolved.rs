@@ -239,7 +239,6 @@ fn resolve_camera(
     if i.policy == Some(Policy::Require) {
         providers.truncate(1);
     }
-    let ns = |v: f64| (v * 1e9) as u64;
     let skip = SkipSettings::default();
     CameraConfig {
         id: id.to_owned(),
@@ -292,12 +291,16 @@ fn resolve_camera(
 
 fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking) -> TrackSettings {
     let usual = TrackSettings::default();
-    let ns = |v: Option<f64>, or: Option<f64>, usual: u64| v.or(or).map_or(usual, |v| (v * 1e9) as u64);
     TrackSettings {
-        lost_ns: ns(t.lost, defaults.lost, usual.lost_ns),
-        lost_stationary_ns: ns(t.lost_stationary, defaults.lost_stationary, usual.lost_stationary_ns),
-        stationary_ns: ns(t.stationary, defaults.stationary, usual.stationary_ns),
+        lost_ns: t.lost.or(defaults.lost).map_or(usual.lost_ns, ns),
+        lost_stationary_ns: t.lost_stationary.or(defaults.lost_stationary).map_or(usual.lost_stationary_ns, ns),
+        stationary_ns: t.stationary.or(defaults.stationary).map_or(usual.stationary_ns, ns),
     }
+}
+
+/// Nanoseconds.
+pub(super) fn ns(seconds: f64) -> u64 {
+    (seconds * 1e9) as u64
 }
 
 /// Of what is no duration there was a complaint already.

@@ -1,7 +1,7 @@
 //! Zones, lines and filters of the config, checked and completed.
 
 use super::file;
-use super::resolved::{Complain, check_name, within};
+use super::resolved::{Complain, check_name, ns, within};
 use crate::scene::filter::{Filter, Filters};
 use crate::scene::shape::{Point, Polygon, Segment};
 use crate::scene::{Line, SceneSettings, Zone};
@@ -32,7 +32,7 @@ pub fn resolve(camera: &file::Camera, key: &str, complain: Complain<'_>) -> Scen
             area: Polygon(zone.polygon.clone()),
             labels: zone.labels.clone(),
             inertia: zone.inertia.unwrap_or(INERTIA),
-            loitering_ns: (zone.loitering.unwrap_or(0.0) * 1e9) as u64,
+            loitering_ns: ns(zone.loitering.unwrap_or(0.0)),
         });
     }
     for (name, line) in camera.lines.iter().take(MOST) {
