@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// Frames of a mode's turn. Alone it finds its maps and weights in the caches, as in a daemon that runs no other mode;
 /// frame by frame each mode would pay for what the others have displaced (mode layers a tenth).
-const TURN: usize = 16;
+const TURN: u64 = 16;
 
 /// What to evaluate.
 #[derive(Debug, Clone)]
@@ -157,27 +157,20 @@ pub fn evaluate(
     let n_lanes = lanes.len();
     let mut n = 0;
     loop {
-        let mut frames = Vec::with_capacity(TURN);
-        while frames.len() < TURN && n + (frames.len() as u64) < s.n_frames.unwrap_or(u64::MAX) {
+        let mut frames = Vec::new();
+        for at in n..s.n_frames.unwrap_or(u64::MAX).min(n + TURN) {
             let Some(frame) = clip.next_frame().map_err(|e| named(&e))? else { break };
-            let at = n + frames.len() as u64;
             frames.push(if grain.is_some() { with_noise(&frame, grain.as_ref(), at) } else { frame });
         }
         if frames.is_empty() {
             break;
         }
-        let wanted =
-            whole.as_mut().map(|w| frames.iter().map(|f| w.run(f)).collect::<Result<Vec<_>, _>>()).transpose()?;
-        let n_turn = n as usize / TURN;
+        let wanted = match &mut whole {
+            Some(whole) => frames.iter().map(|f| whole.run(f)).collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
         for i in 0..n_lanes {
-            let lane = &mut lanes[(i + n_turn) % n_lanes];
-            lane.found.clear();
-            for (i, frame) in frames.iter().enumerate() {
-                lane.step(frame)?;
-                if let Some(wanted) = &wanted {
-                    lane.compare_raw(&wanted[i]);
-                }
-            }
+            lanes[(i + (n / TURN) as usize) % n_lanes].turn(&frames, &wanted)?;
         }
         let dense = lanes.iter().position(|l| l.mode == SkipMode::Off);
         for i in 0..frames.len() {
@@ -244,6 +237,18 @@ impl Lane {
         let Some(found) = self.detector.raw_outputs(StreamId(0)) else { return };
         let sum: f64 = found.iter().zip(wanted).map(|(a, b)| f64::from((a - b).abs())).sum();
         self.raw_differences.push(sum / wanted.len().max(1) as f64);
+    }
+
+    /// Some frames, one after the other. `wanted`: a whole run's raw outputs of each, if they are to be compared.
+    fn turn(&mut self, frames: &[Frame], wanted: &[Vec<f32>]) -> Result<(), String> {
+        self.found.clear();
+        for (i, frame) in frames.iter().enumerate() {
+            self.step(frame)?;
+            if let Some(wanted) = wanted.get(i) {
+                self.compare_raw(wanted);
+            }
+        }
+        Ok(())
     }
 
     fn step(&mut self, frame: &Frame) -> Result<(), String> {
