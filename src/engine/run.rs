@@ -5,12 +5,12 @@
 //! against what was stored before; what differs are the changes that the next steps see.
 //! The first frame, and any that is asked for, is computed as a whole.
 
-use super::changes::{Cell, ChangeSet, deposit};
+use super::changes::{Cell, ChangeSet};
 use super::foresight::{Notes, Verdict};
 use super::gate::Gate;
 use super::kernels::{BLOCK, Cells, Kernels, Rows, TILE, prefetch};
-use super::outcome::Dealt;
-use super::plan::{ConvKind, Kind, Plan, Step};
+use super::listing::Listing;
+use super::plan::{ConvKind, Kind, Map, Plan, Step};
 use super::state::{Buffer, Stream};
 use super::threads::{self, Threads};
 use super::tile::{Tiler, cell_ptr};
@@ -74,7 +74,7 @@ pub struct Runner {
     differs: Vec<u32>,
     /// Threads that had a part in the last step.
     n_parts: u32,
-    cells: Vec<Cell>,
+    listing: Listing,
     words: Vec<u64>,
 }
 
@@ -88,7 +88,7 @@ impl Runner {
             tilers: vec![Tiler::new(plan, kernels)],
             differs: vec![0; n_cells.div_ceil(TILE)],
             n_parts: 1,
-            cells: Vec::with_capacity(n_cells),
+            listing: Listing::with_capacity(n_cells),
             words: Vec::new(),
         }
     }
@@ -170,19 +170,18 @@ impl Runner {
             }
             owed.remove_all(&set);
             stream.owed[step.output] = owed;
-            set.list(&mut self.cells);
-            let cells = std::mem::take(&mut self.cells);
+            self.listing.list(&set);
+            let n_cells = self.listing.n_cells() as u64;
             let now = Instant::now();
             counters.bookkeeping += now - clock;
-            counters.passed += self.sparse(stream, &plan, i, &cells, &mut set);
+            counters.passed += self.sparse(stream, &plan, i, &mut set);
             clock = Instant::now();
             let gates = self.tilers.iter_mut().map(|t| std::mem::take(&mut t.gates)).sum::<Duration>() / self.n_parts;
             counters.gates += gates;
             counters.kernels += (clock - now).saturating_sub(gates);
-            counters.executed_macs += cells.len() as u64 * step.macs_per_cell;
-            counters.cells += cells.len() as u64;
-            counters.refreshed += (cells.len() - asked) as u64;
-            self.cells = cells;
+            counters.executed_macs += n_cells * step.macs_per_cell;
+            counters.cells += n_cells;
+            counters.refreshed += n_cells - asked as u64;
             stream.changes[step.output] = set;
         }
         stream.foresight.clear(plan.input, &stream.changes[plan.input]);
@@ -192,18 +191,12 @@ impl Runner {
 
     fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
         let start = Instant::now();
-        for step in &plan.steps {
-            if !matches!(step.kind, Kind::Join) {
-                let s = plan.maps[step.output].shape;
-                self.cells.clear();
-                self.cells.extend((0..s.h as u32).flat_map(|y| (0..s.w as u32).map(move |x| Cell { y, x })));
-                let cells = std::mem::take(&mut self.cells);
-                self.dense(&mut stream.buffers, plan, step, &cells);
-                counters.cells += cells.len() as u64;
-                self.cells = cells;
-            }
-        }
         stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
+        for step in plan.steps.iter().filter(|s| !matches!(s.kind, Kind::Join)) {
+            self.listing.list(&stream.changes[step.output]);
+            self.dense(&mut stream.buffers, plan, step);
+            counters.cells += self.listing.n_cells() as u64;
+        }
         stream.owed.iter_mut().for_each(ChangeSet::clear);
         stream.foresight.restart();
         stream.sweep.restart();
@@ -224,52 +217,41 @@ impl Runner {
         }
     }
 
-    /// All cells, in order: stored without being compared.
-    fn dense(&mut self, buffers: &mut [Buffer], plan: &Plan, step: &Step, cells: &[Cell]) {
+    /// All cells, as listed: stored without being compared.
+    fn dense(&mut self, buffers: &mut [Buffer], plan: &Plan, step: &Step) {
         let out = &plan.maps[step.output];
         let c = out.shape.c;
         // Whole blocks may be written in place where no other cell is behind them.
         let in_place = c.is_multiple_of(BLOCK) && step.fits_in_place();
-        // Safety: the map lies in its buffer.
-        let base = Base(unsafe { buffers[out.buffer].as_mut_ptr().add(out.offset) });
+        let target = Target::new(buffers, out);
         let buffers = &*buffers;
-        let work = |tiler: &mut Tiler, tiles: Range<usize>, _: &mut [u32]| {
-            for i in tiles {
-                let tile = &cells[i * TILE..cells.len().min((i + 1) * TILE)];
-                // Safety: this is the first cell of the tile; the buffer holds the rest of them, and
-                // no other thread writes them.
-                let target = unsafe { base.at(i * TILE * out.stride) };
+        self.split(plan, step, |listing, tiler, tiles, _| {
+            for tile in tiles.map(|k| listing.tile(k)) {
                 if in_place {
-                    tiler.tile(buffers, plan, step, tile, target, out.stride);
+                    // Safety: a cell of the map; the tile's others follow it, and no other thread writes them.
+                    let first = unsafe { target.cell(tile[0]) };
+                    tiler.tile(buffers, plan, step, tile, first, out.stride);
                     continue;
                 }
                 let (rows, stride) = (tiler.rows(), tiler.stride);
                 tiler.tile(buffers, plan, step, tile, rows, stride);
-                for p in 0..tile.len() {
+                for (p, cell) in tile.iter().enumerate() {
                     // Safety: rows and cells hold `c` numbers, and scratch is apart from the maps.
-                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), target.add(p * out.stride), c) };
+                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), target.cell(*cell), c) };
                 }
             }
-        };
-        self.split(plan, step, cells.len(), &work);
+        });
     }
 
-    /// The listed cells; those that came out different remain listed. How many moved by more than the threshold.
-    fn sparse(&mut self, stream: &mut Stream, plan: &Plan, i: usize, cells: &[Cell], listed: &mut ChangeSet) -> u64 {
+    /// The listed cells; those that came out different remain in the set. How many moved by more than the threshold.
+    fn sparse(&mut self, stream: &mut Stream, plan: &Plan, i: usize, listed: &mut ChangeSet) -> u64 {
         let step = &plan.steps[i];
-        let out = &plan.maps[step.output];
-        // Safety: the map lies in its buffer.
-        let base = Base(unsafe { stream.buffers[out.buffer].as_mut_ptr().add(out.offset) });
+        let target = Target::new(&mut stream.buffers, &plan.maps[step.output]);
         let notes = stream.foresight.notes(i, step.output);
         let gate = stream.gates.get(i);
-        let sparse = Sparse { buffers: &stream.buffers, base, plan, step, gate, notes, cells };
-        self.split(plan, step, cells.len(), &|tiler: &mut Tiler, tiles, differs: &mut [u32]| {
-            sparse.compute(tiler, tiles, differs);
-        });
-        let mut dealt = Dealt::of(&self.differs[..cells.len().div_ceil(TILE)]);
-        for word in listed.words_mut().iter_mut().filter(|word| **word != 0) {
-            *word = deposit(dealt.next(word.count_ones()), *word);
-        }
+        let sparse = Sparse { buffers: &stream.buffers, target, plan, step, gate, notes };
+        self.split(plan, step, |listing, tiler, tiles, differs| sparse.compute(listing, tiler, tiles, differs));
+        self.listing.keep(&self.differs[..self.listing.n_tiles()], listed);
         let (mut verdict, mut passed) = (Verdict::default(), 0);
         for tiler in &mut self.tilers {
             let v = std::mem::take(&mut tiler.verdict);
@@ -280,61 +262,75 @@ impl Runner {
         passed
     }
 
-    /// Has the tiles of some cells computed by as many threads as they are worth.
-    fn split<F>(&mut self, plan: &Plan, step: &Step, n_cells: usize, work: &F)
+    /// Has the listed tiles computed by as many threads as they are worth.
+    fn split<F>(&mut self, plan: &Plan, step: &Step, work: F)
     where
-        F: Fn(&mut Tiler, Range<usize>, &mut [u32]) + Sync,
+        F: Fn(&Listing, &mut Tiler, Range<usize>, &mut [u32]) + Sync,
     {
-        let n_tiles = n_cells.div_ceil(TILE);
-        let n_parts = if step.reads_beside(plan) { 1 } else { self.threads.for_step(n_cells, step.macs_per_cell) };
+        let Self { listing, threads, tilers, differs, .. } = self;
+        let (n_tiles, n_cells) = (listing.n_tiles(), listing.n_cells());
+        let n_parts = if step.reads_beside(plan) { 1 } else { threads.for_step(n_tiles, n_cells, step.macs_per_cell) };
         self.n_parts = n_parts as u32;
-        let (tilers, differs) = (&mut self.tilers[..n_parts], &mut self.differs[..n_tiles]);
+        let (tilers, differs) = (&mut tilers[..n_parts], &mut differs[..n_tiles]);
+        let work = |tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u32]| work(listing, tiler, tiles, differs);
         match &self.pool {
             // Little work stays where its data is warm.
-            Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, differs, work)),
-            _ => threads::split(tilers, 0..n_tiles, differs, work),
+            Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, differs, &work)),
+            _ => threads::split(tilers, 0..n_tiles, differs, &work),
         }
     }
 }
 
-/// Where a map begins: threads write cells of their own.
+/// The cells of a map: threads write some of their own each.
 #[derive(Clone, Copy)]
-struct Base(*mut f32);
+struct Target {
+    first: *mut f32,
+    /// Cells a row, and numbers from cell to cell.
+    w: usize,
+    stride: usize,
+}
 
 // Safety: whoever writes through it says why no other thread does.
-unsafe impl Sync for Base {}
+unsafe impl Sync for Target {}
 
-impl Base {
+impl Target {
+    fn new(buffers: &mut [Buffer], map: &Map) -> Self {
+        // Safety: the map lies in its buffer.
+        let first = unsafe { buffers[map.buffer].as_mut_ptr().add(map.offset) };
+        Self { first, w: map.shape.w, stride: map.stride }
+    }
+
     /// # Safety
-    /// As for pointers: the buffer holds more than `offset` numbers.
-    unsafe fn at(&self, offset: usize) -> *mut f32 {
-        unsafe { self.0.add(offset) }
+    /// The cell lies in the map.
+    unsafe fn cell(&self, cell: Cell) -> *mut f32 {
+        unsafe { self.first.add((cell.y as usize * self.w + cell.x as usize) * self.stride) }
     }
 }
 
 /// Cells of a step to be computed, stored and measured.
 struct Sparse<'a> {
     buffers: &'a [Buffer],
-    base: Base,
+    target: Target,
     plan: &'a Plan,
     step: &'a Step,
     gate: &'a Gate,
     notes: Notes,
-    cells: &'a [Cell],
 }
 
 impl Sparse<'_> {
-    fn compute(&self, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u32]) {
+    fn compute(&self, listing: &Listing, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u32]) {
         let width = self.plan.maps[self.step.output].shape.c;
         let (rows, stride) = (tiler.rows(), tiler.stride);
         let mut next: Cells = [std::ptr::null_mut(); TILE];
-        self.warm(self.tile(tiles.start), &mut next);
+        if let Some(first) = tiles.clone().next() {
+            self.warm(listing.tile(first), &mut next);
+        }
         let is_exact = self.gate.is_exact();
         let mut distances = [0.0; TILE];
         for (k, differs) in tiles.clone().zip(differs) {
-            let (tile, stored) = (self.tile(k), next);
+            let (tile, stored) = (listing.tile(k), next);
             if k + 1 < tiles.end {
-                self.warm(self.tile(k + 1), &mut next);
+                self.warm(listing.tile(k + 1), &mut next);
             }
             tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride);
             let new = Rows { first: rows, stride, n: tile.len(), width };
@@ -367,10 +363,6 @@ impl Sparse<'_> {
         }
     }
 
-    fn tile(&self, k: usize) -> &[Cell] {
-        &self.cells[(k * TILE).min(self.cells.len())..((k + 1) * TILE).min(self.cells.len())]
-    }
-
     /// What a tile reads and is compared with lies anywhere in memory: it is asked for while the
     /// tile before is computed.
     fn warm(&self, tile: &[Cell], stored: &mut Cells) {
@@ -379,7 +371,7 @@ impl Sparse<'_> {
         for (cell, stored) in tile.iter().zip(stored) {
             let (y, x) = (cell.y as usize, cell.x as usize);
             // Safety: the cell lies in the map.
-            *stored = unsafe { self.base.at((y * out.shape.w + x) * out.stride) };
+            *stored = unsafe { self.target.cell(*cell) };
             prefetch(*stored, out.shape.c);
             let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
             prefetch(cell_ptr(self.buffers, input, y, x), input.shape.c);

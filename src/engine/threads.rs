@@ -4,7 +4,6 @@
 //! data to them takes as long as some hundreds of tiles. Cells do not depend on one another, so that any
 //! number of threads gives the same bits.
 
-use super::kernels::TILE;
 use super::tile::Tiler;
 use std::ops::Range;
 
@@ -25,11 +24,11 @@ impl Threads {
         Self { n: if n == 0 { 1 } else { n }, least: 10_000_000 }
     }
 
-    /// How many of them a step with so many cells gets.
-    pub fn for_step(self, n_cells: usize, macs_per_cell: u64) -> usize {
+    /// How many of them a step with so many tiles and cells gets.
+    pub fn for_step(self, n_tiles: usize, n_cells: usize, macs_per_cell: u64) -> usize {
         let work = n_cells as u64 * (macs_per_cell + CELL_WORK);
         let parts = usize::try_from(work / self.least.max(1)).unwrap_or(usize::MAX);
-        parts.min(n_cells.div_ceil(TILE)).clamp(1, self.n)
+        parts.min(n_tiles).clamp(1, self.n)
     }
 }
 
@@ -59,9 +58,9 @@ mod tests {
     #[test]
     fn little_work_stays_on_one_thread() {
         let threads = Threads::of(4);
-        assert_eq!(threads.for_step(100, 1000), 1);
-        assert_eq!(threads.for_step(100_000, 1000), 4);
-        assert_eq!(threads.for_step(1, u64::from(u32::MAX)), 1, "a cell is not split");
-        assert_eq!(Threads::of(0).for_step(1 << 20, 1 << 20), 1);
+        assert_eq!(threads.for_step(9, 100, 1000), 1);
+        assert_eq!(threads.for_step(9000, 100_000, 1000), 4);
+        assert_eq!(threads.for_step(1, 9, u64::from(u32::MAX)), 1, "a tile is not split");
+        assert_eq!(Threads::of(0).for_step(1 << 20, 1 << 20, 1 << 20), 1);
     }
 }
