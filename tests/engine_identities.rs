@@ -10,7 +10,7 @@ use passd::engine::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId
 use passd::engine::kernels::Kernels;
 use passd::engine::oracle;
 use passd::engine::passes;
-use passd::engine::plan::Plan;
+use passd::engine::plan::{ConvKind, Kind, Plan, Step};
 use passd::engine::run::{Counters, Runner};
 use passd::engine::state::Stream;
 use passd::engine::threads::Threads;
@@ -67,8 +67,11 @@ fn change(random: &mut Rng, s: MapShape, stream: &mut Stream, size: f32) {
 
 #[test]
 fn a_whole_run_equals_the_oracle_on_every_instruction_set() {
+    let mut in_squares = 0;
     for seed in CASES {
         let (mut random, graph, plan) = planned(seed);
+        let is_square = |s: &&Step| matches!(&s.kind, Kind::Conv { how: ConvKind::Squares(_), .. });
+        in_squares += plan.steps.iter().filter(is_square).count();
         let picture = graphs::picture(&mut random, graph.shape(graph.input));
         let maps = oracle::run(&graph, &picture);
         for kernels in Kernels::all() {
@@ -85,6 +88,7 @@ fn a_whole_run_equals_the_oracle_on_every_instruction_set() {
             }
         }
     }
+    assert!(in_squares > 50, "{in_squares} convolutions are computed by squares");
 }
 
 #[test]

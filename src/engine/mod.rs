@@ -38,3 +38,4 @@ pub mod threads;
 mod tile;
 pub mod verify;
 pub mod view;
+pub mod winograd;

@@ -1,12 +1,13 @@
 //! The graph as plain loops: what every faster way must equal.
 //!
 //! Slow on purpose. Sums run in the order of the definition, in `f32` with fused
-//! multiply-add, which is also the order of the kernels: a convolution here and
-//! there differs in no bit.
+//! multiply-add, or over squares as [`super::winograd`] says, which is also the order of the kernels:
+//! a convolution here and there differs in no bit.
 
 use super::graph::{Binary, Conv, Graph, MapShape, Op, Output, PoolKind, ValueId};
 use super::kernels::math;
 use super::resample::Taps;
+use super::winograd::{self, BIASED, N_PRODUCTS};
 
 /// The maps of one run: rows, columns, channels; `None` for values that nobody makes.
 pub struct Maps(Vec<Option<Vec<f32>>>);
@@ -77,13 +78,20 @@ fn node_output(op: &Op, inputs: &[(&[f32], MapShape)], s: MapShape) -> Vec<f32> 
         }
     };
     match op {
-        Op::Conv(conv) => each(&mut |y, col, c| {
-            let mut v = math::act(&conv.act, conv_at(conv, x, sx, y, col, c), c);
-            if let Some((residual, _)) = inputs.get(1) {
-                v = math::act(&conv.post, v + residual[(y * s.w + col) * s.c + c], c);
-            }
-            v
-        }),
+        Op::Conv(conv) => {
+            let squares = squares(conv);
+            each(&mut |y, col, c| {
+                let sum = match &squares {
+                    Some(multipliers) => square_at(conv, multipliers, x, sx, y, col, c),
+                    None => conv_at(conv, x, sx, y, col, c),
+                };
+                let mut v = math::act(&conv.act, sum, c);
+                if let Some((residual, _)) = inputs.get(1) {
+                    v = math::act(&conv.post, v + residual[(y * s.w + col) * s.c + c], c);
+                }
+                v
+            });
+        }
         Op::Separable(pair) => {
             let between = MapShape { c: sx.c, ..s };
             let seen = node_output(&Op::Conv(Box::new(pair.depthwise.clone())), &inputs[..1], between);
@@ -189,6 +197,46 @@ fn conv_at(conv: &Conv, x: &[f32], s: MapShape, y: usize, col: usize, o: usize) 
     sum
 }
 
+/// What the weights of a convolution that is computed by squares become, `[output][channel]`.
+fn squares(conv: &Conv) -> Option<Vec<[f32; N_PRODUCTS]>> {
+    let depth = winograd::depth_in_squares(conv)?;
+    let all = (0..conv.bias.len()).flat_map(|o| (0..depth).map(move |c| winograd::multipliers(conv, depth, o, c)));
+    Some(all.collect())
+}
+
+/// As [`conv_at`], by squares.
+fn square_at(
+    conv: &Conv,
+    multipliers: &[[f32; N_PRODUCTS]],
+    x: &[f32],
+    s: MapShape,
+    y: usize,
+    col: usize,
+    o: usize,
+) -> f32 {
+    let pad = conv.window.pad;
+    let seen = |i: usize, j: usize, c: usize| {
+        let (iy, ix) = ((y / 2 * 2 + i).checked_sub(pad[0]), (col / 2 * 2 + j).checked_sub(pad[1]));
+        let inside = iy.zip(ix).filter(|(iy, ix)| *iy < s.h && *ix < s.w);
+        inside.map_or(0.0, |(iy, ix)| x[(iy * s.w + ix) * s.c + c])
+    };
+    let turned = |d: [f32; 4]| [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
+    let summed = |m: [f32; 4], second: bool| if second { m[1] - m[2] - m[3] } else { m[0] + m[1] + m[2] };
+    let mut products = [0.0; N_PRODUCTS];
+    products[BIASED] = conv.bias[o];
+    for c in 0..s.c {
+        let columns = [0, 1, 2, 3].map(|j| turned([0, 1, 2, 3].map(|i| seen(i, j, c))));
+        for i in 0..4 {
+            for (j, value) in turned([0, 1, 2, 3].map(|j| columns[j][i])).iter().enumerate() {
+                let product = &mut products[i * 4 + j];
+                *product = value.mul_add(multipliers[o * s.c + c][i * 4 + j], *product);
+            }
+        }
+    }
+    let columns = [0, 1, 2, 3].map(|j| summed([0, 1, 2, 3].map(|i| products[i * 4 + j]), y % 2 == 1));
+    summed(columns, col % 2 == 1)
+}
+
 /// The input row (column) that tap `k` of output row (column) `at` looks at; `None` outside.
 pub(super) fn input_at(conv: &Conv, i: usize, at: usize, k: usize) -> Option<usize> {
     let w = &conv.window;
@@ -197,4 +245,33 @@ pub(super) fn input_at(conv: &Conv, i: usize, at: usize, k: usize) -> Option<usi
     }
     let from = (at + w.pad[i]).checked_sub(k * w.dilation[i])?;
     from.is_multiple_of(w.stride[i]).then_some(from / w.stride[i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::{Act, Window};
+    use super::*;
+
+    #[test]
+    fn squares_are_sums_over_taps() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for pad in [[0, 0], [1, 1], [2, 1], [1, 2]] {
+            let (s, n_out) = (MapShape::new(7, 9, 24), 10);
+            let mut numbers = |n: usize| (0..n).map(|_| random.f32() - 0.5).collect::<Vec<_>>();
+            let (x, weights, bias) = (numbers(s.n_values()), numbers(n_out * 9 * s.c), numbers(n_out));
+            let window = Window { kernel: [3; 2], pad, pad_end: pad, ..Window::POINT };
+            let (act, post) = (Act::Identity, Act::Identity);
+            let conv = Conv { window, groups: 1, weights, bias, act, post, transposed: false };
+            let multipliers = squares(&conv).unwrap();
+            for y in 0..s.h + 2 * pad[0] - 2 {
+                for col in 0..s.w + 2 * pad[1] - 2 {
+                    for o in 0..n_out {
+                        let wanted = conv_at(&conv, &x, s, y, col, o);
+                        let found = square_at(&conv, &multipliers, &x, s, y, col, o);
+                        assert!((found - wanted).abs() < 5e-6, "{y} {col} {o}: {found} for {wanted}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -13,6 +13,7 @@ use super::pack::{Packed, pack, pack_depthwise};
 use super::passes;
 use super::resample::Taps;
 use super::verify::Broken;
+use super::winograd::Squares;
 use crate::leeway;
 use std::ops::Range;
 
@@ -88,6 +89,7 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConvKind {
     Gemm(Dense),
+    Squares(Squares),
     Depthwise(Packed),
     /// `[row remainder][column remainder]`.
     Transposed {
@@ -123,6 +125,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match &self.kind {
             Kind::Conv { how: ConvKind::Gemm(_), .. } => "conv",
+            Kind::Conv { how: ConvKind::Squares(_), .. } => "conv-winograd",
             Kind::Conv { how: ConvKind::Depthwise(_), .. } => "depthwise",
             Kind::Conv { .. } => "conv-transpose",
             Kind::Separable(_) => "separable",
@@ -142,7 +145,7 @@ impl Step {
     /// there is not used, but another thread may be writing it.
     pub fn reads_beside(&self, plan: &Plan) -> bool {
         let (input, output) = (&plan.maps[self.inputs[0]], &plan.maps[self.output]);
-        matches!(self.kind, Kind::Conv { how: ConvKind::Depthwise(_), .. } | Kind::Separable(_))
+        matches!(self.kind, Kind::Conv { how: ConvKind::Depthwise(_) | ConvKind::Squares(_), .. } | Kind::Separable(_))
             && !input.shape.c.is_multiple_of(BLOCK)
             && input.buffer == output.buffer
     }
@@ -434,6 +437,9 @@ fn conv_kind(conv: &Conv, input: MapShape) -> ConvKind {
     }
     if conv.is_depthwise() {
         return ConvKind::Depthwise(pack_depthwise(conv));
+    }
+    if let Some(squares) = Squares::of(conv) {
+        return ConvKind::Squares(squares);
     }
     let taps: Vec<usize> = (0..kh * kw).collect();
     let packed = (0..conv.groups).map(|g| pack(conv, g, depth, &taps)).collect();

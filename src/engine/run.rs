@@ -8,7 +8,7 @@
 use super::changes::{Cell, ChangeSet};
 use super::foresight::{Notes, Verdict};
 use super::gate::Gate;
-use super::kernels::{BLOCK, Cells, Kernels, Rows, TILE, prefetch};
+use super::kernels::{BLOCK, Cells, Kernels, ROWS, Rows, TILE, prefetch};
 use super::listing::Listing;
 use super::plan::{ConvKind, Kind, Map, Plan, Step};
 use super::state::{Buffer, Stream};
@@ -58,9 +58,9 @@ impl Counters {
 /// Of so many tiles one is timed.
 const GATE_SAMPLE: u32 = 8;
 
-/// A bit for each cell of a tile of which `f` is true.
-fn mask(f: impl Fn(usize) -> bool) -> u32 {
-    (0..TILE).fold(0, |mask, p| mask | u32::from(f(p)) << p)
+/// A bit for each distance of which `f` is true.
+fn mask(distances: &[f32], f: impl Fn(f32) -> bool) -> u32 {
+    distances.iter().enumerate().fold(0, |mask, (p, d)| mask | u32::from(f(*d)) << p)
 }
 
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
@@ -170,7 +170,7 @@ impl Runner {
             }
             owed.remove_all(&set);
             stream.owed[step.output] = owed;
-            self.listing.list(&set);
+            self.list(step, &set);
             let n_cells = self.listing.n_cells() as u64;
             let now = Instant::now();
             counters.bookkeeping += now - clock;
@@ -193,7 +193,7 @@ impl Runner {
         let start = Instant::now();
         stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
         for step in plan.steps.iter().filter(|s| !matches!(s.kind, Kind::Join)) {
-            self.listing.list(&stream.changes[step.output]);
+            self.list(step, &stream.changes[step.output]);
             self.dense(&mut stream.buffers, plan, step);
             counters.cells += self.listing.n_cells() as u64;
         }
@@ -214,6 +214,13 @@ impl Runner {
         }
         if !std::mem::replace(&mut stream.is_weighed, true) {
             stream.foresight.weigh(plan, &stream.gates);
+        }
+    }
+
+    fn list(&mut self, step: &Step, set: &ChangeSet) {
+        match &step.kind {
+            Kind::Conv { how: ConvKind::Squares(_), .. } => self.listing.list_squares(set),
+            _ => self.listing.list(set),
         }
     }
 
@@ -321,12 +328,12 @@ impl Sparse<'_> {
     fn compute(&self, listing: &Listing, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u32]) {
         let width = self.plan.maps[self.step.output].shape.c;
         let (rows, stride) = (tiler.rows(), tiler.stride);
-        let mut next: Cells = [std::ptr::null_mut(); TILE];
+        let mut next: Cells = [std::ptr::null_mut(); ROWS];
         if let Some(first) = tiles.clone().next() {
             self.warm(listing.tile(first), &mut next);
         }
         let is_exact = self.gate.is_exact();
-        let mut distances = [0.0; TILE];
+        let mut distances = [0.0; ROWS];
         for (k, differs) in tiles.clone().zip(differs) {
             let (tile, stored) = (listing.tile(k), next);
             if k + 1 < tiles.end {
@@ -345,7 +352,7 @@ impl Sparse<'_> {
                 } else {
                     tiler.kernels.measure(new, &stored, self.gate.weights(), &mut distances);
                     // Numbers that are none differ.
-                    mask(|p| p < tile.len() && (distances[p] > 0.0 || distances[p].is_nan()))
+                    mask(&distances[..tile.len()], |d| d > 0.0 || d.is_nan())
                 }
             };
             for (p, cell) in tile.iter().enumerate() {
@@ -355,7 +362,7 @@ impl Sparse<'_> {
                 unsafe { self.notes.cell(y, x, *differs >> p & 1 == 1, measured, &mut tiler.verdict) };
             }
             let limit = self.gate.limit();
-            let passes = if is_exact { *differs } else { mask(|p| p < tile.len() && distances[p] > limit) };
+            let passes = if is_exact { *differs } else { mask(&distances[..tile.len()], |d| d > limit) };
             tiler.passed += u64::from(passes.count_ones());
             if let Some(clock) = clock {
                 tiler.gates += clock.elapsed() * GATE_SAMPLE;
@@ -395,6 +402,8 @@ impl Step {
     fn fits_in_place(&self) -> bool {
         match &self.kind {
             Kind::Conv { how: ConvKind::Gemm(dense), .. } => dense.packed.len() == 1,
+            // They are not in a row.
+            Kind::Conv { how: ConvKind::Squares(_), .. } => false,
             _ => true,
         }
     }

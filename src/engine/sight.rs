@@ -189,6 +189,15 @@ impl Sight {
                     );
                 }
             }
+            (Kind::Conv { how: ConvKind::Squares(squares), .. }, 0) => {
+                let n_out = plan.maps[step.output].shape.c;
+                squares.each_weight(|c, o, weights| {
+                    if o < n_out && seen.contains(&c) {
+                        let strength = scale(c - self.at) * unit(o);
+                        gains.iter_mut().zip(weights).for_each(|(gain, w)| *gain += w * w * strength);
+                    }
+                });
+            }
             (Kind::Conv { how: ConvKind::Depthwise(packed), .. }, 0) => {
                 let width = packed.n_blocks * BLOCK;
                 for (tap, gain) in gains.iter_mut().enumerate() {

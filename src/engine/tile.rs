@@ -3,10 +3,11 @@
 use super::changes::Cell;
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
-use super::kernels::{BLOCK, ConvArgs, Kernels, Rows, TILE, math};
+use super::kernels::{BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, ROWS, Rows, SQUARES, SpreadArgs, TILE, math};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
 use super::state::Buffer;
+use super::winograd::{N_PRODUCTS, Squares};
 use std::time::Duration;
 
 /// What one thread needs to compute tiles.
@@ -16,6 +17,9 @@ pub(super) struct Tiler {
     rows: Buffer,
     /// The same, for what is between the two convolutions of a pair.
     between: Buffer,
+    /// Inputs of squares, and their products by the weights of two blocks: `[product][SQUARES]`.
+    turned: Buffer,
+    products: Buffer,
     /// From row to row.
     pub stride: usize,
     /// `[tap][TILE]`.
@@ -37,15 +41,23 @@ impl Tiler {
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
         let stride = (blocks(plan.max_channels) + 1) * BLOCK;
         let taps = |s: &Step| match &s.kind {
+            Kind::Conv { how: ConvKind::Squares(_), .. } => N_PRODUCTS,
             Kind::Conv { conv, .. } => conv.window.n_taps(),
             Kind::Separable(pair) => pair.convs.depthwise.window.n_taps(),
             Kind::Pool(_, w) => w.n_taps(),
             _ => 1,
         };
         let n_taps = plan.steps.iter().map(taps).max().unwrap_or(1);
+        let depth = |s: &Step| match &s.kind {
+            Kind::Conv { how: ConvKind::Squares(squares), .. } => blocks(squares.depth) * BLOCK,
+            _ => 0,
+        };
+        let deepest = plan.steps.iter().map(depth).max().unwrap_or(0);
         Self {
             kernels,
-            rows: Buffer::zeros(TILE * stride),
+            rows: Buffer::zeros(ROWS * stride),
+            turned: Buffer::zeros(N_PRODUCTS * SQUARES * deepest),
+            products: Buffer::zeros(N_PRODUCTS * SQUARES * PAIR),
             between: Buffer::zeros(TILE * stride),
             stride,
             inputs: vec![std::ptr::null(); n_taps * TILE],
@@ -62,7 +74,7 @@ impl Tiler {
         self.rows.as_mut_ptr()
     }
 
-    /// Computes up to [`TILE`] cells of a step into rows of `stride` numbers.
+    /// Computes the cells of a tile of a step, up to [`TILE`] or the listed ones of [`SQUARES`] squares, into rows of `stride` numbers.
     pub fn tile(
         &mut self,
         buffers: &[Buffer],
@@ -92,6 +104,9 @@ impl Tiler {
                             }
                             self.gemm(packed, n_taps, depth, cells.len(), unsafe { rows.add(g * n_out) }, stride);
                         }
+                    }
+                    ConvKind::Squares(squares) => {
+                        self.squares(buffers, input, &conv.window, squares, cells, rows, stride);
                     }
                     ConvKind::Depthwise(packed) => {
                         self.depthwise(buffers, input, conv, packed, cells, rows, stride);
@@ -290,6 +305,83 @@ impl Tiler {
         let args = self.args(packed, n_taps, depth, n, rows, stride);
         // Safety: packed for these taps and this depth; rows have room for whole blocks.
         unsafe { self.kernels.gemm(&args) }
+    }
+
+    /// A convolution by squares, before its activation: the cells are listed square by square.
+    #[allow(clippy::too_many_arguments)]
+    fn squares(
+        &mut self,
+        buffers: &[Buffer],
+        input: &Map,
+        window: &Window,
+        squares: &Squares,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) {
+        let mut wanted = [std::ptr::null_mut(); ROWS];
+        let (mut n, mut last) = (0, None);
+        for (r, cell) in cells.iter().enumerate() {
+            let square = Cell { y: cell.y / 2, x: cell.x / 2 };
+            if last != Some(square) {
+                last = Some(square);
+                self.square_inputs(buffers, input, window, square, n);
+                n += 1;
+            }
+            wanted[(n - 1) * 4 + (cell.y % 2 * 2 + cell.x % 2) as usize] = rows.wrapping_add(r * stride);
+        }
+        let (depth, apart) = (squares.depth, blocks(squares.depth) * BLOCK);
+        let (turned, products) = (self.turned.as_mut_ptr(), self.products.as_mut_ptr());
+        let args = SpreadArgs { n, inputs: self.inputs.as_ptr(), depth, out: turned, stride: apart };
+        // Safety: inputs have slack for whole blocks, and there is room for those of all squares.
+        unsafe { self.kernels.spread(&args) }
+        for (k, inputs) in self.inputs.chunks_exact_mut(TILE).take(N_PRODUCTS).enumerate() {
+            for (p, input) in inputs[..n].iter_mut().enumerate() {
+                *input = turned.wrapping_add((k * SQUARES + p) * apart);
+            }
+        }
+        let n_blocks = squares.products[0].n_blocks;
+        for block in (0..n_blocks).step_by(2) {
+            let (column, n_blocks) = (block * BLOCK, (n_blocks - block).min(2));
+            for (k, packed) in squares.products.iter().enumerate() {
+                let args = ConvArgs {
+                    n,
+                    n_taps: 1,
+                    depth,
+                    inputs: self.inputs[k * TILE..].as_ptr(),
+                    weights: packed.weights[column * depth..].as_ptr(),
+                    bias: packed.bias[column..].as_ptr(),
+                    n_blocks,
+                    rows: products.wrapping_add(k * SQUARES * PAIR),
+                    stride: PAIR,
+                };
+                // Safety: packed for this depth; there is room for two blocks of each product and square.
+                unsafe { self.kernels.gemm(&args) }
+            }
+            let args = GatherArgs { n, products, width: n_blocks * BLOCK, rows: &wanted, column };
+            // Safety: rows have room for whole blocks.
+            unsafe { self.kernels.gather(&args) }
+        }
+    }
+
+    /// Where each of the 4x4 cells that a square sees begins; zeros outside of the map.
+    fn square_inputs(&mut self, buffers: &[Buffer], map: &Map, w: &Window, square: Cell, p: usize) {
+        let s = map.shape;
+        let first = |at: u32, pad: usize| 2 * at as isize - pad as isize;
+        let (y, x) = (first(square.y, w.pad[0]), first(square.x, w.pad[1]));
+        if y >= 0 && x >= 0 && y as usize + 4 <= s.h && x as usize + 4 <= s.w {
+            let first = cell_ptr(buffers, map, y as usize, x as usize);
+            for k in 0..N_PRODUCTS {
+                self.inputs[k * TILE + p] = first.wrapping_add((k / 4 * s.w + k % 4) * map.stride);
+            }
+            return;
+        }
+        for k in 0..N_PRODUCTS {
+            let (y, x) = (y + (k / 4) as isize, x + (k % 4) as isize);
+            let hit = (0..s.h as isize).contains(&y) && (0..s.w as isize).contains(&x);
+            self.inputs[k * TILE + p] =
+                if hit { cell_ptr(buffers, map, y as usize, x as usize) } else { self.zeros.as_ptr() };
+        }
     }
 
     /// Where each tap of each cell begins; zeros outside of the map.

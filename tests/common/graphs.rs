@@ -169,6 +169,11 @@ fn conv(random: &mut Rng, s: MapShape) -> Option<(Conv, MapShape)> {
     };
     let n_out = if kind == 1 { s.c } else { groups * random.usize(1..40) };
     let mut w = window(random);
+    if kind == 3 && s.c >= 8 && random.u8(0..3) > 0 {
+        // Computed by squares.
+        let pad = |random: &mut Rng| [random.usize(0..3), random.usize(0..3)];
+        w = Window { kernel: [3; 2], pad: pad(random), pad_end: pad(random), ..Window::POINT };
+    }
     if transposed {
         w = Window { dilation: [1; 2], pad: [0; 2], pad_end: [0; 2], ..w };
     }

@@ -20,6 +20,7 @@ mod neon;
 mod portable;
 mod rows;
 mod simd;
+mod winograd;
 
 use super::graph::Act;
 
@@ -59,15 +60,38 @@ macro_rules! functions {
         unsafe fn foretell(args: &super::ForetellArgs<'_>) -> [u64; 2] {
             unsafe { super::foretell::run::<$S>(args) }
         }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn spread(args: &super::SpreadArgs) {
+            unsafe { super::winograd::spread::<$S>(args) }
+        }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn gather(args: &super::GatherArgs<'_>) {
+            unsafe { super::winograd::gather::<$S>(args) }
+        }
 
-        pub const KERNELS: super::Kernels =
-            super::Kernels { name: $name, gemm: run_gemm, depthwise, act, add, max, measure, replace, foretell };
+        pub const KERNELS: super::Kernels = super::Kernels {
+            name: $name,
+            gemm: run_gemm,
+            depthwise,
+            act,
+            add,
+            max,
+            measure,
+            replace,
+            foretell,
+            spread,
+            gather,
+        };
     };
 }
 use functions;
 
 /// Most cells in one call.
 pub const TILE: usize = 12;
+/// Most squares of two by two cells in one call.
+pub const SQUARES: usize = 8;
+/// Most cells of a tile, by themselves or in squares.
+pub const ROWS: usize = 4 * SQUARES;
 /// Channels of weights, biases and scratch rows come in blocks of this many.
 pub const BLOCK: usize = 16;
 /// Weights of two blocks lie side by side where there are two.
@@ -127,9 +151,9 @@ pub struct Rows {
 }
 
 /// The first numbers of the stored cells of a tile.
-pub type Cells = [*mut f32; TILE];
+pub type Cells = [*mut f32; ROWS];
 /// One a cell of a tile.
-pub type Distances = [f32; TILE];
+pub type Distances = [f32; ROWS];
 
 /// Cells whose changes are foretold at once: those of a word of a change set.
 pub const LANES: usize = 64;
@@ -158,6 +182,35 @@ pub struct ForetellArgs<'a> {
     pub limits: [f32; 2],
 }
 
+/// Inputs of squares, turned into what is multiplied ([`super::winograd`]).
+#[derive(Debug, Clone, Copy)]
+pub struct SpreadArgs {
+    /// Squares, 1..=[`SQUARES`].
+    pub n: usize,
+    /// `[row and column of 4x4][TILE]`, first input channel of each.
+    pub inputs: *const *const f32,
+    /// Input channels.
+    pub depth: usize,
+    /// `[product][SQUARES]`, `stride` numbers each.
+    pub out: *mut f32,
+    pub stride: usize,
+}
+
+/// Products of squares, turned into outputs.
+#[derive(Debug, Clone, Copy)]
+pub struct GatherArgs<'a> {
+    /// Squares, 1..=[`SQUARES`].
+    pub n: usize,
+    /// `[product][SQUARES][PAIR]`.
+    pub products: *const f32,
+    /// Output channels at once: [`BLOCK`] or [`PAIR`].
+    pub width: usize,
+    /// Where the rows of each square's four cells begin; null: not wanted.
+    pub rows: &'a Cells,
+    /// First of the output channels.
+    pub column: usize,
+}
+
 // Safety: taps are scratch of one call, and are not read after it.
 unsafe impl Send for Tap {}
 
@@ -173,6 +226,8 @@ pub struct Kernels {
     measure: unsafe fn(Rows, &Cells, &[f32], &mut Distances),
     replace: unsafe fn(Rows, &Cells) -> u32,
     foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
+    spread: unsafe fn(&SpreadArgs),
+    gather: unsafe fn(&GatherArgs<'_>),
 }
 
 impl std::fmt::Debug for Kernels {
@@ -258,7 +313,7 @@ impl Kernels {
     /// # Safety
     /// The rows can be read, and as many numbers behind each pointer of `old` written.
     pub unsafe fn measure(&self, new: Rows, old: &Cells, weights: &[f32], distances: &mut Distances) {
-        assert!(weights.len() >= new.width && new.n <= TILE, "one weight a channel, a tile of rows");
+        assert!(weights.len() >= new.width && new.n <= ROWS, "one weight a channel, a tile of rows");
         unsafe { (self.measure)(new, old, weights, distances) }
     }
 
@@ -267,7 +322,7 @@ impl Kernels {
     /// # Safety
     /// As for [`Kernels::measure`].
     pub unsafe fn replace(&self, new: Rows, old: &Cells) -> u32 {
-        assert!(new.n <= TILE, "a tile of rows");
+        assert!(new.n <= ROWS, "a tile of rows");
         unsafe { (self.replace)(new, old) }
     }
 
@@ -278,5 +333,21 @@ impl Kernels {
     pub unsafe fn foretell(&self, args: &ForetellArgs<'_>) -> [u64; 2] {
         assert!((1..=LANES / BLOCK).contains(&args.n_blocks), "blocks of a word");
         unsafe { (self.foretell)(args) }
+    }
+
+    /// Turns the inputs of squares into what is multiplied.
+    ///
+    /// # Safety
+    /// As [`SpreadArgs`] says; inputs can be read, and `out` written, in whole blocks.
+    pub unsafe fn spread(&self, args: &SpreadArgs) {
+        unsafe { (self.spread)(args) }
+    }
+
+    /// Turns products into the outputs of squares, before their activation.
+    ///
+    /// # Safety
+    /// As [`GatherArgs`] says; rows have room for whole blocks.
+    pub unsafe fn gather(&self, args: &GatherArgs<'_>) {
+        unsafe { (self.gather)(args) }
     }
 }

@@ -212,7 +212,7 @@ pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::kernels::{BLOCK, Kernels, Rows, TILE};
+    use crate::engine::kernels::{BLOCK, Kernels, ROWS, Rows};
 
     /// Everything that this machine can run, against the portable ones.
     fn pairs() -> impl Iterator<Item = (&'static Kernels, &'static Kernels)> {
@@ -227,10 +227,10 @@ mod tests {
 
     /// What the cells hold afterwards, which differed, the distances: of cells of `width` numbers that differ from
     /// the rows a little, the first not at all.
-    fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> (Vec<f32>, u32, [f32; TILE]) {
+    fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> (Vec<f32>, u32, [f32; ROWS]) {
         let mut random = fastrand::Rng::with_seed((width * 31 + n) as u64);
         let stride = width + BLOCK;
-        let mut rows: Vec<f32> = (0..TILE * stride).map(|_| random.f32() - 0.5).collect();
+        let mut rows: Vec<f32> = (0..ROWS * stride).map(|_| random.f32() - 0.5).collect();
         let mut cells: Vec<f32> = rows.iter().map(|v| v + (random.f32() - 0.5) * 0.1).collect();
         cells[..width].copy_from_slice(&rows[..width]);
         rows[stride + width - 1] = f32::NAN;
@@ -238,7 +238,7 @@ mod tests {
         let first = cells.as_mut_ptr();
         let old = std::array::from_fn(|p| first.wrapping_add(p * stride));
         let new = Rows { first: rows.as_mut_ptr(), stride, n, width };
-        let mut distances = [0.0; TILE];
+        let mut distances = [0.0; ROWS];
         let mut differs = 0;
         // Safety: a tile of rows and cells of `stride` numbers each.
         unsafe {
@@ -261,11 +261,11 @@ mod tests {
     fn changes_are_the_same_on_every_instruction_set() {
         for (oracle, kernels) in pairs() {
             for width in 1..70 {
-                for n in [1, 5, TILE] {
+                for n in [1, 5, ROWS] {
                     for exact in [true, false] {
                         let (wanted, found) = (run(oracle, width, n, exact), run(kernels, width, n, exact));
                         assert_eq!(found.1, wanted.1, "{kernels:?}, {width} wide, {n} rows");
-                        assert!(!exact || wanted.1 == (1 << n) - 2, "all but the first differ");
+                        assert!(!exact || u64::from(wanted.1) == (1 << n) - 2, "all but the first differ");
                         assert_eq!(bits(&found.0), bits(&wanted.0), "{kernels:?}, {width} wide, {n} rows");
                         assert_eq!(bits(&found.2), bits(&wanted.2), "{kernels:?}, {width} wide, {n} rows");
                     }
