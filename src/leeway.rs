@@ -57,6 +57,10 @@ impl Leeway {
         if self.factors.is_empty() {
             return 1.0;
         }
+        let (first, last) = ((y.start / CELL, x.start / CELL), ((y.end - 1) / CELL, (x.end - 1) / CELL));
+        if first == last {
+            return self.factors[first.0 * self.grid.cols + first.1];
+        }
         let cells = |pixels: Range<usize>, n: usize| pixels.start / CELL..pixels.end.div_ceil(CELL).min(n);
         let row = |y: usize| &self.factors[y * self.grid.cols..][cells(x.clone(), self.grid.cols)];
         cells(y, self.grid.rows).flat_map(row).copied().fold(f32::INFINITY, f32::min)

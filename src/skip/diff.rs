@@ -113,26 +113,32 @@ mod x86 {
 
     /// Bytes a vector.
     const STEP: usize = 32;
+    /// Vectors side by side whose sums are kept: rows are read in long runs, which memory answers faster than short ones.
+    const RUN: usize = 64;
 
     /// Sums columns of 32 bytes as long as there are whole ones; returns how many bytes a row were done.
     #[target_feature(enable = "avx2")]
     pub fn sad(a: &[u8], b: &[u8], stride: usize, groups: &mut [u32]) -> usize {
-        let n_rows = a.len() / stride;
         let n_steps = stride / STEP;
-        for step in 0..n_steps {
-            let mut sum = _mm256_setzero_si256();
-            for row in 0..n_rows {
-                let at = row * stride + step * STEP;
-                let (a, b) = (&a[at..at + STEP], &b[at..at + STEP]);
-                // SAFETY: both slices are STEP bytes long; the loads may be unaligned.
-                let (a, b) = unsafe { (_mm256_loadu_si256(a.as_ptr().cast()), _mm256_loadu_si256(b.as_ptr().cast())) };
-                sum = _mm256_add_epi64(sum, _mm256_sad_epu8(a, b));
+        for first in (0..n_steps).step_by(RUN) {
+            let n = (n_steps - first).min(RUN);
+            let mut sums = [_mm256_setzero_si256(); RUN];
+            for (a, b) in a.chunks_exact(stride).zip(b.chunks_exact(stride)) {
+                let run = first * STEP..(first + n) * STEP;
+                let vectors = a[run.clone()].as_chunks::<STEP>().0.iter().zip(b[run].as_chunks::<STEP>().0);
+                for (sum, (a, b)) in sums.iter_mut().zip(vectors) {
+                    // SAFETY: arrays of STEP bytes; the loads may be unaligned.
+                    let (a, b) =
+                        unsafe { (_mm256_loadu_si256(a.as_ptr().cast()), _mm256_loadu_si256(b.as_ptr().cast())) };
+                    *sum = _mm256_add_epi64(*sum, _mm256_sad_epu8(a, b));
+                }
             }
-            // Four sums of 64 bits, each below 2^32.
-            let narrow = _mm256_permutevar8x32_epi32(sum, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
-            let out = &mut groups[step * 4..step * 4 + 4];
-            // SAFETY: `out` has room for the 16 bytes that are stored.
-            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(narrow)) };
+            for (sum, out) in sums.iter().zip(groups[first * 4..(first + n) * 4].as_chunks_mut::<4>().0) {
+                // Four sums of 64 bits, each below 2^32.
+                let narrow = _mm256_permutevar8x32_epi32(*sum, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+                // SAFETY: `out` has room for the 16 bytes that are stored.
+                unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(narrow)) };
+            }
         }
         n_steps * STEP
     }
