@@ -314,17 +314,23 @@ impl State {
         }
     }
 
+    /// Whether the reference is brought to each frame's light.
+    fn is_relit(&self) -> bool {
+        self.mode != SkipMode::Layers
+    }
+
     fn decide(&mut self, frame: &Frame, settings: &SkipSettings, d: &mut Decision) -> Option<GlobalChange> {
         let grid = d.patches.grid();
         let width = grid.size.width as usize;
         let cell_rows = (grid.size.height as usize).div_ceil(CELL);
         let cell_cols = width.div_ceil(CELL);
         self.learn_noise(frame);
-        light_sums(&mut self.differ, frame, &mut self.sums);
         // The layer engine's maps are of one light too, and its gates see what light does to them.
-        d.gain = match self.mode {
-            SkipMode::Layers => 1.0,
-            _ => light::gain(&self.sums, &self.reference_sums, (CELL * 3) as u32, &mut self.ratios),
+        d.gain = if self.is_relit() {
+            light_sums(&mut self.differ, frame, &mut self.sums);
+            light::gain(&self.sums, &self.reference_sums, (CELL * 3) as u32, &mut self.ratios)
+        } else {
+            1.0
         };
         let reference = if (d.gain - 1.0).abs() < SAME_LIGHT {
             &self.reference
@@ -446,9 +452,8 @@ impl State {
         // The reference is of one light. Parts that come in under another are
         // brought back to it; a whole picture brings its own.
         let back = if whole || (decision.gain - 1.0).abs() < SAME_LIGHT { 1.0 } else { 1.0 / decision.gain };
-        for patch in computed.iter() {
-            let (col, row) = (patch % grid.cols, patch / grid.cols);
-            let x = col * p * 3..((col + 1) * p * 3).min(stride);
+        for (col, row, n) in computed.runs() {
+            let x = col * p * 3..((col + n) * p * 3).min(stride);
             for y in row * p..((row + 1) * p).min(grid.size.height as usize) {
                 let bytes = y * stride + x.start..y * stride + x.end;
                 if back == 1.0 {
@@ -457,6 +462,8 @@ impl State {
                     light::relit(&frame.data()[bytes.clone()], back, &mut self.reference[bytes]);
                 }
             }
+        }
+        for patch in computed.iter() {
             // Patches that were accepted together would grow stale together:
             // after a whole picture the blocks' ages are spread over half the limit.
             let lead = if whole {
@@ -477,6 +484,9 @@ impl State {
             if self.at_rest[patch] >= AFTERLOOK {
                 self.at_rest[patch] = SEEN_AT_REST;
             }
+        }
+        if !self.is_relit() {
+            return;
         }
         let cell_cols = width.div_ceil(CELL);
         let cells = p / CELL;
