@@ -18,6 +18,9 @@ pub const BIASED: usize = 5;
 /// Fewer input or output channels are not worth turning inputs and products around.
 const LEAST_CHANNELS: usize = 8;
 
+/// Sums of greater weights could overflow where the weights do not.
+const MOST_WEIGHT: f32 = 1e30;
+
 /// Weights of a convolution by squares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Squares {
@@ -33,7 +36,8 @@ pub fn depth_in_squares(conv: &Conv) -> Option<usize> {
     let is_plain = w.kernel == [3; 2] && w.stride == [1; 2] && w.dilation == [1; 2] && !conv.transposed;
     let depth = conv.weights.len() / (9 * conv.bias.len()).max(1);
     let is_wide = depth >= LEAST_CHANNELS && conv.bias.len() >= LEAST_CHANNELS;
-    (is_plain && is_wide && conv.groups == 1).then_some(depth)
+    let is_tame = || conv.weights.iter().all(|w| w.abs() <= MOST_WEIGHT);
+    (is_plain && is_wide && conv.groups == 1 && is_tame()).then_some(depth)
 }
 
 impl Squares {
@@ -113,7 +117,8 @@ mod tests {
             Conv { transposed: true, ..conv.clone() },
             Conv { window: Window { stride: [1, 2], ..conv.window }, ..conv.clone() },
             Conv { window: Window { dilation: [2, 1], ..conv.window }, ..conv.clone() },
-            Conv { weights: vec![0.0; 9 * 3 * 40], ..conv },
+            Conv { weights: vec![0.0; 9 * 3 * 40], ..conv.clone() },
+            Conv { weights: vec![3e38; 9 * 10 * 40], ..conv },
         ] {
             assert_eq!(Squares::of(&other), None);
         }

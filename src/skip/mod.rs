@@ -10,6 +10,7 @@
 
 mod diff;
 mod light;
+mod masks;
 mod mode;
 mod noise;
 mod stage;

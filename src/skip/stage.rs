@@ -2,6 +2,7 @@
 
 use super::diff::{CELL, Differ};
 use super::light;
+use super::masks::{Corner, inside, patches_where};
 use super::mode::SkipMode;
 use super::noise::Noise;
 use crate::frame::Frame;
@@ -514,48 +515,6 @@ fn light_sums(differ: &mut Differ, frame: &Frame, sums: &mut [u32]) {
     for (row, sums) in rows.zip(sums.chunks_mut(differ.cols())) {
         differ.sum_row(row, sums);
     }
-}
-
-/// Which point of a patch decides.
-enum Corner {
-    TopLeft,
-    Middle,
-}
-
-/// Patches of which `is_in` holds, in shares of the camera picture's sides.
-fn patches_where(
-    grid: PatchGrid,
-    letterbox: &Letterbox,
-    is_in: impl Fn(f32, f32) -> bool,
-    corner: Corner,
-) -> PatchMask {
-    let mut patches = PatchMask::empty(grid);
-    let (w, h) = (letterbox.content.width as f32, letterbox.content.height as f32);
-    for row in 0..grid.rows {
-        for col in 0..grid.cols {
-            let r = grid.rect(col, row);
-            let (x, y) = match corner {
-                Corner::TopLeft => (r.x1, r.y1),
-                Corner::Middle => ((r.x1 + r.x2) / 2.0, (r.y1 + r.y2) / 2.0),
-            };
-            if is_in(x / w, y / h) {
-                patches.set(row * grid.cols + col);
-            }
-        }
-    }
-    patches
-}
-
-/// Even-odd rule.
-fn inside(polygon: &[[f32; 2]], x: f32, y: f32) -> bool {
-    let mut odd = false;
-    for (i, a) in polygon.iter().enumerate() {
-        let b = polygon[(i + 1) % polygon.len()];
-        if (a[1] > y) != (b[1] > y) && x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1]) + a[0] {
-            odd = !odd;
-        }
-    }
-    odd
 }
 
 #[cfg(test)]
