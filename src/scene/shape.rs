@@ -1,5 +1,7 @@
 //! Places in the picture: polygons and lines, in shares (0 to 1) of its sides.
 
+use crate::geom::encloses;
+
 /// Across and down, shares of the picture's sides.
 pub type Point = [f32; 2];
 
@@ -18,17 +20,9 @@ impl Polygon {
         ((0..corners.len()).map(cross).sum::<f32>() / 2.0).abs()
     }
 
-    /// Whether a point lies inside: a ray to the right crosses the border an odd number of times.
-    pub fn contains(&self, [x, y]: Point) -> bool {
-        let corners = &self.0;
-        let mut inside = false;
-        for (i, a) in corners.iter().enumerate() {
-            let b = corners[(i + 1) % corners.len()];
-            if (a[1] > y) != (b[1] > y) && x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1]) + a[0] {
-                inside = !inside;
-            }
-        }
-        inside
+    /// Whether a point lies inside; see [`encloses`].
+    pub fn contains(&self, p: Point) -> bool {
+        encloses(&self.0, p)
     }
 }
 

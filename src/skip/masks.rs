@@ -31,15 +31,3 @@ pub fn patches_where(
     }
     patches
 }
-
-/// Whether a point lies in a polygon, by the even-odd rule.
-pub fn inside(polygon: &[[f32; 2]], x: f32, y: f32) -> bool {
-    let mut odd = false;
-    for (i, a) in polygon.iter().enumerate() {
-        let b = polygon[(i + 1) % polygon.len()];
-        if (a[1] > y) != (b[1] > y) && x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1]) + a[0] {
-            odd = !odd;
-        }
-    }
-    odd
-}

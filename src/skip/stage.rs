@@ -2,11 +2,11 @@
 
 use super::diff::{CELL, Differ};
 use super::light;
-use super::masks::{Corner, inside, patches_where};
+use super::masks::{Corner, patches_where};
 use super::mode::SkipMode;
 use super::noise::Noise;
 use crate::frame::Frame;
-use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
+use crate::geom::{Letterbox, PatchGrid, PatchMask, Size, encloses};
 use crate::leeway::Leeway;
 
 /// What the user sets.
@@ -298,7 +298,7 @@ impl State {
             masked: patches_where(
                 grid,
                 &frame.letterbox,
-                |x, y| settings.masks.iter().any(|polygon| inside(polygon, x, y)),
+                |x, y| settings.masks.iter().any(|polygon| encloses(polygon, [x, y])),
                 Corner::Middle,
             ),
             leeway: Leeway::default(),
