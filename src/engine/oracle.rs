@@ -79,7 +79,7 @@ fn node_output(op: &Op, inputs: &[(&[f32], MapShape)], s: MapShape) -> Vec<f32> 
     };
     match op {
         Op::Conv(conv) => {
-            let squares = squares(conv);
+            let squares = winograd::multipliers(conv);
             each(&mut |y, col, c| {
                 let sum = match &squares {
                     Some(multipliers) => square_at(conv, multipliers, x, sx, y, col, c),
@@ -197,13 +197,6 @@ fn conv_at(conv: &Conv, x: &[f32], s: MapShape, y: usize, col: usize, o: usize) 
     sum
 }
 
-/// What the weights of a convolution that is computed by squares become, `[output][channel]`.
-fn squares(conv: &Conv) -> Option<Vec<[f32; N_PRODUCTS]>> {
-    let depth = winograd::depth_in_squares(conv)?;
-    let all = (0..conv.bias.len()).flat_map(|o| (0..depth).map(move |c| winograd::multipliers(conv, depth, o, c)));
-    Some(all.collect())
-}
-
 /// As [`conv_at`], by squares.
 fn square_at(
     conv: &Conv,
@@ -262,7 +255,7 @@ mod tests {
             let window = Window { kernel: [3; 2], pad, pad_end: pad, ..Window::POINT };
             let (act, post) = (Act::Identity, Act::Identity);
             let conv = Conv { window, groups: 1, weights, bias, act, post, transposed: false };
-            let multipliers = squares(&conv).unwrap();
+            let multipliers = winograd::multipliers(&conv).unwrap();
             for y in 0..s.h + 2 * pad[0] - 2 {
                 for col in 0..s.w + 2 * pad[1] - 2 {
                     for o in 0..n_out {

@@ -106,7 +106,7 @@ impl Tiler {
                         }
                     }
                     ConvKind::Squares(squares) => {
-                        self.squares(buffers, input, &conv.window, squares, cells, rows, stride);
+                        self.squares(buffers, input, squares, cells, rows, stride);
                     }
                     ConvKind::Depthwise(packed) => {
                         self.depthwise(buffers, input, conv, packed, cells, rows, stride);
@@ -308,28 +308,27 @@ impl Tiler {
     }
 
     /// A convolution by squares, before its activation: the cells are listed square by square.
-    #[allow(clippy::too_many_arguments)]
     fn squares(
         &mut self,
         buffers: &[Buffer],
         input: &Map,
-        window: &Window,
         squares: &Squares,
         cells: &[Cell],
         rows: *mut f32,
         stride: usize,
     ) {
         let mut wanted = [std::ptr::null_mut(); ROWS];
-        let (mut n, mut last) = (0, None);
+        let mut places = [Cell { y: 0, x: 0 }; SQUARES];
+        let mut n = 0;
         for (r, cell) in cells.iter().enumerate() {
-            let square = Cell { y: cell.y / 2, x: cell.x / 2 };
-            if last != Some(square) {
-                last = Some(square);
-                self.square_inputs(buffers, input, window, square, n);
+            let place = Cell { y: cell.y / 2, x: cell.x / 2 };
+            if n == 0 || places[n - 1] != place {
+                places[n] = place;
                 n += 1;
             }
             wanted[(n - 1) * 4 + (cell.y % 2 * 2 + cell.x % 2) as usize] = rows.wrapping_add(r * stride);
         }
+        self.window_inputs(buffers, input, &squares.window, &places[..n]);
         let (depth, apart) = (squares.depth, blocks(squares.depth) * BLOCK);
         let (turned, products) = (self.turned.as_mut_ptr(), self.products.as_mut_ptr());
         let args = SpreadArgs { n, inputs: self.inputs.as_ptr(), depth, out: turned, stride: apart };
@@ -361,26 +360,6 @@ impl Tiler {
             let args = GatherArgs { n, products, width: n_blocks * BLOCK, rows: &wanted, column };
             // Safety: rows have room for whole blocks.
             unsafe { self.kernels.gather(&args) }
-        }
-    }
-
-    /// Where each of the 4x4 cells that a square sees begins; zeros outside of the map.
-    fn square_inputs(&mut self, buffers: &[Buffer], map: &Map, w: &Window, square: Cell, p: usize) {
-        let s = map.shape;
-        let first = |at: u32, pad: usize| 2 * at as isize - pad as isize;
-        let (y, x) = (first(square.y, w.pad[0]), first(square.x, w.pad[1]));
-        if y >= 0 && x >= 0 && y as usize + 4 <= s.h && x as usize + 4 <= s.w {
-            let first = cell_ptr(buffers, map, y as usize, x as usize);
-            for k in 0..N_PRODUCTS {
-                self.inputs[k * TILE + p] = first.wrapping_add((k / 4 * s.w + k % 4) * map.stride);
-            }
-            return;
-        }
-        for k in 0..N_PRODUCTS {
-            let (y, x) = (y + (k / 4) as isize, x + (k % 4) as isize);
-            let hit = (0..s.h as isize).contains(&y) && (0..s.w as isize).contains(&x);
-            self.inputs[k * TILE + p] =
-                if hit { cell_ptr(buffers, map, y as usize, x as usize) } else { self.zeros.as_ptr() };
         }
     }
 

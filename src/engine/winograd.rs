@@ -7,7 +7,7 @@
 //! number that its own window does not hold, so that a cell's bits do not depend on its neighbours'; where the squares
 //! lie is fixed. Against sums over taps the result is off by some units of 1e-7 of the largest input.
 
-use super::graph::Conv;
+use super::graph::{Conv, Window};
 use super::kernels::{BLOCK, PAIR};
 use super::pack::{Packed, pack};
 
@@ -28,10 +28,12 @@ pub struct Squares {
     pub products: Vec<Packed>,
     /// Input channels.
     pub depth: usize,
+    /// What a square sees.
+    pub window: Window,
 }
 
 /// Input channels of a convolution that is computed by squares; `None`: it is not.
-pub fn depth_in_squares(conv: &Conv) -> Option<usize> {
+fn depth_in_squares(conv: &Conv) -> Option<usize> {
     let w = &conv.window;
     let is_plain = w.kernel == [3; 2] && w.stride == [1; 2] && w.dilation == [1; 2] && !conv.transposed;
     let depth = conv.weights.len() / (9 * conv.bias.len()).max(1);
@@ -44,16 +46,15 @@ impl Squares {
     /// `None` where a convolution is not computed so.
     pub fn of(conv: &Conv) -> Option<Self> {
         let depth = depth_in_squares(conv)?;
-        let mut one = Conv { weights: vec![0.0; depth * conv.bias.len()], ..conv.clone() };
-        one.window.kernel = [1; 2];
+        let multipliers = multipliers(conv)?;
         let products = (0..N_PRODUCTS).map(|k| {
-            for (i, weight) in one.weights.iter_mut().enumerate() {
-                *weight = multipliers(conv, depth, i / depth, i % depth)[k];
-            }
-            one.bias = if k == BIASED { conv.bias.clone() } else { vec![0.0; conv.bias.len()] };
+            let bias = if k == BIASED { conv.bias.clone() } else { vec![0.0; conv.bias.len()] };
+            let weights = multipliers.iter().map(|m| m[k]).collect();
+            let one = Conv { window: Window::POINT, weights, bias, ..conv.clone() };
             pack(&one, 0, depth, &[0])
         });
-        Some(Self { products: products.collect(), depth })
+        let window = Window { kernel: [4; 2], stride: [2; 2], ..conv.window };
+        Some(Self { products: products.collect(), depth, window })
     }
 
     /// Calls `f` with every input channel and output, those that fill blocks included, and the nine weights between them.
@@ -68,13 +69,17 @@ impl Squares {
     }
 }
 
-/// What an output's weights of one input channel become.
-pub fn multipliers(conv: &Conv, depth: usize, output: usize, channel: usize) -> [f32; N_PRODUCTS] {
+/// What the weights of a convolution that is computed by squares become, `[output][channel]`; `None`: it is not.
+pub fn multipliers(conv: &Conv) -> Option<Vec<[f32; N_PRODUCTS]>> {
+    let depth = depth_in_squares(conv)?;
     let turn = |[a, b, c]: [f64; 3]| [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c];
-    let weight = |tap: usize| f64::from(conv.weights[(output * 9 + tap) * depth + channel]);
-    let columns: [[f64; 4]; 3] = std::array::from_fn(|x| turn([0, 1, 2].map(|y| weight(y * 3 + x))));
-    let rows: [[f64; 4]; 4] = std::array::from_fn(|y| turn([0, 1, 2].map(|x| columns[x][y])));
-    std::array::from_fn(|k| rows[k / 4][k % 4] as f32)
+    let of = |output: usize, channel: usize| {
+        let weight = |tap: usize| f64::from(conv.weights[(output * 9 + tap) * depth + channel]);
+        let columns: [[f64; 4]; 3] = std::array::from_fn(|x| turn([0, 1, 2].map(|y| weight(y * 3 + x))));
+        let rows: [[f64; 4]; 4] = std::array::from_fn(|y| turn([0, 1, 2].map(|x| columns[x][y])));
+        std::array::from_fn(|k| rows[k / 4][k % 4] as f32)
+    };
+    Some((0..conv.bias.len() * depth).map(|i| of(i / depth, i % depth)).collect())
 }
 
 /// The weights that became these.
