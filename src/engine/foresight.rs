@@ -64,6 +64,13 @@ impl Felt {
         self.values[at] += squared;
     }
 
+    /// Adds to some pixels' squared changes, of three colours each.
+    pub fn add_pixels(&mut self, y: usize, x: usize, squares: &[f32]) {
+        for (x, [a, b, c]) in (x..).zip(squares.as_chunks().0) {
+            self.add(y, x, a + b + c);
+        }
+    }
+
     /// Forgets the changes of a set's cells.
     fn clear(&mut self, set: &ChangeSet) {
         if self.stride == 0 {

@@ -108,6 +108,10 @@ impl Runner {
         Ok(runner)
     }
 
+    pub fn kernels(&self) -> Kernels {
+        self.tilers[0].kernels
+    }
+
     /// Computes what the changes of the picture ask for, and a share (0..=1) of a refresh sweep.
     /// A stream that has no picture yet is computed as a whole.
     pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {

@@ -180,12 +180,13 @@ impl Detector for LayersDetector {
                 Crop { x, y, size }
             };
             let (normalise, least) = (&self.model.normalise, self.settings.pixel);
+            let kernels = self.runner.kernels();
             let mut crops = work.patches.runs().map(crop).peekable();
             while let Some(crop) = crops.next() {
                 if let Some(next) = crops.peek() {
                     warm_map(size, *next, map);
                 }
-                update_map(bgr, size, crop, normalise, least, map, changed, felt);
+                update_map(bgr, size, crop, normalise, least, &kernels, map, changed, felt);
             }
         }
         let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);

@@ -2,7 +2,7 @@
 
 use crate::engine::changes::ChangeSet;
 use crate::engine::foresight::Felt;
-use crate::engine::kernels::prefetch;
+use crate::engine::kernels::{Colours, FollowArgs, Kernels, PIXELS, prefetch};
 use crate::geom::Size;
 
 /// Order of the channels that a model expects.
@@ -90,52 +90,47 @@ pub fn update_map(
     crop: Crop,
     n: &Normalise,
     least: u8,
+    kernels: &Kernels,
     map: &mut [f32],
     changed: &mut ChangeSet,
     felt: &mut Felt,
 ) {
     assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
-    let limits = n.scale.map(|s| (f32::from(least) + 0.5) * s.abs());
+    let limits = n.scale.map(|s| ((f32::from(least) + 0.5) * s).powi(2));
     let [scale, limits] = [n.scale, limits].map(repeated);
     let shift = repeated(std::array::from_fn(|c| -n.mean[c] * n.scale[c]));
     let stride = size.width as usize * 3;
+    let mut squares = [0.0; 3 * PIXELS];
     for y in crop.y as usize..(crop.y + crop.size.height) as usize {
         let mut x = crop.x as usize;
         let range = y * stride + x * 3..y * stride + (x + crop.size.width as usize) * 3;
-        let mut update = |pixels: &mut [u8; 3 * SOME], out: &mut [f32; 3 * SOME], n_pixels: usize| {
+        let mut update = |bytes: &Colours<u8>, map: &mut Colours<f32>, n_pixels: usize| {
+            let mut swapped = *bytes;
             if n.colour == Colour::Rgb {
-                pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+                swapped.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
             }
-            let new: [f32; 3 * SOME] = std::array::from_fn(|i| f32::from(pixels[i]) * scale[i] + shift[i]);
-            let moved: [f32; 3 * SOME] = std::array::from_fn(|i| new[i] - out[i]);
-            let is_over: [bool; 3 * SOME] = std::array::from_fn(|i| moved[i].abs() > limits[i]);
-            if is_over.iter().any(|over| *over) {
-                let differs = |i: usize| is_over[3 * i] | is_over[3 * i + 1] | is_over[3 * i + 2];
-                let bits = (0..n_pixels).fold(0, |bits, i| bits | u64::from(differs(i)) << i);
-                changed.set_bits(y, x, bits);
-                let mut rest = bits;
-                while rest != 0 {
-                    let i = rest.trailing_zeros() as usize;
-                    rest &= rest - 1;
-                    let pixel = 3 * i..3 * i + 3;
-                    felt.add(y, x + i, moved[pixel.clone()].iter().map(|v| v * v).sum());
-                    out[pixel.clone()].copy_from_slice(&new[pixel]);
-                }
+            let (bytes, squares) = (&swapped, &mut squares);
+            let bits =
+                kernels.follow(&mut FollowArgs { bytes, scale: &scale, shift: &shift, limits: &limits, map, squares });
+            if bits != 0 {
+                changed.set_bits(y, x, bits.into());
+                felt.add_pixels(y, x, &squares[..3 * n_pixels]);
             }
             x += n_pixels;
         };
-        let (pixels, last_pixels) = bgr[range.clone()].as_chunks::<{ 3 * SOME }>();
-        let (outs, last_outs) = map[range].as_chunks_mut::<{ 3 * SOME }>();
-        for (pixels, out) in pixels.iter().zip(outs) {
-            update(&mut pixels.clone(), out, SOME);
+        let (bytes, last_bytes) = bgr[range.clone()].as_chunks();
+        let (maps, last_map) = map[range].as_chunks_mut();
+        for (bytes, map) in bytes.iter().zip(maps) {
+            update(bytes, map, PIXELS);
         }
-        let n_left = last_outs.len();
+        let n_left = last_map.len();
         if n_left > 0 {
-            let (mut pixels, mut out) = ([0; 3 * SOME], [0.0; 3 * SOME]);
-            pixels[..n_left].copy_from_slice(last_pixels);
-            out[..n_left].copy_from_slice(last_outs);
-            update(&mut pixels, &mut out, n_left / 3);
-            last_outs.copy_from_slice(&out[..n_left]);
+            // What lies behind the last pixel equals what follows it: black.
+            let (mut bytes, mut map) = ([0; 3 * PIXELS], shift);
+            bytes[..n_left].copy_from_slice(last_bytes);
+            map[..n_left].copy_from_slice(last_map);
+            update(&bytes, &mut map, n_left / 3);
+            last_map.copy_from_slice(&map[..n_left]);
         }
     }
 }
@@ -150,11 +145,8 @@ pub fn warm_map(size: Size, crop: Crop, map: &[f32]) {
 /// Numbers of a cache line, which a row may end in.
 const LINE: usize = 16;
 
-/// Pixels that are looked at together: loops over their numbers become vectors.
-const SOME: usize = 8;
-
 /// A number a colour, for some pixels.
-fn repeated(colours: [f32; 3]) -> [f32; 3 * SOME] {
+fn repeated(colours: [f32; 3]) -> Colours<f32> {
     std::array::from_fn(|i| colours[i % 3])
 }
 
@@ -176,7 +168,7 @@ mod tests {
         });
         let (mut changed, mut felt) = (ChangeSet::new(3, 21), Felt::new(3, 21, 1, 0));
         let crop = Crop { x: 1, y: 1, size: Size::new(19, 2) };
-        update_map(&bgr, size, crop, &n, 3, &mut before, &mut changed, &mut felt);
+        update_map(&bgr, size, crop, &n, 3, &Kernels::best(), &mut before, &mut changed, &mut felt);
         let mut n_changed = 0;
         for at in 0..size.area() {
             let (y, x) = (at / 21, at % 21);

@@ -66,6 +66,14 @@ impl Simd for Avx512 {
         unsafe { u64::from(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(a, b)) }
     }
     #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn select(bits: u64, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(bits as __mmask16, b, a) }
+    }
+    #[inline(always)]
     unsafe fn shift_to_exponent(a: __m512) -> __m512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
     }

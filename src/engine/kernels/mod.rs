@@ -17,6 +17,7 @@ mod gemm;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pixels;
 mod portable;
 mod rows;
 mod simd;
@@ -68,6 +69,10 @@ macro_rules! functions {
         unsafe fn gather(args: &super::GatherArgs<'_>) {
             unsafe { super::winograd::gather::<$S>(args) }
         }
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn follow(args: &mut super::FollowArgs<'_>) -> u32 {
+            unsafe { super::pixels::follow::<$S>(args) }
+        }
 
         pub const KERNELS: super::Kernels = super::Kernels {
             name: $name,
@@ -81,6 +86,7 @@ macro_rules! functions {
             foretell,
             spread,
             gather,
+            follow,
         };
     };
 }
@@ -211,6 +217,24 @@ pub struct GatherArgs<'a> {
     pub column: usize,
 }
 
+/// Pixels that are followed at once.
+pub const PIXELS: usize = 16;
+/// Of such pixels' colours, one after another.
+pub type Colours<T> = [T; 3 * PIXELS];
+
+/// Pixels of a picture, and the numbers of a map that follow them: `byte * scale + shift`.
+#[derive(Debug)]
+pub struct FollowArgs<'a> {
+    pub bytes: &'a Colours<u8>,
+    pub scale: &'a Colours<f32>,
+    pub shift: &'a Colours<f32>,
+    /// Squares of what a number may be off before its pixel is taken over.
+    pub limits: &'a Colours<f32>,
+    pub map: &'a mut Colours<f32>,
+    /// Becomes the squares of what the numbers moved by, if any did.
+    pub squares: &'a mut Colours<f32>,
+}
+
 // Safety: taps are scratch of one call, and are not read after it.
 unsafe impl Send for Tap {}
 
@@ -228,6 +252,7 @@ pub struct Kernels {
     foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
     spread: unsafe fn(&SpreadArgs),
     gather: unsafe fn(&GatherArgs<'_>),
+    follow: unsafe fn(&mut FollowArgs<'_>) -> u32,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -349,5 +374,11 @@ impl Kernels {
     /// As [`GatherArgs`] says; rows have room for whole blocks.
     pub unsafe fn gather(&self, args: &GatherArgs<'_>) {
         unsafe { (self.gather)(args) }
+    }
+
+    /// Takes over the pixels of which some colour is off by more than its limit. A bit for each.
+    pub fn follow(&self, args: &mut FollowArgs<'_>) -> u32 {
+        // Safety: arrays of the right lengths.
+        unsafe { (self.follow)(args) }
     }
 }

@@ -56,6 +56,17 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> float32x4_t {
+        unsafe {
+            let four = vcreate_u8(u64::from(p.cast::<u32>().read_unaligned()));
+            vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn select(bits: u64, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vtstq_u32(vdupq_n_u32(bits as u32), vld1q_u32([1, 2, 4, 8].as_ptr())), a, b) }
+    }
+    #[inline(always)]
     unsafe fn shift_to_exponent(a: float32x4_t) -> float32x4_t {
         unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(a))) }
     }

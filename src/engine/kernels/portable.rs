@@ -58,6 +58,14 @@ impl Simd for Portable {
         (0..16).fold(0, |bits, i| bits | u64::from(!(a[i] <= b[i])) << i)
     }
     #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> V {
+        unsafe { p.cast::<[u8; 16]>().read_unaligned().map(f32::from) }
+    }
+    #[inline(always)]
+    unsafe fn select(bits: u64, a: V, b: V) -> V {
+        std::array::from_fn(|i| if bits >> i & 1 == 1 { a[i] } else { b[i] })
+    }
+    #[inline(always)]
     unsafe fn shift_to_exponent(a: V) -> V {
         a.map(|v| f32::from_bits(v.to_bits() << 23))
     }

@@ -21,6 +21,8 @@ pub trait Simd: Copy {
             Self::load(rest.as_ptr())
         }
     }
+    /// As many bytes, as numbers.
+    unsafe fn load_bytes(p: *const u8) -> Self::V;
     /// Stores the first `n` numbers, fewer than [`Simd::LANES`].
     #[inline(always)]
     unsafe fn store_first(p: *mut f32, v: Self::V, n: usize) {
@@ -41,6 +43,8 @@ pub trait Simd: Copy {
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// A bit for each lane, lowest first, in which `a` is not at most `b`; numbers that are none are at most nothing.
     unsafe fn exceeds(a: Self::V, b: Self::V) -> u64;
+    /// Lanes of `a` where the bit is set, lowest first, else of `b`; higher bits mean nothing.
+    unsafe fn select(bits: u64, a: Self::V, b: Self::V) -> Self::V;
     /// The bits, 23 places up: the lowest nine become sign and exponent.
     unsafe fn shift_to_exponent(a: Self::V) -> Self::V;
     /// The difference of the bits, as whole numbers that wrap.

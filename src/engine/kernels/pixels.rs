@@ -1,0 +1,99 @@
+//! Pixels of a picture that a map follows: what differs by enough is taken over.
+
+use super::simd::Simd;
+use super::{FollowArgs, PIXELS};
+
+/// The lowest of every three bits.
+const EVERY_THIRD: u64 = 0o1111111111111111;
+
+#[inline(always)]
+pub unsafe fn follow<S: Simd>(args: &mut FollowArgs<'_>) -> u32 {
+    unsafe {
+        let zero = S::splat(0.0);
+        // Vectors of the smallest kind.
+        let (mut new, mut squares) = ([zero; 12], [zero; 12]);
+        let n_vectors = 3 * PIXELS / S::LANES;
+        let mut exceeds = 0;
+        for (k, (new, square)) in new.iter_mut().zip(&mut squares).enumerate().take(n_vectors) {
+            let i = k * S::LANES;
+            let at = |numbers: &[f32; 3 * PIXELS]| S::load(numbers.as_ptr().add(i));
+            // Rounded twice, as wherever else a picture is taken over.
+            *new = S::add(S::mul(S::load_bytes(args.bytes.as_ptr().add(i)), at(args.scale)), at(args.shift));
+            let moved = S::sub(*new, at(args.map));
+            *square = S::mul(moved, moved);
+            exceeds |= S::exceeds(*square, at(args.limits)) << i;
+        }
+        let pixels = (exceeds | exceeds >> 1 | exceeds >> 2) & EVERY_THIRD;
+        if pixels == 0 {
+            return 0;
+        }
+        let taken = pixels * 7;
+        for (k, (new, square)) in new.iter().zip(&squares).enumerate().take(n_vectors) {
+            let i = k * S::LANES;
+            let map = args.map.as_mut_ptr().add(i);
+            S::store(map, S::select(taken >> i, *new, S::load(map)));
+            S::store(args.squares.as_mut_ptr().add(i), S::select(taken >> i, *square, zero));
+        }
+        thirds(pixels)
+    }
+}
+
+/// Every third of 48 bits, side by side.
+fn thirds(bits: u64) -> u32 {
+    let bits = (bits | bits >> 2) & 0x00c3_0c30_c30c_30c3;
+    let bits = (bits | bits >> 4) & 0x00f0_0f00_f00f_00f0 >> 4;
+    let bits = (bits | bits >> 8) & 0x0000_ff00_00ff;
+    (bits | bits >> 16) as u32 & 0xffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::kernels::Kernels;
+
+    #[test]
+    fn every_third_bit() {
+        for i in 0..PIXELS {
+            assert_eq!(thirds(1 << (3 * i)), 1 << i, "{i}");
+        }
+        assert_eq!(thirds(EVERY_THIRD), 0xffff);
+    }
+
+    #[test]
+    fn pixels_are_followed_on_every_instruction_set() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for round in 0..200 {
+            let share = round as f32 / 200.0;
+            let bytes: [u8; 3 * PIXELS] = std::array::from_fn(|_| random.u8(..));
+            let scale: [f32; 3 * PIXELS] = std::array::from_fn(|i| [0.5, 0.25, 2.0][i % 3]);
+            let shift: [f32; 3 * PIXELS] = std::array::from_fn(|i| [-3.0, 0.1, 7.0][i % 3]);
+            let limits: [f32; 3 * PIXELS] = std::array::from_fn(|i| (scale[i] * 3.5).powi(2));
+            let new: [f32; 3 * PIXELS] = std::array::from_fn(|i| f32::from(bytes[i]) * scale[i] + shift[i]);
+            let mut off = |i: usize| if random.f32() < share { scale[i] * f32::from(random.i8(-9..9)) } else { 0.0 };
+            let mut before: [f32; 3 * PIXELS] = std::array::from_fn(|i| new[i] + off(i));
+            if round % 7 == 0 {
+                before[random.usize(..3 * PIXELS)] = f32::NAN;
+            }
+            let is_over = |i: usize| !((new[i] - before[i]).powi(2) <= limits[i]);
+            let is_taken = |pixel: usize| (3 * pixel..3 * pixel + 3).any(is_over);
+            for kernels in Kernels::all() {
+                let (mut map, mut squares) = (before, [0.0; 3 * PIXELS]);
+                let bits = kernels.follow(&mut FollowArgs {
+                    bytes: &bytes,
+                    scale: &scale,
+                    shift: &shift,
+                    limits: &limits,
+                    map: &mut map,
+                    squares: &mut squares,
+                });
+                for i in 0..3 * PIXELS {
+                    assert_eq!(bits >> (i / 3) & 1 == 1, is_taken(i / 3), "{kernels:?}, round {round}, number {i}");
+                    let (wanted, square) =
+                        if is_taken(i / 3) { (new[i], (new[i] - before[i]).powi(2)) } else { (before[i], 0.0) };
+                    assert_eq!(map[i].to_bits(), wanted.to_bits(), "{kernels:?}, round {round}, number {i}");
+                    assert!(squares[i] == square || square.is_nan() && squares[i].is_nan(), "{kernels:?}, {i}");
+                }
+            }
+        }
+    }
+}
