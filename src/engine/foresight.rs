@@ -10,7 +10,7 @@
 
 use super::changes::ChangeSet;
 use super::gate::{Gates, OWED_SHARE};
-use super::graph::MapShape;
+use super::graph::{MapShape, Window};
 use super::kernels::{BLOCK, ForetellArgs, Kernels, LANES, Tap, prefetch};
 use super::plan::{Kind, Plan};
 use super::sight::{self, How, Sight, Units};
@@ -90,6 +90,8 @@ impl Felt {
 #[derive(Debug, Clone)]
 struct Outlook {
     sights: Vec<Sight>,
+    /// One a sight: over what its map's [`Felt`] tells apart.
+    windows: Vec<Option<Window>>,
     /// One a sight, one a tap.
     gains: Vec<Vec<f32>>,
     /// What the gains count in; 0: nothing is foretold, whatever changes reach is computed.
@@ -211,9 +213,9 @@ impl Foresight {
             let gains = sights.iter().map(|s| vec![0.0; s.window(1).map_or(1, |w| w.n_taps())]).collect();
             let s = plan.maps[plan.steps[i].output].shape;
             let eased = sizes.iter().position(|v| *v == (s.h, s.w)).unwrap_or(0);
-            Outlook { sights, gains, limit: 0.0, hands_on: None, factor: 1.0, eased }
+            Outlook { sights, windows: Vec::new(), gains, limit: 0.0, hands_on: None, factor: 1.0, eased }
         };
-        let outlooks: Vec<Outlook> = (0..plan.steps.len()).map(outlook).collect();
+        let mut outlooks: Vec<Outlook> = (0..plan.steps.len()).map(outlook).collect();
         let is_made = |map: usize| {
             let is_step = |s: &super::plan::Step| s.output == map && !matches!(s.kind, Kind::Join);
             map == plan.input || plan.steps.iter().any(is_step)
@@ -231,6 +233,9 @@ impl Foresight {
         };
         let n_rows = plan.maps[plan.input].shape.h.div_ceil(leeway::CELL);
         let felt: Vec<Felt> = plan.maps.iter().enumerate().map(felt).collect();
+        for outlook in &mut outlooks {
+            outlook.windows = outlook.sights.iter().map(|s| s.window(felt[s.map].block())).collect();
+        }
         let n_taps = |o: &Outlook| o.gains.iter().map(Vec::len).sum::<usize>();
         Self {
             taps: Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0)),
@@ -331,7 +336,7 @@ impl Foresight {
         set: &mut ChangeSet,
         owed: &mut ChangeSet,
     ) {
-        let Outlook { sights, gains, limit, factor, eased, .. } = &self.outlooks[i];
+        let Outlook { sights, windows, gains, limit, factor, eased, .. } = &self.outlooks[i];
         if *limit == 0.0 || set.is_empty() {
             return;
         }
@@ -344,8 +349,11 @@ impl Foresight {
             prefetch(known.as_ptr(), n);
             let mut seen = [0.0; LANES];
             self.taps.clear();
-            for (sight, gains) in sights.iter().zip(gains).filter(|(s, _)| !changes[s.map].is_empty()) {
-                look(&self.felt[sight.map], sight, gains, [y, x], *word, &mut self.taps, &mut seen);
+            for ((sight, window), gains) in sights.iter().zip(windows).zip(gains) {
+                if !changes[sight.map].is_empty() {
+                    let felt = &self.felt[sight.map];
+                    look(felt, &sight.how, window.as_ref(), gains, [y, x], *word, &mut self.taps, &mut seen);
+                }
             }
             // Where nothing changed around a cell, nothing is added.
             let args = ForetellArgs {
@@ -402,9 +410,11 @@ fn of_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
 
 /// What a word's cells see of a map: taps that lie side by side for all of them into `taps`, others, for the cells of
 /// `word`, into `seen`.
+#[allow(clippy::too_many_arguments)]
 fn look(
     felt: &Felt,
-    sight: &Sight,
+    how: &How,
+    window: Option<&Window>,
     gains: &[f32],
     [y, x]: [usize; 2],
     word: u64,
@@ -419,7 +429,7 @@ fn look(
             (bit < 64).then_some(bit)
         })
     };
-    if let How::Resample(t) = &sight.how {
+    if let How::Resample(t) = how {
         for bit in cells() {
             let (row, col) = (t.rows[y], t.cols[x + bit]);
             let most = [row.first, row.second].into_iter().flat_map(|y| [col.first, col.second].map(|x| (y, x)));
@@ -427,7 +437,7 @@ fn look(
         }
         return;
     }
-    let Some(w) = sight.window(felt.block()) else { return };
+    let Some(w) = window else { return };
     for (tap, &gain) in gains.iter().enumerate() {
         let (ky, kx) = (tap / w.kernel[1], tap % w.kernel[1]);
         // The rim is as wide as the padding.
