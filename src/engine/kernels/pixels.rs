@@ -16,12 +16,12 @@ pub unsafe fn follow<S: Simd>(args: &mut FollowArgs<'_>) -> u32 {
         let mut exceeds = 0;
         for (k, (new, square)) in new.iter_mut().zip(&mut squares).enumerate().take(n_vectors) {
             let i = k * S::LANES;
-            let at = |numbers: &[f32; 3 * PIXELS]| S::load(numbers.as_ptr().add(i));
             // Rounded twice, as wherever else a picture is taken over.
-            *new = S::add(S::mul(S::load_bytes(args.bytes.as_ptr().add(i)), at(args.scale)), at(args.shift));
-            let moved = S::sub(*new, at(args.map));
+            let scaled = S::mul(S::load_bytes(args.bytes.as_ptr().add(i)), S::load(args.scale.as_ptr().add(i)));
+            *new = S::add(scaled, S::load(args.shift.as_ptr().add(i)));
+            let moved = S::sub(*new, S::load(args.map.as_ptr().add(i)));
             *square = S::mul(moved, moved);
-            exceeds |= S::exceeds(*square, at(args.limits)) << i;
+            exceeds |= S::exceeds(*square, S::load(args.limits.as_ptr().add(i))) << i;
         }
         let pixels = (exceeds | exceeds >> 1 | exceeds >> 2) & EVERY_THIRD;
         if pixels == 0 {
