@@ -108,6 +108,7 @@ impl Runner {
         Ok(runner)
     }
 
+    /// What it computes with.
     pub fn kernels(&self) -> Kernels {
         self.tilers[0].kernels
     }
@@ -142,8 +143,8 @@ impl Runner {
             }
             let reached = if set.is_empty() { 0 } else { set.count() };
             if reached > 0 {
-                let kernels = &self.tilers[0].kernels;
-                stream.foresight.sift(i, step.output, &stream.changes, kernels, &mut set, &mut owed);
+                let kernels = self.kernels();
+                stream.foresight.sift(i, step.output, &stream.changes, &kernels, &mut set, &mut owed);
             }
             let asked = if reached == 0 { 0 } else { set.count() };
             let refresh = stream.sweep.rows(i);

@@ -41,7 +41,7 @@ pub unsafe fn follow<S: Simd>(args: &mut FollowArgs<'_>) -> u32 {
 /// Every third of 48 bits, side by side.
 fn thirds(bits: u64) -> u32 {
     let bits = (bits | bits >> 2) & 0x00c3_0c30_c30c_30c3;
-    let bits = (bits | bits >> 4) & 0x00f0_0f00_f00f_00f0 >> 4;
+    let bits = (bits | bits >> 4) & 0x000f_00f0_0f00_f00f;
     let bits = (bits | bits >> 8) & 0x0000_ff00_00ff;
     (bits | bits >> 16) as u32 & 0xffff
 }
