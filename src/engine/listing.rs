@@ -72,10 +72,10 @@ impl Listing {
     }
 
     /// Takes out of the set that was listed those whose bit, one a cell of a tile, is not set.
-    pub fn keep(&self, outcomes: &[u32], set: &mut ChangeSet) {
+    pub fn keep(&self, outcomes: &[u64], set: &mut ChangeSet) {
         for (k, outcome) in outcomes.iter().enumerate() {
             let tile = self.tile(k);
-            let mut gone = !outcome & (u32::MAX >> (u32::BITS - tile.len() as u32));
+            let mut gone = !outcome & (u64::MAX >> (u64::BITS - tile.len() as u32));
             while gone != 0 {
                 let cell = tile[gone.trailing_zeros() as usize];
                 set.unset(cell.y as usize, cell.x as usize);
@@ -117,7 +117,7 @@ mod tests {
             set.list(&mut wanted);
             assert_eq!(cells, wanted);
             let mut kept = ChangeSet::new(9, 151);
-            let outcomes: Vec<u32> = tiles.iter().map(|_| random.u32(..)).collect();
+            let outcomes: Vec<u64> = tiles.iter().map(|_| random.u64(..)).collect();
             for (tile, outcome) in tiles.iter().zip(&outcomes) {
                 let those = tile.iter().enumerate().filter(|(p, _)| outcome >> p & 1 == 1);
                 those.for_each(|(_, cell)| kept.set(cell.y as usize, cell.x as usize));

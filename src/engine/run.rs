@@ -59,8 +59,8 @@ impl Counters {
 const GATE_SAMPLE: u32 = 8;
 
 /// A bit for each distance of which `f` is true.
-fn mask(distances: &[f32], f: impl Fn(f32) -> bool) -> u32 {
-    distances.iter().enumerate().fold(0, |mask, (p, d)| mask | u32::from(f(*d)) << p)
+fn mask(distances: &[f32], f: impl Fn(f32) -> bool) -> u64 {
+    distances.iter().enumerate().fold(0, |mask, (p, d)| mask | u64::from(f(*d)) << p)
 }
 
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
@@ -71,7 +71,7 @@ pub struct Runner {
     /// One a thread.
     tilers: Vec<Tiler>,
     /// One a tile: a bit for each cell that came out different.
-    differs: Vec<u32>,
+    differs: Vec<u64>,
     /// Threads that had a part in the last step.
     n_parts: u32,
     listing: Listing,
@@ -277,14 +277,14 @@ impl Runner {
     /// Has the listed tiles computed by as many threads as they are worth.
     fn split<F>(&mut self, plan: &Plan, step: &Step, work: F)
     where
-        F: Fn(&Listing, &mut Tiler, Range<usize>, &mut [u32]) + Sync,
+        F: Fn(&Listing, &mut Tiler, Range<usize>, &mut [u64]) + Sync,
     {
         let Self { listing, threads, tilers, differs, .. } = self;
         let (n_tiles, n_cells) = (listing.n_tiles(), listing.n_cells());
         let n_parts = if step.reads_beside(plan) { 1 } else { threads.for_step(n_tiles, n_cells, step.macs_per_cell) };
         self.n_parts = n_parts as u32;
         let (tilers, differs) = (&mut tilers[..n_parts], &mut differs[..n_tiles]);
-        let work = |tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u32]| work(listing, tiler, tiles, differs);
+        let work = |tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u64]| work(listing, tiler, tiles, differs);
         match &self.pool {
             // Little work stays where its data is warm.
             Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, differs, &work)),
@@ -330,7 +330,7 @@ struct Sparse<'a> {
 }
 
 impl Sparse<'_> {
-    fn compute(&self, listing: &Listing, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u32]) {
+    fn compute(&self, listing: &Listing, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u64]) {
         let width = self.plan.maps[self.step.output].shape.c;
         let (rows, stride) = (tiler.rows(), tiler.stride);
         let mut next: Cells = [std::ptr::null_mut(); ROWS];

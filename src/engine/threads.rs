@@ -36,9 +36,9 @@ impl Threads {
 const CELL_WORK: u64 = 3000;
 
 /// Calls `work` with every tile once: ranges of them, each with a tiler and room for the outcomes.
-pub(super) fn split<F>(tilers: &mut [Tiler], tiles: Range<usize>, outcomes: &mut [u32], work: &F)
+pub(super) fn split<F>(tilers: &mut [Tiler], tiles: Range<usize>, outcomes: &mut [u64], work: &F)
 where
-    F: Fn(&mut Tiler, Range<usize>, &mut [u32]) + Sync,
+    F: Fn(&mut Tiler, Range<usize>, &mut [u64]) + Sync,
 {
     if let [tiler] = tilers {
         return work(tiler, tiles, outcomes);

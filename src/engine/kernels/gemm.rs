@@ -111,9 +111,11 @@ pub unsafe fn sixes<S: Simd, const V: usize>(a: &ConvArgs) {
             let pair = b & !1;
             let row = if pair + 1 < a.n_blocks { PAIR } else { BLOCK };
             let weights = a.weights.add(pair * BLOCK * k + (b - pair) * BLOCK);
+            // Evenly: few cells have too few sums to keep the multipliers busy.
+            let most = a.n.div_ceil(a.n.div_ceil(6));
             let mut p = 0;
             while p < a.n {
-                let n = (a.n - p).min(6);
+                let n = (a.n - p).min(most);
                 by_cells!(n, S, V, (a, p, b * BLOCK, weights, row), 1 2 3 4 5 6);
                 p += n;
             }

@@ -54,7 +54,7 @@ macro_rules! functions {
             unsafe { super::rows::measure::<$S>(new, old, weights, out) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn replace(new: super::Rows, old: &super::Cells) -> u32 {
+        unsafe fn replace(new: super::Rows, old: &super::Cells) -> u64 {
             unsafe { super::rows::replace::<$S>(new, old) }
         }
         $(#[target_feature(enable = $feature)])?
@@ -95,7 +95,7 @@ use functions;
 /// Most cells in one call.
 pub const TILE: usize = 12;
 /// Most squares of two by two cells in one call.
-pub const SQUARES: usize = 8;
+pub const SQUARES: usize = 12;
 /// Most cells of a tile, by themselves or in squares.
 pub const ROWS: usize = 4 * SQUARES;
 /// Channels of weights, biases and scratch rows come in blocks of this many.
@@ -248,7 +248,7 @@ pub struct Kernels {
     add: unsafe fn(*mut f32, *const f32, usize),
     max: unsafe fn(*mut f32, *const f32, usize),
     measure: unsafe fn(Rows, &Cells, &[f32], &mut Distances),
-    replace: unsafe fn(Rows, &Cells) -> u32,
+    replace: unsafe fn(Rows, &Cells) -> u64,
     foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
     spread: unsafe fn(&SpreadArgs),
     gather: unsafe fn(&GatherArgs<'_>),
@@ -346,7 +346,7 @@ impl Kernels {
     ///
     /// # Safety
     /// As for [`Kernels::measure`].
-    pub unsafe fn replace(&self, new: Rows, old: &Cells) -> u32 {
+    pub unsafe fn replace(&self, new: Rows, old: &Cells) -> u64 {
         assert!(new.n <= ROWS, "a tile of rows");
         unsafe { (self.replace)(new, old) }
     }
