@@ -3,7 +3,7 @@
 use super::changes::Cell;
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
-use super::kernels::{BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, ROWS, Rows, SQUARES, SpreadArgs, TILE, math};
+use super::kernels::{BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, Pooled, ROWS, Rows, SQUARES, SpreadArgs, TILE, math};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
 use super::state::Buffer;
@@ -189,24 +189,22 @@ impl Tiler {
             }
             Kind::Pool(kind, window) => {
                 for (p, cell) in cells.iter().enumerate() {
-                    let mut seen = 0;
-                    row(p).fill(if *kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 });
+                    let mut n = 0;
                     for ky in 0..window.kernel[0] {
                         let y = cell.y as usize * window.stride[0] + ky * window.dilation[0];
                         let Some(y) = y.checked_sub(window.pad[0]).filter(|y| *y < input.shape.h) else { continue };
                         for kx in 0..window.kernel[1] {
                             let x = cell.x as usize * window.stride[1] + kx * window.dilation[1];
                             let Some(x) = x.checked_sub(window.pad[1]).filter(|x| *x < input.shape.w) else { continue };
-                            let from = read(input, Cell { y: y as u32, x: x as u32 });
-                            match kind {
-                                PoolKind::Max => self.kernels.max(row(p), from),
-                                PoolKind::Average { .. } => self.kernels.add(row(p), from),
-                            }
-                            seen += 1;
+                            self.inputs[n] = cell_ptr(buffers, input, y, x);
+                            n += 1;
                         }
                     }
+                    let how = if *kind == PoolKind::Max { Pooled::Greatest } else { Pooled::Sum };
+                    // Safety: cells of as many channels.
+                    unsafe { self.kernels.pool(how, &self.inputs[..n], row(p)) };
                     if let PoolKind::Average { count_pad } = kind {
-                        let n = if *count_pad { window.n_taps() } else { seen };
+                        let n = if *count_pad { window.n_taps() } else { n };
                         row(p).iter_mut().for_each(|v| *v /= n as f32);
                     }
                 }

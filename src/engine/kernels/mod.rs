@@ -46,8 +46,8 @@ macro_rules! functions {
             unsafe { super::rows::add::<$S>(row, other, n) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn max(row: *mut f32, other: *const f32, n: usize) {
-            unsafe { super::rows::max::<$S>(row, other, n) }
+        unsafe fn pool(how: super::Pooled, taps: &[*const f32], row: &mut [f32]) {
+            unsafe { super::rows::pool::<$S>(how, taps, row) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn measure(new: super::Rows, old: &super::Cells, weights: &[f32], out: &mut super::Distances) {
@@ -80,7 +80,7 @@ macro_rules! functions {
             depthwise,
             act,
             add,
-            max,
+            pool,
             measure,
             replace,
             foretell,
@@ -154,6 +154,13 @@ pub struct Rows {
     pub n: usize,
     /// Numbers of a row.
     pub width: usize,
+}
+
+/// What becomes of the cells of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooled {
+    Greatest,
+    Sum,
 }
 
 /// The first numbers of the stored cells of a tile.
@@ -246,7 +253,7 @@ pub struct Kernels {
     depthwise: unsafe fn(&ConvArgs),
     act: unsafe fn(&Act, Rows),
     add: unsafe fn(*mut f32, *const f32, usize),
-    max: unsafe fn(*mut f32, *const f32, usize),
+    pool: unsafe fn(Pooled, &[*const f32], &mut [f32]),
     measure: unsafe fn(Rows, &Cells, &[f32], &mut Distances),
     replace: unsafe fn(Rows, &Cells) -> u64,
     foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
@@ -327,10 +334,12 @@ impl Kernels {
         unsafe { (self.add)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
     }
 
-    /// `row[i] = max(row[i], other[i])`.
-    pub fn max(&self, row: &mut [f32], other: &[f32]) {
-        assert_eq!(row.len(), other.len(), "rows of one width");
-        unsafe { (self.max)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
+    /// The greatest, or the sum, of what some cells hold, number by number.
+    ///
+    /// # Safety
+    /// As many numbers as the row has can be read from each tap on.
+    pub unsafe fn pool(&self, how: Pooled, taps: &[*const f32], row: &mut [f32]) {
+        unsafe { (self.pool)(how, taps, row) }
     }
 
     /// Finds for each row the sum over channels of `((new - old) * weight)^2`, and stores it.

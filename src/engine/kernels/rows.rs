@@ -2,8 +2,11 @@
 
 use super::math::{GUESS, LOG2_E, POWER_POLY, SHIFT, SIGMOID_END};
 use super::simd::Simd;
-use super::{Cells, Distances, Rows};
+use super::{Cells, Distances, Pooled, Rows};
 use crate::engine::graph::Act;
+
+/// Rows whose sigmoids are computed side by side.
+const ABREAST: usize = 4;
 
 /// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of
 /// one. A macro, because a closure would not be compiled for the instruction set of the
@@ -51,30 +54,102 @@ pub unsafe fn add<S: Simd>(row: *mut f32, other: *const f32, n: usize) {
     unsafe { each!(S, row, n, |v, i| S::add(v, load_part::<S>(other, i, n))) }
 }
 
+/// Vectors of a row that stay in registers over all taps.
+const POOLED: usize = 4;
+
 #[inline(always)]
-pub unsafe fn max<S: Simd>(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { each!(S, row, n, |v, i| S::max(v, load_part::<S>(other, i, n))) }
+pub unsafe fn pool<S: Simd>(how: Pooled, taps: &[*const f32], row: &mut [f32]) {
+    unsafe {
+        let mut i = 0;
+        while i + POOLED * S::LANES <= row.len() {
+            pool_part::<S, POOLED>(how, taps, row, i);
+            i += POOLED * S::LANES;
+        }
+        while i < row.len() {
+            pool_part::<S, 1>(how, taps, row, i);
+            i += S::LANES;
+        }
+    }
 }
 
-/// As [`super::math::sigmoid`], step by step.
+/// `N` vectors from number `i` on; the last may be part of one.
 #[inline(always)]
-unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+unsafe fn pool_part<S: Simd, const N: usize>(how: Pooled, taps: &[*const f32], row: &mut [f32], i: usize) {
     unsafe {
-        let (one, steep) = (S::splat(1.0), S::splat(-LOG2_E));
-        let x = S::min(S::max(x, S::splat(-SIGMOID_END)), S::splat(SIGMOID_END));
-        let shifted = S::fma(x, steep, S::splat(SHIFT));
-        let f = S::fma(x, steep, S::sub(S::splat(SHIFT), shifted));
-        let mut p = S::splat(POWER_POLY[0]);
-        p = S::fma(p, f, S::splat(POWER_POLY[1]));
-        p = S::fma(p, f, S::splat(POWER_POLY[2]));
-        p = S::fma(p, f, S::splat(POWER_POLY[3]));
-        p = S::fma(p, f, S::splat(POWER_POLY[4]));
-        p = S::fma(p, f, one);
-        let d = S::fma(p, S::shift_to_exponent(shifted), S::splat(-1.0));
-        let r = S::sub_bits(S::splat(f32::from_bits(GUESS)), d);
-        let e = S::fma(d, r, one);
-        let r = S::fma(r, S::fma(e, e, e), r);
-        S::fma(r, S::fma(d, r, one), r)
+        let n = row.len();
+        match how {
+            Pooled::Greatest => {
+                let mut most = [S::splat(f32::NEG_INFINITY); N];
+                for tap in taps {
+                    for (k, most) in most.iter_mut().enumerate() {
+                        *most = S::max(*most, load_part::<S>(*tap, i + k * S::LANES, n));
+                    }
+                }
+                for (k, most) in most.into_iter().enumerate() {
+                    store_part::<S>(row.as_mut_ptr(), most, i + k * S::LANES, n);
+                }
+            }
+            Pooled::Sum => {
+                let mut sums = [S::splat(0.0); N];
+                for tap in taps {
+                    for (k, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::add(*sum, load_part::<S>(*tap, i + k * S::LANES, n));
+                    }
+                }
+                for (k, sum) in sums.into_iter().enumerate() {
+                    store_part::<S>(row.as_mut_ptr(), sum, i + k * S::LANES, n);
+                }
+            }
+        }
+    }
+}
+
+/// As [`super::math::sigmoid`], step by step, of `N` vectors side by side: each step waits for the one before, and
+/// by themselves they would take half as long again. Loops, because closures would not be compiled for the instruction
+/// set of the function around them.
+#[inline(always)]
+unsafe fn sigmoid<S: Simd, const N: usize>(mut x: [S::V; N]) -> [S::V; N] {
+    unsafe {
+        let (one, steep, shift) = (S::splat(1.0), S::splat(-LOG2_E), S::splat(SHIFT));
+        for x in &mut x {
+            *x = S::min(S::max(*x, S::splat(-SIGMOID_END)), S::splat(SIGMOID_END));
+        }
+        let mut shifted = x;
+        for (shifted, x) in shifted.iter_mut().zip(x) {
+            *shifted = S::fma(x, steep, shift);
+        }
+        let mut f = x;
+        for (f, shifted) in f.iter_mut().zip(shifted) {
+            *f = S::fma(*f, steep, S::sub(shift, shifted));
+        }
+        let mut p = [S::splat(POWER_POLY[0]); N];
+        for k in [POWER_POLY[1], POWER_POLY[2], POWER_POLY[3], POWER_POLY[4], 1.0] {
+            for (p, f) in p.iter_mut().zip(f) {
+                *p = S::fma(*p, f, S::splat(k));
+            }
+        }
+        let mut d = p;
+        for (d, shifted) in d.iter_mut().zip(shifted) {
+            *d = S::fma(*d, S::shift_to_exponent(shifted), S::splat(-1.0));
+        }
+        let mut r = d;
+        for (r, d) in r.iter_mut().zip(d) {
+            *r = S::sub_bits(S::splat(f32::from_bits(GUESS)), d);
+        }
+        let mut e = d;
+        for (e, r) in e.iter_mut().zip(r) {
+            *e = S::fma(*e, r, one);
+        }
+        for (r, e) in r.iter_mut().zip(e) {
+            *r = S::fma(*r, S::fma(e, e, e), *r);
+        }
+        for (d, r) in d.iter_mut().zip(r) {
+            *d = S::fma(*d, r, one);
+        }
+        for (r, d) in r.iter_mut().zip(d) {
+            *r = S::fma(*r, d, *r);
+        }
+        r
     }
 }
 
@@ -91,6 +166,42 @@ macro_rules! all {
     ($S:ty, $rows:expr, |$x:ident, $i:ident| $value:expr) => {{
         for p in 0..$rows.n {
             each!($S, $rows.first.add(p * $rows.stride), $rows.width, |$x, $i| $value);
+        }
+    }};
+}
+
+/// Replaces every vector `x` of all rows by a value of it and of the sigmoid of `steepness` times it: of [`ABREAST`] rows at once.
+macro_rules! sigmoids {
+    ($S:ty, $rows:expr, $steepness:expr, |$x:ident, $sigmoid:ident| $value:expr) => {{
+        let rows = $rows;
+        let steepness = <$S>::splat($steepness);
+        let whole = rows.width / <$S>::LANES * <$S>::LANES;
+        let mut abreast = 0;
+        while abreast + ABREAST <= rows.n {
+            let first = rows.first.add(abreast * rows.stride);
+            let mut i = 0;
+            while i < whole {
+                let mut x = [steepness; ABREAST];
+                let mut steep = x;
+                for k in 0..ABREAST {
+                    x[k] = <$S>::load(first.add(k * rows.stride + i));
+                    steep[k] = <$S>::mul(x[k], steepness);
+                }
+                let sigmoids = sigmoid::<$S, ABREAST>(steep);
+                for k in 0..ABREAST {
+                    let ($x, $sigmoid) = (x[k], sigmoids[k]);
+                    <$S>::store(first.add(k * rows.stride + i), $value);
+                }
+                i += <$S>::LANES;
+            }
+            abreast += ABREAST;
+        }
+        for p in 0..rows.n {
+            let done = if p < abreast { whole } else { 0 };
+            each!($S, rows.first.add(p * rows.stride + done), rows.width - done, |$x, i| {
+                let [$sigmoid] = sigmoid::<$S, 1>([<$S>::mul($x, steepness)]);
+                $value
+            });
         }
     }};
 }
@@ -116,8 +227,8 @@ pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
                 let (low, high) = (S::splat(*low), S::splat(*high));
                 all!(S, rows, |x, i| S::min(S::max(x, low), high));
             }
-            Act::Sigmoid => all!(S, rows, |x, i| sigmoid::<S>(x)),
-            Act::Silu => all!(S, rows, |x, i| S::mul(x, sigmoid::<S>(x))),
+            Act::Sigmoid => sigmoids!(S, rows, 1.0, |_x, sigmoid_x| sigmoid_x),
+            Act::Silu => sigmoids!(S, rows, 1.0, |x, sigmoid_x| S::mul(x, sigmoid_x)),
             Act::HardSigmoid(alpha, beta) => {
                 let (alpha, beta) = (S::splat(*alpha), S::splat(*beta));
                 all!(S, rows, |x, i| S::min(S::max(S::fma(x, alpha, beta), zero), one));
@@ -127,8 +238,8 @@ pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
                 all!(S, rows, |x, i| S::mul(x, S::min(S::max(S::fma(x, sixth, half), zero), one)));
             }
             Act::Tanh => {
-                let two = S::splat(2.0);
-                all!(S, rows, |x, i| S::fma(two, sigmoid::<S>(S::mul(two, x)), S::splat(-1.0)));
+                let (two, less) = (S::splat(2.0), S::splat(-1.0));
+                sigmoids!(S, rows, 2.0, |_x, sigmoid_2x| S::fma(two, sigmoid_2x, less));
             }
         }
     }
@@ -212,7 +323,8 @@ pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::kernels::{BLOCK, Kernels, ROWS, Rows};
+    use crate::engine::graph::Act;
+    use crate::engine::kernels::{BLOCK, Kernels, Pooled, ROWS, Rows, math};
 
     /// Everything that this machine can run, against the portable ones.
     fn pairs() -> impl Iterator<Item = (&'static Kernels, &'static Kernels)> {
@@ -268,6 +380,60 @@ mod tests {
                         assert!(!exact || wanted.1 == (1 << n) - 2, "all but the first differ");
                         assert_eq!(bits(&found.0), bits(&wanted.0), "{kernels:?}, {width} wide, {n} rows");
                         assert_eq!(bits(&found.2), bits(&wanted.2), "{kernels:?}, {width} wide, {n} rows");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn activations_follow_the_recipe_on_every_instruction_set() {
+        let mut random = fastrand::Rng::with_seed(4);
+        for width in (1..40).chain([64, 72]) {
+            let slopes = (0..width).map(|_| random.f32()).collect();
+            let (leaky, hard) = (Act::Leaky(0.1), Act::HardSigmoid(0.2, 0.5));
+            let (clip, prelu) = (Act::Clip(0.0, 6.0), Act::PRelu(slopes));
+            for act in [Act::Relu, leaky, prelu, clip, Act::Sigmoid, Act::Silu, hard, Act::HardSwish, Act::Tanh] {
+                for n in [1, 4, 7, 12] {
+                    let stride = width + 3;
+                    let mut before: Vec<f32> = (0..n * stride).map(|_| random.f32() * 40.0 - 20.0).collect();
+                    (before[0], before[width - 1]) = (f32::INFINITY, f32::NEG_INFINITY);
+                    let wanted: Vec<f32> = before
+                        .iter()
+                        .enumerate()
+                        .map(|(i, x)| if i % stride < width { math::act(&act, *x, i % stride) } else { *x })
+                        .collect();
+                    for kernels in Kernels::all() {
+                        let mut rows = before.clone();
+                        // Safety: so many rows.
+                        unsafe { kernels.act(&act, Rows { first: rows.as_mut_ptr(), stride, n, width }) };
+                        assert_eq!(bits(&rows), bits(&wanted), "{kernels:?}, {act:?}, {n} rows of {width}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pools_are_the_same_on_every_instruction_set() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for width in (1..40).chain([64, 72, 130]) {
+            for n_taps in [0, 1, 4, 25] {
+                let cells: Vec<f32> = (0..n_taps * width).map(|_| random.f32() - 0.5).collect();
+                let taps: Vec<*const f32> = (0..n_taps).map(|t| cells[t * width..].as_ptr()).collect();
+                let of = |i: usize| (0..n_taps).map(move |t| t * width + i);
+                for how in [Pooled::Greatest, Pooled::Sum] {
+                    let wanted: Vec<f32> = (0..width)
+                        .map(|i| match how {
+                            Pooled::Greatest => of(i).map(|at| cells[at]).fold(f32::NEG_INFINITY, f32::max),
+                            Pooled::Sum => of(i).fold(0.0, |sum, at| sum + cells[at]),
+                        })
+                        .collect();
+                    for kernels in Kernels::all() {
+                        let mut row = vec![f32::NAN; width];
+                        // Safety: each tap has as many numbers behind it.
+                        unsafe { kernels.pool(how, &taps, &mut row) };
+                        assert_eq!(bits(&row), bits(&wanted), "{kernels:?}, {how:?}, {n_taps} taps, {width} wide");
                     }
                 }
             }
