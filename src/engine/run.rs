@@ -3,7 +3,7 @@
 //! For every step: of the cells that its inputs' changes reach, those that are expected to move by
 //! more than the gate's threshold are listed, computed a tile at a time into scratch rows, stored, and measured
 //! against what was stored before; what differs are the changes that the next steps see.
-//! The first frame, and any that is asked for, is computed as a whole.
+//! The first frame, any that is asked for, and any of which nearly all would be ([`super::breakeven`]), is computed as a whole.
 
 use super::changes::{Cell, ChangeSet};
 use super::foresight::{Notes, Verdict};
@@ -32,6 +32,8 @@ pub struct Counters {
     pub passed: u64,
     /// Cells computed for their age, or because they were owed.
     pub refreshed: u64,
+    /// Frames computed as a whole because looking for what changed would have taken longer.
+    pub fallbacks: u64,
     /// Finding out what to compute: what changes reach, and what they will do there.
     pub bookkeeping: Duration,
     /// Storing what was computed, and measuring how far it moved. Estimated: one tile of
@@ -49,6 +51,7 @@ impl Counters {
         self.cells += other.cells;
         self.passed += other.passed;
         self.refreshed += other.refreshed;
+        self.fallbacks += other.fallbacks;
         self.bookkeeping += other.bookkeeping;
         self.gates += other.gates;
         self.kernels += other.kernels;
@@ -118,7 +121,9 @@ impl Runner {
     pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
         let plan = stream.plan.clone();
         let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
-        if !stream.is_filled {
+        let passed = stream.is_filled && stream.break_even.is_passed(|| stream.changes[plan.input].count());
+        if !stream.is_filled || passed {
+            counters.fallbacks = u64::from(passed);
             self.run_whole(stream, &plan, &mut counters);
             return counters;
         }
@@ -191,6 +196,8 @@ impl Runner {
         }
         stream.foresight.clear(plan.input, &stream.changes[plan.input]);
         counters.bookkeeping += clock.elapsed();
+        let share = counters.executed_macs as f64 / counters.dense_macs.max(1) as f64;
+        stream.break_even.learn(share, || stream.changes[plan.input].count());
         counters
     }
 

@@ -8,6 +8,7 @@ use super::preprocess::{Crop, fill_map, update_map, warm_map};
 use super::session::{Runtime, TailSession};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
+use crate::engine::breakeven;
 use crate::engine::gate::{DEFAULT_THRESHOLDS, Gates};
 use crate::engine::import::{self, Tail};
 use crate::engine::kernels::Kernels;
@@ -158,10 +159,10 @@ impl LayersDetector {
 impl Detector for LayersDetector {
     fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
         fresh.clear();
-        let state = self.streams.entry(stream).or_insert_with(|| State {
-            stream: Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0),
-            candidates: Candidates::default(),
-            pts_ns: work.frame.pts_ns,
+        let state = self.streams.entry(stream).or_insert_with(|| {
+            let mut stream = Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0);
+            stream.set_break_even(breakeven::SHARE);
+            State { stream, candidates: Candidates::default(), pts_ns: work.frame.pts_ns }
         });
         let grid = work.patches.grid();
         let n_asked = work.patches.count();
