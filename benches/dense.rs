@@ -5,7 +5,6 @@
 //!
 //! `cargo bench --bench dense`
 
-use passd::engine::breakeven;
 use passd::engine::gate::Gates;
 use passd::engine::kernels::Kernels;
 use passd::engine::plan::Plan;
@@ -53,9 +52,7 @@ fn main() {
         let mut runner = Runner::new(&plan, *kernels);
         let mut random = fastrand::Rng::with_seed(1);
         stream.input().0.fill_with(|| random.f32() * 255.0);
-        let mut falls_back = Stream::new(plan.clone(), Gates::exact(&plan), 0.0);
-        falls_back.set_break_even(breakeven::SHARE);
-        let [mut ort, mut whole, mut all, mut fallback, mut nothing] = [Duration::ZERO; 5];
+        let [mut ort, mut whole, mut all, mut nothing] = [Duration::ZERO; 4];
         for _ in 0..ROUNDS {
             ort += timed(|| session.run(ort::inputs![&tensor]).expect("a run").len());
             stream.forget();
@@ -64,10 +61,6 @@ fn main() {
             picture.iter_mut().for_each(|v| *v = 255.0 - *v);
             changed.fill();
             all += timed(|| runner.run(&mut stream, 0.0));
-            let (picture, changed) = falls_back.input();
-            picture.iter_mut().for_each(|v| *v = 255.0 - *v);
-            changed.fill();
-            fallback += timed(|| runner.run(&mut falls_back, 0.0));
             stream.input().1.clear();
             nothing += timed(|| runner.run(&mut stream, 0.0));
         }
@@ -78,7 +71,6 @@ fn main() {
         line("ONNX Runtime", ort);
         line("whole frame", whole);
         line("every pixel changed", all);
-        line("the same, falling back", fallback);
         line("nothing changed", nothing);
     }
 }

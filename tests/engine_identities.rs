@@ -111,37 +111,6 @@ fn any_changes_with_open_gates_equal_a_whole_run_of_the_last_frame() {
     }
 }
 
-/// Nearly everything changes most of the time; then it is computed as a whole, and nobody can tell but by the counters.
-#[test]
-fn whole_frames_in_between_give_the_same_bits() {
-    let (mut n_whole, mut n_sparse) = (0, 0);
-    for seed in CASES.step_by(3) {
-        let (mut random, graph, plan) = planned(seed);
-        let s = graph.shape(graph.input);
-        let mut stream = whole(&plan, Kernels::best(), &graphs::picture(&mut random, s));
-        stream.set_break_even(0.9);
-        let mut runner = Runner::new(&plan, Kernels::best());
-        for frame in 0..8 {
-            if random.u8(0..4) == 0 {
-                change(&mut random, s, &mut stream, 1.0);
-            } else {
-                let (data, set) = stream.input();
-                data.iter_mut().for_each(|v| *v += random.f32() - 0.5);
-                set.fill();
-            }
-            let counters = runner.run(&mut stream, 0.0);
-            if counters.fallbacks == 1 {
-                assert_eq!(counters.executed_macs, counters.dense_macs, "seed {seed}, frame {frame}");
-            }
-            n_whole += counters.fallbacks;
-            n_sparse += 1 - counters.fallbacks;
-            let wanted = whole(&plan, Kernels::best(), stream.input().0);
-            assert!(outputs(&stream) == outputs(&wanted), "seed {seed}, frame {frame}");
-        }
-    }
-    assert!(n_whole > 100 && n_sparse > 100, "{n_whole} frames as a whole, {n_sparse} not");
-}
-
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let runners = |plan: &Arc<Plan>| {

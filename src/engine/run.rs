@@ -3,7 +3,7 @@
 //! For every step: of the cells that its inputs' changes reach, those that are expected to move by
 //! more than the gate's threshold are listed, computed a tile at a time into scratch rows, stored, and measured
 //! against what was stored before; what differs are the changes that the next steps see.
-//! The first frame, any that is asked for, and any of which nearly all would be ([`super::breakeven`]), is computed as a whole.
+//! The first frame, and any that is asked for, is computed as a whole.
 
 use super::changes::{Cell, ChangeSet};
 use super::foresight::{Notes, Verdict};
@@ -32,7 +32,8 @@ pub struct Counters {
     pub passed: u64,
     /// Cells computed for their age, or because they were owed.
     pub refreshed: u64,
-    /// Frames computed as a whole because looking for what changed would have taken longer.
+    /// Frames that were computed as a whole because looking for what changed would have taken longer: counted by whoever
+    /// decides it ([`super::breakeven`]).
     pub fallbacks: u64,
     /// Finding out what to compute: what changes reach, and what they will do there.
     pub bookkeeping: Duration,
@@ -121,9 +122,7 @@ impl Runner {
     pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
         let plan = stream.plan.clone();
         let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
-        let passed = stream.is_filled && stream.break_even.is_passed(|| stream.changes[plan.input].count());
-        if !stream.is_filled || passed {
-            counters.fallbacks = u64::from(passed);
+        if !stream.is_filled {
             self.run_whole(stream, &plan, &mut counters);
             return counters;
         }
@@ -196,8 +195,6 @@ impl Runner {
         }
         stream.foresight.clear(plan.input, &stream.changes[plan.input]);
         counters.bookkeeping += clock.elapsed();
-        let share = counters.executed_macs as f64 / counters.dense_macs.max(1) as f64;
-        stream.break_even.learn(share, || stream.changes[plan.input].count());
         counters
     }
 

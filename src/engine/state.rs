@@ -1,6 +1,5 @@
 //! What one stream remembers: its feature maps, what changed in them, its gates.
 
-use super::breakeven::BreakEven;
 use super::changes::ChangeSet;
 use super::foresight::{Felt, Foresight};
 use super::gate::Gates;
@@ -77,7 +76,6 @@ pub struct Stream {
     /// Whether the sizes of the picture's changes were given.
     pub(super) is_measured: bool,
     pub(super) is_filled: bool,
-    pub(super) break_even: BreakEven,
 }
 
 impl Stream {
@@ -102,7 +100,6 @@ impl Stream {
             gates,
             leeway: Leeway::default(),
             is_filled: false,
-            break_even: BreakEven::never(),
             plan,
         }
     }
@@ -175,12 +172,6 @@ impl Stream {
     pub fn forget(&mut self) {
         self.is_filled = false;
         self.leeway.clear();
-    }
-
-    /// From which share (0..=1) of a whole frame's work on the next frame like it is computed as a whole, without
-    /// being looked through; until then, or above 1, none is. See [`super::breakeven::SHARE`].
-    pub fn set_break_even(&mut self, share: f64) {
-        self.break_even.set_share(share);
     }
 
     /// Refresh sweeps that are complete.
