@@ -5,9 +5,6 @@ use super::simd::Simd;
 use super::{Cells, Distances, Pooled, Rows};
 use crate::engine::graph::Act;
 
-/// Rows whose sigmoids are computed side by side.
-const ABREAST: usize = 4;
-
 /// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of
 /// one. A macro, because a closure would not be compiled for the instruction set of the
 /// function around it.
@@ -169,6 +166,9 @@ macro_rules! all {
         }
     }};
 }
+
+/// Rows whose sigmoids are computed side by side.
+const ABREAST: usize = 4;
 
 /// Replaces every vector `x` of all rows by a value of it and of the sigmoid of `steepness` times it: of [`ABREAST`] rows at once.
 macro_rules! sigmoids {
