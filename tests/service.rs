@@ -107,7 +107,6 @@ fn http_shows_everything() {
         "passd_layer_cells_total{camera=\"street\",kind=\"passed\"}",
         "passd_layer_seconds_total{camera=\"street\",kind=\"bookkeeping\"}",
         "passd_layer_seconds_total{camera=\"street\",kind=\"gates\"}",
-        "passd_layer_fallbacks_total{camera=\"street\"}",
         "passd_layer_state_bytes{camera=\"street\"}",
         "passd_resident_memory_bytes",
     ] {

@@ -186,8 +186,5 @@ fn print_table(r: &Report) -> Result<(), Failure> {
             m.full_frames, m.idle_frames, m.idle_ms, m.runs
         ))?;
     }
-    for (mode, n) in r.modes.iter().filter_map(|(mode, m)| Some((mode, m.layers?.fallbacks))).filter(|(_, n)| *n > 0) {
-        print_line(&format!("{mode}: {n} frames changed nearly everywhere and were computed as a whole"))?;
-    }
     Ok(())
 }

@@ -32,9 +32,6 @@ pub struct Counters {
     pub passed: u64,
     /// Cells computed for their age, or because they were owed.
     pub refreshed: u64,
-    /// Frames that were computed as a whole because looking for what changed would have taken longer: counted by whoever
-    /// decides it ([`super::breakeven`]).
-    pub fallbacks: u64,
     /// Finding out what to compute: what changes reach, and what they will do there.
     pub bookkeeping: Duration,
     /// Storing what was computed, and measuring how far it moved. Estimated: one tile of
@@ -45,6 +42,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Of a whole frame's work, the share (0..=1) that was done.
+    pub fn executed_share(&self) -> f64 {
+        self.executed_macs as f64 / self.dense_macs.max(1) as f64
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.dense_macs += other.dense_macs;
         self.requested_macs += other.requested_macs;
@@ -52,7 +54,6 @@ impl Counters {
         self.cells += other.cells;
         self.passed += other.passed;
         self.refreshed += other.refreshed;
-        self.fallbacks += other.fallbacks;
         self.bookkeeping += other.bookkeeping;
         self.gates += other.gates;
         self.kernels += other.kernels;

@@ -92,8 +92,6 @@ pub struct LayerReport {
     pub cells: f64,
     pub passed_cells: f64,
     pub refreshed_cells: f64,
-    /// Frames, of all, that were computed as a whole because looking for what changed would have taken longer.
-    pub fallbacks: u64,
     pub bookkeeping_ms: f64,
     pub gate_ms: f64,
     pub kernel_ms: f64,
@@ -109,7 +107,6 @@ impl LayerReport {
             cells: mean(c.cells as f64),
             passed_cells: mean(c.passed as f64),
             refreshed_cells: mean(c.refreshed as f64),
-            fallbacks: c.fallbacks,
             bookkeeping_ms: mean(c.bookkeeping.as_secs_f64() * 1e3),
             gate_ms: mean(c.gates.as_secs_f64() * 1e3),
             kernel_ms: mean(c.kernels.as_secs_f64() * 1e3),

@@ -8,7 +8,6 @@ use super::preprocess::{Crop, fill_map, update_map, warm_map};
 use super::session::{Runtime, TailSession};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
-use crate::engine::breakeven::BreakEven;
 use crate::engine::gate::{DEFAULT_THRESHOLDS, Gates};
 use crate::engine::import::{self, Tail};
 use crate::engine::kernels::Kernels;
@@ -58,7 +57,6 @@ enum Reading {
 
 struct State {
     stream: Stream,
-    break_even: BreakEven,
     candidates: Candidates,
     pts_ns: u64,
 }
@@ -162,21 +160,18 @@ impl Detector for LayersDetector {
         fresh.clear();
         let state = self.streams.entry(stream).or_insert_with(|| State {
             stream: Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0),
-            break_even: BreakEven::default(),
             candidates: Candidates::default(),
             pts_ns: work.frame.pts_ns,
         });
         let grid = work.patches.grid();
         let n_asked = work.patches.count();
-        let falls_back = n_asked < grid.n_patches() && state.break_even.is_passed(n_asked);
-        let is_whole = n_asked == grid.n_patches() || falls_back;
-        if is_whole {
+        if n_asked == grid.n_patches() {
             state.stream.forget();
         }
         let (map, changed, felt) = state.stream.input_measured();
         changed.clear();
         let (bgr, size) = (work.frame.data(), work.frame.size());
-        if is_whole {
+        if n_asked == grid.n_patches() {
             fill_map(bgr, size, Crop::whole(size), &self.model.normalise, map);
         } else {
             let crop = |(col, row, n): (usize, usize, usize)| {
@@ -200,12 +195,7 @@ impl Detector for LayersDetector {
         if n_asked == 0 && share == 0.0 {
             return Ok(());
         }
-        let mut counters = self.runner.run(&mut state.stream, share);
-        counters.fallbacks = u64::from(falls_back);
-        let executed = counters.executed_macs as f64 / counters.dense_macs.max(1) as f64;
-        if !is_whole {
-            state.break_even.learn(n_asked, executed);
-        }
+        let counters = self.runner.run(&mut state.stream, share);
         let now = Seen { frame: work.frame.id, pts_ns: work.frame.pts_ns };
         let State { stream, candidates, .. } = state;
         let (t, out, seen) = (self.thresholds, &mut fresh.detections, &mut fresh.seen);
@@ -225,7 +215,7 @@ impl Detector for LayersDetector {
         state.candidates.leeway(reported, self.size, &mut fresh.leeway);
         state.stream.leeway_mut().copy_from(&fresh.leeway);
         fresh.coverage = Coverage::Layers;
-        fresh.executed_px = (self.size.area() as f64 * executed) as u64;
+        fresh.executed_px = (self.size.area() as f64 * counters.executed_share()) as u64;
         fresh.n_runs = u32::from(counters.cells > 0);
         fresh.layers = counters;
         Ok(())

@@ -93,7 +93,6 @@ pub struct Metrics {
     pub crossings: Family<LineLabel, Counter>,
     pub layer_macs: Family<KindLabel, Counter>,
     pub layer_cells: Family<KindLabel, Counter>,
-    pub layer_fallbacks: Family<CameraLabel, Counter>,
     pub layer_seconds: Family<KindLabel, Counter<f64, AtomicU64>>,
     pub layer_state_bytes: Family<CameraLabel, Gauge>,
     pub stage_seconds: SecondsFamily<StageLabel>,
@@ -134,7 +133,6 @@ impl Default for Metrics {
             crossings: Family::default(),
             layer_macs: Family::default(),
             layer_cells: Family::default(),
-            layer_fallbacks: Family::default(),
             layer_seconds: Family::default(),
             layer_state_bytes: Family::default(),
             stage_seconds: SecondsFamily::new_with_constructor(seconds),
@@ -170,11 +168,6 @@ impl Default for Metrics {
             "layer_cells",
             "Cells of feature maps in mode layers: computed, moved by more than their threshold (passed), computed for their age or because they were owed (refreshed)",
             m.layer_cells.clone(),
-        );
-        r.register(
-            "layer_fallbacks",
-            "Frames in mode layers that were computed as a whole because looking for what changed would have taken longer",
-            m.layer_fallbacks.clone(),
         );
         r.register(
             "layer_seconds",

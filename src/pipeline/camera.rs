@@ -603,6 +603,7 @@ impl Worker {
                 GlobalChange::Requested => "requested",
                 GlobalChange::Light => "light",
                 GlobalChange::Scene => "scene",
+                GlobalChange::Motion => "motion",
             };
             let label = ReasonLabel { camera: self.camera.to_string(), reason };
             self.around.metrics.global_changes.get_or_create(&label).inc();

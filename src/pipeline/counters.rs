@@ -46,7 +46,6 @@ pub(super) struct LayerHandles {
     macs: [Counter; 3],
     /// Computed, passed, refreshed.
     cells: [Counter; 3],
-    fallbacks: Counter,
     /// Bookkeeping, gates, kernels.
     seconds: [Counter<f64, AtomicU64>; 3],
 }
@@ -57,7 +56,6 @@ impl LayerHandles {
         Self {
             macs: ["dense", "requested", "executed"].map(|k| m.layer_macs.get_or_create_owned(&kind(k))),
             cells: ["computed", "passed", "refreshed"].map(|k| m.layer_cells.get_or_create_owned(&kind(k))),
-            fallbacks: m.layer_fallbacks.get_or_create_owned(&CameraLabel { camera: id.into() }),
             seconds: ["bookkeeping", "gates", "kernels"].map(|k| m.layer_seconds.get_or_create_owned(&kind(k))),
         }
     }
@@ -70,7 +68,6 @@ impl LayerHandles {
         };
         add(&self.macs, &[c.dense_macs, c.requested_macs, c.executed_macs]);
         add(&self.cells, &[c.cells, c.passed, c.refreshed]);
-        self.fallbacks.inc_by(c.fallbacks);
         for (counter, time) in self.seconds.iter().zip([c.bookkeeping, c.gates, c.kernels]) {
             counter.inc_by(time.as_secs_f64());
         }

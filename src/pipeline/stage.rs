@@ -85,6 +85,7 @@ impl Stage {
             // What was not computed has nothing new to say.
             if fresh.coverage == Coverage::Layers {
                 skip.follow(&fresh.leeway);
+                skip.weigh(fresh.layers.executed_share());
             }
         }
         let known = self.merger.merge(frame, fresh, &self.asked);
@@ -159,9 +160,11 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::run::Counters;
     use crate::frame::{FrameId, Pixels};
     use crate::geom::{Letterbox, Rect};
     use crate::merge::Provenance;
+    use crate::skip::GlobalChange;
 
     #[test]
     fn where_nothing_is_in_doubt_little_changes_are_not_asked_for() {
@@ -238,6 +241,30 @@ mod tests {
         };
         assert_eq!(walk(Some(0)), 0);
         assert!((18..=24).contains(&walk(None)));
+    }
+
+    /// The left half flickers; the right half grows lighter by a level a frame, too little to be asked for.
+    #[test]
+    fn what_takes_nearly_all_work_is_asked_for_as_a_whole_and_taken_over_as_a_whole() {
+        let size = Size::new(128, 64);
+        let skip = SkipSettings { max_age_ns: Some(1_000_000_000_000), ..SkipSettings::default() };
+        let mut stage = Stage::new(SkipMode::Layers, size, &skip, MergeSettings::default(), TrackSettings::default());
+        let mut show = |n: u64, right: u8, executed_macs: u64| {
+            let left = if n.is_multiple_of(2) { 40 } else { 200 };
+            let data = (0..size.area()).flat_map(|i| [if i % 128 < 64 { left } else { right }; 3]).collect();
+            let frame = Frame::new(FrameId(n), n * 40_000_000, Letterbox::fit(size, size), Pixels::owned(data));
+            let n_asked = stage.begin(&frame).0.count();
+            let layers = Counters { dense_macs: 100, executed_macs, ..Counters::default() };
+            stage.finish(&frame, &Fresh { coverage: Coverage::Layers, layers, ..Fresh::default() }, |_| true);
+            (n_asked, stage.decision().and_then(|d| d.global))
+        };
+        let whole = (128, Some(GlobalChange::Motion));
+        assert_eq!(show(0, 100, 100), (128, Some(GlobalChange::Start)));
+        (1..5).for_each(|n| assert_eq!(show(n, 100, 70), (64, None), "frame {n}"));
+        assert_eq!(show(5, 100, 90), (64, None), "most of the work is known when it is done");
+        (6..13).for_each(|n| assert_eq!(show(n, 95 + n as u8, 100), whole, "frame {n}"));
+        assert_eq!(show(13, 100, 70), (128, None), "looked through; what is as it was before is not as it was last");
+        assert_eq!(show(14, 100, 70).1, None, "and it took less");
     }
 
     /// A tree sways beside a box that is not there any more: though the box's own patches never

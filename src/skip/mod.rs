@@ -8,6 +8,7 @@
 //! t-1: slow drift would be lost (engine.md, section 7). Whoever computes
 //! patches reports them with [`SkipStage::accept`]; only there the reference moves.
 
+mod breakeven;
 mod diff;
 mod light;
 mod masks;

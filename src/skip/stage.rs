@@ -1,5 +1,6 @@
 //! The decision: changed, stale, forced, masked or kept, patch by patch.
 
+use super::breakeven::BreakEven;
 use super::diff::{CELL, Differ};
 use super::light;
 use super::masks::{Corner, patches_where};
@@ -86,6 +87,8 @@ pub enum GlobalChange {
     Light,
     /// Most of the picture differs: a cut, a switched lamp, a moved camera.
     Scene,
+    /// Nearly all of the work would be done all the same: a camera that turns.
+    Motion,
 }
 
 /// Patches by reason, of one frame.
@@ -97,6 +100,13 @@ pub struct Counts {
     pub stale: u32,
     pub forced: u32,
     pub predicted: u32,
+}
+
+impl Counts {
+    /// Patches that are not as they were, put off or not, or grew stale.
+    fn asked(&self) -> u32 {
+        self.changed + self.stale + self.predicted
+    }
 }
 
 /// What to compute of a frame, and why. Reused from frame to frame.
@@ -157,6 +167,7 @@ struct State {
     padding: PatchMask,
     masked: PatchMask,
     leeway: Leeway,
+    break_even: BreakEven,
     /// When each patch was last computed because it was asked for; moved back to stagger staleness.
     asked_ns: Vec<i64>,
     /// For how many frames each patch has been at rest; [`SEEN_AT_REST`] once it was computed so.
@@ -224,7 +235,9 @@ impl SkipStage {
             }
             Some(state) => {
                 let global = state.decide(frame, &self.settings, &mut self.decision);
-                if let Some(why) = self.force.take().or(global) {
+                let motion =
+                    || state.break_even.is_passed(self.decision.counts.asked()).then_some(GlobalChange::Motion);
+                if let Some(why) = self.force.take().or(global).or_else(motion) {
                     self.decision.all(why);
                 }
             }
@@ -249,6 +262,13 @@ impl SkipStage {
     pub fn follow(&mut self, leeway: &Leeway) {
         if let Some(state) = &mut self.state {
             state.leeway.copy_from(leeway);
+        }
+    }
+
+    /// Of a whole frame's work, the share (0..=1) that the last decision took.
+    pub fn weigh(&mut self, share: f64) {
+        if let (Some(state), None) = (&mut self.state, self.decision.global) {
+            state.break_even.learn(self.decision.counts.asked(), share);
         }
     }
 
@@ -302,6 +322,7 @@ impl State {
                 Corner::Middle,
             ),
             leeway: Leeway::default(),
+            break_even: BreakEven::default(),
             asked_ns: vec![i64::MIN; grid.n_patches()],
             at_rest: vec![SEEN_AT_REST; grid.n_patches()],
             sad: vec![0; n_cells],

@@ -107,12 +107,12 @@ pub unsafe fn twelves<S: Simd>(a: &ConvArgs) {
 pub unsafe fn sixes<S: Simd, const V: usize>(a: &ConvArgs) {
     unsafe {
         let k = a.n_taps * a.depth;
+        // Evenly: few cells have too few sums to keep the multipliers busy.
+        let most = a.n.div_ceil(a.n.div_ceil(6));
         for b in 0..a.n_blocks {
             let pair = b & !1;
             let row = if pair + 1 < a.n_blocks { PAIR } else { BLOCK };
             let weights = a.weights.add(pair * BLOCK * k + (b - pair) * BLOCK);
-            // Evenly: few cells have too few sums to keep the multipliers busy.
-            let most = a.n.div_ceil(a.n.div_ceil(6));
             let mut p = 0;
             while p < a.n {
                 let n = (a.n - p).min(most);

@@ -74,29 +74,22 @@ pub unsafe fn pool<S: Simd>(how: Pooled, taps: &[*const f32], row: &mut [f32]) {
 unsafe fn pool_part<S: Simd, const N: usize>(how: Pooled, taps: &[*const f32], row: &mut [f32], i: usize) {
     unsafe {
         let n = row.len();
-        match how {
-            Pooled::Greatest => {
-                let mut most = [S::splat(f32::NEG_INFINITY); N];
-                for tap in taps {
-                    for (k, most) in most.iter_mut().enumerate() {
-                        *most = S::max(*most, load_part::<S>(*tap, i + k * S::LANES, n));
-                    }
-                }
-                for (k, most) in most.into_iter().enumerate() {
-                    store_part::<S>(row.as_mut_ptr(), most, i + k * S::LANES, n);
-                }
+        let none = match how {
+            Pooled::Greatest => f32::NEG_INFINITY,
+            Pooled::Sum => 0.0,
+        };
+        let mut pooled = [S::splat(none); N];
+        for tap in taps {
+            for (k, pooled) in pooled.iter_mut().enumerate() {
+                let value = load_part::<S>(*tap, i + k * S::LANES, n);
+                *pooled = match how {
+                    Pooled::Greatest => S::max(*pooled, value),
+                    Pooled::Sum => S::add(*pooled, value),
+                };
             }
-            Pooled::Sum => {
-                let mut sums = [S::splat(0.0); N];
-                for tap in taps {
-                    for (k, sum) in sums.iter_mut().enumerate() {
-                        *sum = S::add(*sum, load_part::<S>(*tap, i + k * S::LANES, n));
-                    }
-                }
-                for (k, sum) in sums.into_iter().enumerate() {
-                    store_part::<S>(row.as_mut_ptr(), sum, i + k * S::LANES, n);
-                }
-            }
+        }
+        for (k, pooled) in pooled.into_iter().enumerate() {
+            store_part::<S>(row.as_mut_ptr(), pooled, i + k * S::LANES, n);
         }
     }
 }

@@ -9,32 +9,32 @@
 /// from 0.88 on a whole frame is quicker. Down to here it takes at most a ninth longer, and nothing in it is old: with a
 /// window that moves by 3 pixels a frame over parking-street, agreement is 0.86 with 0.88, 0.98 with 0.8, 0.99 with 0.75.
 const SHARE: f64 = 0.8;
-/// Of what had changed of the picture then, so much must have changed now.
+/// Of the patches that were asked for then, so many must be now.
 const LIKE_BEFORE: f64 = 0.9;
 /// Whole frames in a row, before one is looked through.
 const AT_MOST: u32 = 7;
 
 /// Decides for one stream.
 #[derive(Debug, Clone, Default)]
-pub struct BreakEven {
-    /// How many patches of the picture had changed in the last frame that was looked through, if that took more than [`SHARE`].
-    n_changed: Option<usize>,
+pub(super) struct BreakEven {
+    /// How many patches were asked for in the last frame that was looked through, if that took [`SHARE`] or more.
+    n_asked: Option<u32>,
     /// Since then.
     n_whole: u32,
 }
 
 impl BreakEven {
-    /// Whether a frame in which so many patches of the picture changed is better computed as a whole.
-    pub fn is_passed(&mut self, n_changed: usize) -> bool {
-        let is_like = |before: usize| n_changed as f64 >= LIKE_BEFORE * before as f64;
-        let passed = self.n_whole < AT_MOST && self.n_changed.is_some_and(is_like);
+    /// Whether a frame of which so many patches are asked for is better computed as a whole.
+    pub fn is_passed(&mut self, n_asked: u32) -> bool {
+        let is_like = |before: u32| f64::from(n_asked) >= LIKE_BEFORE * f64::from(before);
+        let passed = self.n_whole < AT_MOST && self.n_asked.is_some_and(is_like);
         self.n_whole += u32::from(passed);
         passed
     }
 
-    /// A frame was looked through: how many patches had changed, and the share of a whole frame's work that it took.
-    pub fn learn(&mut self, n_changed: usize, share: f64) {
-        self.n_changed = (share >= SHARE).then_some(n_changed);
+    /// A frame was looked through: how many patches were asked for, and the share of a whole frame's work that it took.
+    pub fn learn(&mut self, n_asked: u32, share: f64) {
+        self.n_asked = (share >= SHARE).then_some(n_asked);
         self.n_whole = 0;
     }
 }
@@ -44,10 +44,10 @@ mod tests {
     use super::*;
 
     /// Runs a frame; whether it was computed as a whole.
-    fn frame(even: &mut BreakEven, n_changed: usize, share: f64) -> bool {
-        let whole = even.is_passed(n_changed);
+    fn frame(even: &mut BreakEven, n_asked: u32, share: f64) -> bool {
+        let whole = even.is_passed(n_asked);
         if !whole {
-            even.learn(n_changed, share);
+            even.learn(n_asked, share);
         }
         whole
     }
