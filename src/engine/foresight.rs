@@ -86,14 +86,39 @@ impl Felt {
     }
 }
 
+/// How a step looks at what is felt of one map.
+#[derive(Debug, Clone, Default)]
+struct Look {
+    /// From what a cell's window begins at to what the next one's does, downwards and along: numbers of the [`Felt`].
+    stride: [usize; 2],
+    /// Where each tap stands, counted from there; in order.
+    offsets: Vec<usize>,
+    /// One a tap; one in all where there is no window.
+    gains: Vec<f32>,
+}
+
+impl Look {
+    /// A window over what `felt` tells apart.
+    fn through(window: Option<Window>, felt: &Felt) -> Self {
+        let Some(w) = window else { return Self { gains: vec![0.0], ..Self::default() } };
+        // The rim is as wide as the padding.
+        let row = |ky: usize| (ky * w.dilation[0] + felt.rim - w.pad[0]) * felt.stride;
+        let offset = |kx: usize| kx * w.dilation[1] + felt.rim - w.pad[1];
+        let offsets = (0..w.kernel[0]).flat_map(|ky| (0..w.kernel[1]).map(move |kx| row(ky) + offset(kx)));
+        Self {
+            stride: [w.stride[0] * felt.stride, w.stride[1]],
+            offsets: offsets.collect(),
+            gains: vec![0.0; w.n_taps()],
+        }
+    }
+}
+
 /// What one step foresees by.
 #[derive(Debug, Clone)]
 struct Outlook {
     sights: Vec<Sight>,
-    /// One a sight: over what its map's [`Felt`] tells apart.
-    windows: Vec<Option<Window>>,
-    /// One a sight, one a tap.
-    gains: Vec<Vec<f32>>,
+    /// One a sight.
+    looks: Vec<Look>,
     /// What the gains count in; 0: nothing is foretold, whatever changes reach is computed.
     limit: f32,
     /// Of a step that hands changes on as they are: what is expected, in their units.
@@ -210,10 +235,9 @@ impl Foresight {
         sizes.dedup();
         let outlook = |i: usize| {
             let sights = sight::of_step(plan, i);
-            let gains = sights.iter().map(|s| vec![0.0; s.window(1).map_or(1, |w| w.n_taps())]).collect();
             let s = plan.maps[plan.steps[i].output].shape;
             let eased = sizes.iter().position(|v| *v == (s.h, s.w)).unwrap_or(0);
-            Outlook { sights, windows: Vec::new(), gains, limit: 0.0, hands_on: None, factor: 1.0, eased }
+            Outlook { sights, looks: Vec::new(), limit: 0.0, hands_on: None, factor: 1.0, eased }
         };
         let mut outlooks: Vec<Outlook> = (0..plan.steps.len()).map(outlook).collect();
         let is_made = |map: usize| {
@@ -234,9 +258,10 @@ impl Foresight {
         let n_rows = plan.maps[plan.input].shape.h.div_ceil(leeway::CELL);
         let felt: Vec<Felt> = plan.maps.iter().enumerate().map(felt).collect();
         for outlook in &mut outlooks {
-            outlook.windows = outlook.sights.iter().map(|s| s.window(felt[s.map].block())).collect();
+            let look = |s: &Sight| Look::through(s.window(felt[s.map].block()), &felt[s.map]);
+            outlook.looks = outlook.sights.iter().map(look).collect();
         }
-        let n_taps = |o: &Outlook| o.gains.iter().map(Vec::len).sum::<usize>();
+        let n_taps = |o: &Outlook| o.looks.iter().map(|l| l.offsets.len()).sum::<usize>();
         Self {
             taps: Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0)),
             expected: (0..plan.maps.len())
@@ -278,8 +303,8 @@ impl Foresight {
             let block = |s: &Sight| self.felt[s.map].block();
             if step.is_gated {
                 outlook.limit = gate.limit();
-                for (sight, gains) in sights.iter().zip(&mut outlook.gains) {
-                    *gains = of_blocks(sight, sight.gains(plan, step, gates, gate), block(sight));
+                for (sight, look) in sights.iter().zip(&mut outlook.looks) {
+                    look.gains = of_blocks(sight, sight.gains(plan, step, gates, gate), block(sight));
                 }
                 continue;
             }
@@ -290,8 +315,8 @@ impl Foresight {
             };
             if sights.iter().all(|s| unit(s) > 0.0 && block(s) == 1) {
                 outlook.limit = 1.0;
-                for (sight, gains) in sights.iter().zip(&mut outlook.gains) {
-                    gains.fill(1.0 / unit(sight));
+                for (sight, look) in sights.iter().zip(&mut outlook.looks) {
+                    look.gains.fill(1.0 / unit(sight));
                 }
                 if let (Kind::Resize(_), [sight]) = (&step.kind, &sights[..]) {
                     outlook.hands_on = Some(unit(sight));
@@ -336,7 +361,7 @@ impl Foresight {
         set: &mut ChangeSet,
         owed: &mut ChangeSet,
     ) {
-        let Outlook { sights, windows, gains, limit, factor, eased, .. } = &self.outlooks[i];
+        let Outlook { sights, looks, limit, factor, eased, .. } = &self.outlooks[i];
         if *limit == 0.0 || set.is_empty() {
             return;
         }
@@ -349,10 +374,9 @@ impl Foresight {
             prefetch(known.as_ptr(), n);
             let mut seen = [0.0; LANES];
             self.taps.clear();
-            for ((sight, window), gains) in sights.iter().zip(windows).zip(gains) {
+            for (sight, by) in sights.iter().zip(looks) {
                 if !changes[sight.map].is_empty() {
-                    let felt = &self.felt[sight.map];
-                    look(felt, &sight.how, window.as_ref(), gains, [y, x], *word, &mut self.taps, &mut seen);
+                    look(&self.felt[sight.map], &sight.how, by, [y, x], *word, &mut self.taps, &mut seen);
                 }
             }
             // Where nothing changed around a cell, nothing is added.
@@ -410,12 +434,10 @@ fn of_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
 
 /// What a word's cells see of a map: taps that lie side by side for all of them into `taps`, others, for the cells of
 /// `word`, into `seen`.
-#[allow(clippy::too_many_arguments)]
 fn look(
     felt: &Felt,
     how: &How,
-    window: Option<&Window>,
-    gains: &[f32],
+    by: &Look,
     [y, x]: [usize; 2],
     word: u64,
     taps: &mut Vec<Tap>,
@@ -433,21 +455,18 @@ fn look(
         for bit in cells() {
             let (row, col) = (t.rows[y], t.cols[x + bit]);
             let most = [row.first, row.second].into_iter().flat_map(|y| [col.first, col.second].map(|x| (y, x)));
-            seen[bit] += gains[0] * most.fold(0.0f32, |most, (y, x)| most.max(felt.values[felt.index(y, x)]));
+            seen[bit] += by.gains[0] * most.fold(0.0f32, |most, (y, x)| most.max(felt.values[felt.index(y, x)]));
         }
         return;
     }
-    let Some(w) = window else { return };
-    for (tap, &gain) in gains.iter().enumerate() {
-        let (ky, kx) = (tap / w.kernel[1], tap % w.kernel[1]);
-        // The rim is as wide as the padding.
-        let row = (y * w.stride[0] + ky * w.dilation[0] + felt.rim - w.pad[0]) * felt.stride;
-        let first = row + x * w.stride[1] + kx * w.dilation[1] + felt.rim - w.pad[1];
-        if w.stride[1] == 1 {
-            taps.push(Tap { from: felt.values[first..first + LANES].as_ptr(), gain });
+    let [down, along] = by.stride;
+    let felt = &felt.values[y * down + x * along..];
+    for (&offset, &gain) in by.offsets.iter().zip(&by.gains) {
+        if along == 1 {
+            taps.push(Tap { from: felt[offset..offset + LANES].as_ptr(), gain });
         } else {
             for bit in cells() {
-                seen[bit] += gain * felt.values[first + bit * w.stride[1]];
+                seen[bit] += gain * felt[offset + bit * along];
             }
         }
     }

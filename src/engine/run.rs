@@ -60,6 +60,10 @@ impl Counters {
     }
 }
 
+/// Where scales are learnt, a whole frame is learnt from if none was for so many: under a camera that turns most frames are
+/// whole, and learning takes as long as computing one.
+const LEARN_AGAIN: u32 = 250;
+
 /// Of so many tiles one is timed.
 const GATE_SAMPLE: u32 = 8;
 
@@ -123,6 +127,7 @@ impl Runner {
     pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
         let plan = stream.plan.clone();
         let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
+        stream.learnt_ago = stream.learnt_ago.map(|n| n.saturating_add(1));
         if !stream.is_filled {
             self.run_whole(stream, &plan, &mut counters);
             return counters;
@@ -215,15 +220,17 @@ impl Runner {
         counters.executed_macs = counters.dense_macs;
         counters.passed = counters.cells;
         counters.kernels = start.elapsed();
-        if stream.gates.learns() {
-            let buffers = &stream.buffers;
-            stream.gates.learn_scales(plan, |map, y, x| {
-                let m = &plan.maps[map];
-                cell_ptr(buffers, m, y, x)
-            });
-        }
-        if !std::mem::replace(&mut stream.is_weighed, true) {
+        let is_due = |ago: u32| stream.gates.learns() && ago >= LEARN_AGAIN;
+        if stream.learnt_ago.is_none_or(is_due) {
+            if stream.gates.learns() {
+                let buffers = &stream.buffers;
+                stream.gates.learn_scales(plan, |map, y, x| {
+                    let m = &plan.maps[map];
+                    cell_ptr(buffers, m, y, x)
+                });
+            }
             stream.foresight.weigh(plan, &stream.gates);
+            stream.learnt_ago = Some(0);
         }
     }
 

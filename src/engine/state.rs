@@ -71,8 +71,8 @@ pub struct Stream {
     pub(super) leeway: Leeway,
     pub(super) sweep: Sweep,
     pub(super) foresight: Foresight,
-    /// Whether the foresight has its gains.
-    pub(super) is_weighed: bool,
+    /// Frames since scales and gains were taken from one, if they were.
+    pub(super) learnt_ago: Option<u32>,
     /// Whether the sizes of the picture's changes were given.
     pub(super) is_measured: bool,
     pub(super) is_filled: bool,
@@ -90,7 +90,7 @@ impl Stream {
         Self {
             owed,
             foresight: Foresight::new(&plan),
-            is_weighed: false,
+            learnt_ago: None,
             is_measured: false,
             settling: Settling::default(),
             sweep: Sweep::new(),

@@ -160,9 +160,8 @@ impl Tiler {
                     row(p).copy_from_slice(read(input, *cell));
                     match op {
                         Op::Act(act) => {
-                            let rows = Rows { first: row(p).as_mut_ptr(), stride, n: 1, width: c };
                             // Safety: one row.
-                            unsafe { self.kernels.act(act, rows) }
+                            unsafe { self.kernels.act(act, Rows::one(row(p))) }
                         }
                         Op::Affine { scale, shift } => {
                             for (v, (a, b)) in row(p).iter_mut().zip(scale.iter().zip(shift)) {
@@ -175,7 +174,8 @@ impl Tiler {
                             let at = if is_one { Cell { y: 0, x: 0 } } else { *cell };
                             let other = read(second, at);
                             match op {
-                                Binary::Add => self.kernels.add(row(p), other),
+                                // Safety: cells of as many channels.
+                                Binary::Add => unsafe { self.kernels.add(Rows::one(row(p)), &[other.as_ptr()]) },
                                 _ => {
                                     for (v, o) in row(p).iter_mut().zip(other) {
                                         *v = super::oracle::binary(*op, *v, *o);
@@ -213,7 +213,9 @@ impl Tiler {
                 row(0).fill(0.0);
                 for y in 0..input.shape.h as u32 {
                     for x in 0..input.shape.w as u32 {
-                        self.kernels.add(row(0), read(input, Cell { y, x }));
+                        let cell = cell_ptr(buffers, input, y as usize, x as usize);
+                        // Safety: as many channels.
+                        unsafe { self.kernels.add(Rows::one(row(0)), &[cell]) }
                     }
                 }
                 let n = input.shape.n_cells() as f32;
@@ -458,13 +460,15 @@ impl Tiler {
         // Safety: as in `tile`.
         unsafe { self.kernels.act(act, rows) };
         let Some(map) = step.inputs.get(1).map(|r| &plan.maps[*r]) else { return };
-        for (p, cell) in cells.iter().enumerate() {
-            let row = unsafe { std::slice::from_raw_parts_mut(rows.first.add(p * stride), c) };
-            let other =
-                unsafe { std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), c) };
-            self.kernels.add(row, other);
+        let mut others = [std::ptr::null(); ROWS];
+        for (other, cell) in others.iter_mut().zip(cells) {
+            *other = cell_ptr(buffers, map, cell.y as usize, cell.x as usize);
         }
-        unsafe { self.kernels.act(post, rows) };
+        // Safety: a cell a row, of as many channels.
+        unsafe {
+            self.kernels.add(rows, &others);
+            self.kernels.act(post, rows);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 /// everything cost 1.11 (Zen 5) to 1.16 times (Zen 4) a whole frame, and 1.12 with AVX2 on a Zen 3 (`cargo bench --bench dense`):
 /// from 0.88 on a whole frame is quicker. Down to here it takes at most a ninth longer, and nothing in it is old: with a
 /// window that moves by 3 pixels a frame over parking-street, agreement is 0.86 with 0.88, 0.98 with 0.8, 0.99 with 0.75.
-const SHARE: f64 = 0.8;
+const SHARE: f64 = 0.75;
 /// Of the patches that were asked for then, so many must be now.
 const LIKE_BEFORE: f64 = 0.9;
 /// Whole frames in a row, before one is looked through.

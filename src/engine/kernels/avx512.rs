@@ -1,5 +1,6 @@
 //! AVX-512 (F and DQ): 16 numbers a vector, 32 registers.
 
+use super::avx2::Avx2;
 use super::gemm;
 use super::simd::Simd;
 use std::arch::x86_64::*;
@@ -35,7 +36,15 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn store_first(p: *mut f32, v: __m512, n: usize) {
-        unsafe { _mm512_mask_storeu_ps(p, first(n), v) }
+        // As there, not under a mask.
+        unsafe {
+            let (mut p, mut rest) = (p, _mm512_castps512_ps256(v));
+            if n & 8 != 0 {
+                _mm256_storeu_ps(p, rest);
+                (p, rest) = (p.add(8), _mm512_extractf32x8_ps::<1>(v));
+            }
+            Avx2::store_first(p, rest, n & 7);
+        }
     }
     #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {

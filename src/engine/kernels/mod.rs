@@ -42,8 +42,8 @@ macro_rules! functions {
             unsafe { super::rows::act::<$S>(act, rows) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn add(row: *mut f32, other: *const f32, n: usize) {
-            unsafe { super::rows::add::<$S>(row, other, n) }
+        unsafe fn add(rows: super::Rows, others: &[*const f32]) {
+            unsafe { super::rows::add::<$S>(rows, others) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn pool(how: super::Pooled, taps: &[*const f32], row: &mut [f32]) {
@@ -156,6 +156,12 @@ pub struct Rows {
     pub width: usize,
 }
 
+impl Rows {
+    pub fn one(row: &mut [f32]) -> Self {
+        Self { first: row.as_mut_ptr(), stride: row.len(), n: 1, width: row.len() }
+    }
+}
+
 /// What becomes of the cells of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooled {
@@ -252,7 +258,7 @@ pub struct Kernels {
     gemm: unsafe fn(&ConvArgs),
     depthwise: unsafe fn(&ConvArgs),
     act: unsafe fn(&Act, Rows),
-    add: unsafe fn(*mut f32, *const f32, usize),
+    add: unsafe fn(Rows, &[*const f32]),
     pool: unsafe fn(Pooled, &[*const f32], &mut [f32]),
     measure: unsafe fn(Rows, &Cells, &[f32], &mut Distances),
     replace: unsafe fn(Rows, &Cells) -> u64,
@@ -320,7 +326,7 @@ impl Kernels {
     /// Applies an activation to rows.
     ///
     /// # Safety
-    /// The rows can be written.
+    /// The rows can be written in whole blocks; what is behind their width means nothing.
     pub unsafe fn act(&self, act: &Act, rows: Rows) {
         if let Act::PRelu(slopes) = act {
             assert!(slopes.len() >= rows.width, "one slope a channel");
@@ -328,10 +334,13 @@ impl Kernels {
         unsafe { (self.act)(act, rows) }
     }
 
-    /// `row[i] += other[i]`.
-    pub fn add(&self, row: &mut [f32], other: &[f32]) {
-        assert_eq!(row.len(), other.len(), "rows of one width");
-        unsafe { (self.add)(row.as_mut_ptr(), other.as_ptr(), row.len()) }
+    /// Adds to each row what is behind its pointer.
+    ///
+    /// # Safety
+    /// As for [`Kernels::act`]; as many numbers as rows are wide can be read behind each pointer.
+    pub unsafe fn add(&self, rows: Rows, others: &[*const f32]) {
+        assert!(others.len() >= rows.n, "one a row");
+        unsafe { (self.add)(rows, others) }
     }
 
     /// The greatest, or the sum, of what some cells hold, number by number.

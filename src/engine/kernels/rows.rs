@@ -5,26 +5,6 @@ use super::simd::Simd;
 use super::{Cells, Distances, Pooled, Rows};
 use crate::engine::graph::Act;
 
-/// Replaces every vector `x` of a row, which begins at number `i`; the last may be part of
-/// one. A macro, because a closure would not be compiled for the instruction set of the
-/// function around it.
-macro_rules! each {
-    ($S:ty, $row:expr, $n:expr, |$x:ident, $i:ident| $value:expr) => {{
-        let (row, n) = ($row, $n);
-        let whole = n / <$S>::LANES * <$S>::LANES;
-        let mut $i = 0;
-        while $i < whole {
-            let $x = <$S>::load(row.add($i));
-            <$S>::store(row.add($i), $value);
-            $i += <$S>::LANES;
-        }
-        if $i < n {
-            let $x = <$S>::load_first(row.add($i), n - $i);
-            <$S>::store_first(row.add($i), $value, n - $i);
-        }
-    }};
-}
-
 /// A vector of a row that may end inside it.
 #[inline(always)]
 unsafe fn load_part<S: Simd>(row: *const f32, i: usize, n: usize) -> S::V {
@@ -46,9 +26,25 @@ unsafe fn store_part<S: Simd>(row: *mut f32, v: S::V, i: usize, n: usize) {
     }
 }
 
+/// Replaces every vector `x` of all rows, which begins at number `i`, the last in whole. A macro, because a closure would
+/// not be compiled for the instruction set of the function around it.
+macro_rules! each {
+    ($S:ty, $rows:expr, |$x:ident, $p:ident, $i:ident| $value:expr) => {{
+        for $p in 0..$rows.n {
+            let row = $rows.first.add($p * $rows.stride);
+            let mut $i = 0;
+            while $i < $rows.width {
+                let $x = <$S>::load(row.add($i));
+                <$S>::store(row.add($i), $value);
+                $i += <$S>::LANES;
+            }
+        }
+    }};
+}
+
 #[inline(always)]
-pub unsafe fn add<S: Simd>(row: *mut f32, other: *const f32, n: usize) {
-    unsafe { each!(S, row, n, |v, i| S::add(v, load_part::<S>(other, i, n))) }
+pub unsafe fn add<S: Simd>(rows: Rows, others: &[*const f32]) {
+    unsafe { each!(S, rows, |x, p, i| S::add(x, load_part::<S>(*others.get_unchecked(p), i, rows.width))) }
 }
 
 /// Vectors of a row that stay in registers over all taps.
@@ -151,51 +147,40 @@ unsafe fn leaky<S: Simd>(x: S::V, slope: S::V) -> S::V {
     }
 }
 
-/// [`each`] for every row.
-macro_rules! all {
-    ($S:ty, $rows:expr, |$x:ident, $i:ident| $value:expr) => {{
-        for p in 0..$rows.n {
-            each!($S, $rows.first.add(p * $rows.stride), $rows.width, |$x, $i| $value);
-        }
-    }};
-}
-
 /// Rows whose sigmoids are computed side by side.
 const ABREAST: usize = 4;
 
-/// Replaces every vector `x` of all rows by a value of it and of the sigmoid of `steepness` times it: of [`ABREAST`] rows at once.
+/// [`each`], with the sigmoid of what `steep` makes of `x`: of [`ABREAST`] rows at once.
 macro_rules! sigmoids {
-    ($S:ty, $rows:expr, $steepness:expr, |$x:ident, $sigmoid:ident| $value:expr) => {{
+    ($S:ty, $rows:expr, |$x:ident, $sigmoid:ident| $value:expr, of $steep:expr) => {{
         let rows = $rows;
-        let steepness = <$S>::splat($steepness);
-        let whole = rows.width / <$S>::LANES * <$S>::LANES;
-        let mut abreast = 0;
-        while abreast + ABREAST <= rows.n {
-            let first = rows.first.add(abreast * rows.stride);
+        let mut p = 0;
+        while p + ABREAST <= rows.n {
+            let first = rows.first.add(p * rows.stride);
             let mut i = 0;
-            while i < whole {
-                let mut x = [steepness; ABREAST];
-                let mut steep = x;
+            while i < rows.width {
+                let mut xs = [<$S>::splat(0.0); ABREAST];
+                let mut steep = xs;
                 for k in 0..ABREAST {
-                    x[k] = <$S>::load(first.add(k * rows.stride + i));
-                    steep[k] = <$S>::mul(x[k], steepness);
+                    let $x = <$S>::load(first.add(k * rows.stride + i));
+                    (xs[k], steep[k]) = ($x, $steep);
                 }
                 let sigmoids = sigmoid::<$S, ABREAST>(steep);
                 for k in 0..ABREAST {
-                    let ($x, $sigmoid) = (x[k], sigmoids[k]);
+                    let $sigmoid = sigmoids[k];
+                    #[allow(unused_variables)]
+                    let $x = xs[k];
                     <$S>::store(first.add(k * rows.stride + i), $value);
                 }
                 i += <$S>::LANES;
             }
-            abreast += ABREAST;
+            p += ABREAST;
         }
-        for p in 0..rows.n {
-            let done = if p < abreast { whole } else { 0 };
-            each!($S, rows.first.add(p * rows.stride + done), rows.width - done, |$x, i| {
-                let [$sigmoid] = sigmoid::<$S, 1>([<$S>::mul($x, steepness)]);
-                $value
-            });
-        }
+        let rest = Rows { first: rows.first.add(p * rows.stride), n: rows.n - p, ..rows };
+        each!($S, rest, |$x, p, i| {
+            let [$sigmoid] = sigmoid::<$S, 1>([$steep]);
+            $value
+        });
     }};
 }
 
@@ -207,32 +192,32 @@ pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
         let zero = S::splat(0.0);
         match act {
             Act::Identity => {}
-            Act::Relu => all!(S, rows, |x, i| S::max(x, zero)),
+            Act::Relu => each!(S, rows, |x, _p, i| S::max(x, zero)),
             Act::Leaky(slope) => {
                 let slope = S::splat(*slope);
-                all!(S, rows, |x, i| leaky::<S>(x, slope));
+                each!(S, rows, |x, _p, i| leaky::<S>(x, slope));
             }
             Act::PRelu(slopes) => {
                 let slopes = slopes.as_ptr();
-                all!(S, rows, |x, i| leaky::<S>(x, load_part::<S>(slopes, i, rows.width)));
+                each!(S, rows, |x, _p, i| leaky::<S>(x, load_part::<S>(slopes, i, rows.width)));
             }
             Act::Clip(low, high) => {
                 let (low, high) = (S::splat(*low), S::splat(*high));
-                all!(S, rows, |x, i| S::min(S::max(x, low), high));
+                each!(S, rows, |x, _p, i| S::min(S::max(x, low), high));
             }
-            Act::Sigmoid => sigmoids!(S, rows, 1.0, |_x, sigmoid_x| sigmoid_x),
-            Act::Silu => sigmoids!(S, rows, 1.0, |x, sigmoid_x| S::mul(x, sigmoid_x)),
+            Act::Sigmoid => sigmoids!(S, rows, |x, sigmoid_x| sigmoid_x, of x),
+            Act::Silu => sigmoids!(S, rows, |x, sigmoid_x| S::mul(x, sigmoid_x), of x),
             Act::HardSigmoid(alpha, beta) => {
                 let (alpha, beta) = (S::splat(*alpha), S::splat(*beta));
-                all!(S, rows, |x, i| S::min(S::max(S::fma(x, alpha, beta), zero), one));
+                each!(S, rows, |x, _p, i| S::min(S::max(S::fma(x, alpha, beta), zero), one));
             }
             Act::HardSwish => {
                 let (sixth, half) = (S::splat(1.0 / 6.0), S::splat(0.5));
-                all!(S, rows, |x, i| S::mul(x, S::min(S::max(S::fma(x, sixth, half), zero), one)));
+                each!(S, rows, |x, _p, i| S::mul(x, S::min(S::max(S::fma(x, sixth, half), zero), one)));
             }
             Act::Tanh => {
                 let (two, less) = (S::splat(2.0), S::splat(-1.0));
-                sigmoids!(S, rows, 2.0, |_x, sigmoid_2x| S::fma(two, sigmoid_2x, less));
+                sigmoids!(S, rows, |x, sigmoid_2x| S::fma(two, sigmoid_2x, less), of S::mul(two, x));
             }
         }
     }
@@ -388,7 +373,7 @@ mod tests {
             let (clip, prelu) = (Act::Clip(0.0, 6.0), Act::PRelu(slopes));
             for act in [Act::Relu, leaky, prelu, clip, Act::Sigmoid, Act::Silu, hard, Act::HardSwish, Act::Tanh] {
                 for n in [1, 4, 7, 12] {
-                    let stride = width + 3;
+                    let stride = width.next_multiple_of(BLOCK) + 3;
                     let mut before: Vec<f32> = (0..n * stride).map(|_| random.f32() * 40.0 - 20.0).collect();
                     (before[0], before[width - 1]) = (f32::INFINITY, f32::NEG_INFINITY);
                     let wanted: Vec<f32> = before
@@ -400,7 +385,11 @@ mod tests {
                         let mut rows = before.clone();
                         // Safety: so many rows.
                         unsafe { kernels.act(&act, Rows { first: rows.as_mut_ptr(), stride, n, width }) };
-                        assert_eq!(bits(&rows), bits(&wanted), "{kernels:?}, {act:?}, {n} rows of {width}");
+                        for (row, wanted) in rows.chunks(stride).zip(wanted.chunks(stride)) {
+                            assert_eq!(bits(&row[..width]), bits(&wanted[..width]), "{kernels:?}, {act:?}, {n} of {width}");
+                            let behind = width.next_multiple_of(BLOCK);
+                            assert_eq!(row[behind..], wanted[behind..], "{kernels:?}, {act:?}, {n} of {width}");
+                        }
                     }
                 }
             }
