@@ -38,8 +38,8 @@ pub struct Felt {
 impl Felt {
     pub(crate) fn new(h: usize, w: usize, rim: usize, shift: u32) -> Self {
         let stride = w.div_ceil(1 << shift) + 2 * rim;
-        // Whole vectors are read from any cell on.
-        Self { rim, stride, shift, values: vec![0.0; (h.div_ceil(1 << shift) + 2 * rim) * stride + LANES] }
+        // Whole vectors are read from any cell on, or every second number of two.
+        Self { rim, stride, shift, values: vec![0.0; (h.div_ceil(1 << shift) + 2 * rim) * stride + 2 * LANES] }
     }
 
     fn block(&self) -> usize {
@@ -182,7 +182,34 @@ pub(super) struct Foresight {
     eased: Vec<Eased>,
     /// Which `eased` follows.
     leeway: Leeway,
+    scratch: Seen,
+}
+
+/// What the cells of a word see.
+#[derive(Debug, Clone)]
+struct Seen {
+    /// For each cell a number, side by side.
     taps: Vec<Tap>,
+    /// For each cell every second number.
+    every_second: Vec<Tap>,
+    /// Otherwise.
+    others: [f32; LANES],
+    has_others: bool,
+}
+
+impl Seen {
+    fn clear(&mut self) {
+        self.taps.clear();
+        self.every_second.clear();
+        if std::mem::take(&mut self.has_others) {
+            self.others.fill(0.0);
+        }
+    }
+
+    fn add(&mut self, cell: usize, squared: f32) {
+        self.others[cell] += squared;
+        self.has_others = true;
+    }
 }
 
 /// Where a step notes what came of its cells. Threads note cells of their own.
@@ -262,8 +289,9 @@ impl Foresight {
             outlook.looks = outlook.sights.iter().map(look).collect();
         }
         let n_taps = |o: &Outlook| o.looks.iter().map(|l| l.offsets.len()).sum::<usize>();
+        let room = || Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0));
         Self {
-            taps: Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0)),
+            scratch: Seen { taps: room(), every_second: room(), others: [0.0; LANES], has_others: false },
             expected: (0..plan.maps.len())
                 .map(|i| if is_made(i) { plan.maps[i].shape } else { MapShape::new(0, 0, 0) })
                 .map(|s| Expected { stride: in_blocks(s.w), values: vec![0.0; s.h * in_blocks(s.w)] })
@@ -372,18 +400,20 @@ impl Foresight {
             let n = (expected.stride - x).min(LANES);
             let known = &mut expected.values[y * expected.stride + x..][..n];
             prefetch(known.as_ptr(), n);
-            let mut seen = [0.0; LANES];
-            self.taps.clear();
+            let seen = &mut self.scratch;
+            seen.clear();
             for (sight, by) in sights.iter().zip(looks) {
                 if !changes[sight.map].is_empty() {
-                    look(&self.felt[sight.map], &sight.how, by, [y, x], *word, &mut self.taps, &mut seen);
+                    look(&self.felt[sight.map], &sight.how, by, [y, x], *word, seen);
                 }
             }
             // Where nothing changed around a cell, nothing is added.
             let args = ForetellArgs {
-                taps: &self.taps,
-                seen: &seen,
+                taps: &seen.taps,
+                every_second: &seen.every_second,
+                seen: seen.has_others.then_some(&seen.others),
                 factor: *factor,
+                reached: *word,
                 n_blocks: n / BLOCK,
                 expected: known.as_mut_ptr(),
                 leeway: [0, 1].map(|i| eased.powers[i][eased.rows[y] + x..][..n].as_ptr()),
@@ -432,17 +462,8 @@ fn of_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
     sums
 }
 
-/// What a word's cells see of a map: taps that lie side by side for all of them into `taps`, others, for the cells of
-/// `word`, into `seen`.
-fn look(
-    felt: &Felt,
-    how: &How,
-    by: &Look,
-    [y, x]: [usize; 2],
-    word: u64,
-    taps: &mut Vec<Tap>,
-    seen: &mut [f32; LANES],
-) {
+/// Notes what a word's cells see of a map.
+fn look(felt: &Felt, how: &How, by: &Look, [y, x]: [usize; 2], word: u64, seen: &mut Seen) {
     let cells = || {
         let mut rest = word;
         std::iter::from_fn(move || {
@@ -455,19 +476,18 @@ fn look(
         for bit in cells() {
             let (row, col) = (t.rows[y], t.cols[x + bit]);
             let most = [row.first, row.second].into_iter().flat_map(|y| [col.first, col.second].map(|x| (y, x)));
-            seen[bit] += by.gains[0] * most.fold(0.0f32, |most, (y, x)| most.max(felt.values[felt.index(y, x)]));
+            let most = most.fold(0.0f32, |most, (y, x)| most.max(felt.values[felt.index(y, x)]));
+            seen.add(bit, by.gains[0] * most);
         }
         return;
     }
     let [down, along] = by.stride;
     let felt = &felt.values[y * down + x * along..];
     for (&offset, &gain) in by.offsets.iter().zip(&by.gains) {
-        if along == 1 {
-            taps.push(Tap { from: felt[offset..offset + LANES].as_ptr(), gain });
-        } else {
-            for bit in cells() {
-                seen[bit] += gain * felt[offset + bit * along];
-            }
+        match along {
+            1 => seen.taps.push(Tap { from: felt[offset..offset + LANES].as_ptr(), gain }),
+            2 => seen.every_second.push(Tap { from: felt[offset..offset + 2 * LANES].as_ptr(), gain }),
+            _ => cells().for_each(|bit| seen.add(bit, gain * felt[offset + bit * along])),
         }
     }
 }

@@ -86,6 +86,15 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// The first input cell, row and column, that an output cell sees of a map of `size`, if it sees nothing outside.
+    #[inline]
+    pub fn inside(&self, size: [usize; 2], at: [usize; 2]) -> Option<[usize; 2]> {
+        let first = |i: usize| (at[i] * self.stride[i]).checked_sub(self.pad[i]);
+        let first = [first(0)?, first(1)?];
+        let ends = |i: usize| first[i] + (self.kernel[i] - 1) * self.dilation[i] < size[i];
+        (ends(0) && ends(1)).then_some(first)
+    }
+
     /// Whether each output cell looks at the input cell of the same place only.
     pub fn is_point(&self) -> bool {
         self.kernel == [1; 2] && self.stride == [1; 2] && self.pad == [0; 2] && self.pad_end == [0; 2]

@@ -67,11 +67,6 @@ const LEARN_AGAIN: u32 = 250;
 /// Of so many tiles one is timed.
 const GATE_SAMPLE: u32 = 8;
 
-/// A bit for each distance of which `f` is true.
-fn mask(distances: &[f32], f: impl Fn(f32) -> bool) -> u64 {
-    distances.iter().enumerate().fold(0, |mask, (p, d)| mask | u64::from(f(*d)) << p)
-}
-
 /// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
 pub struct Runner {
     threads: Threads,
@@ -363,24 +358,21 @@ impl Sparse<'_> {
             let clock = tiler.n_gated.is_multiple_of(GATE_SAMPLE).then(Instant::now);
             // Safety: rows and cells hold that many numbers, scratch is apart from the maps, and no
             // other thread has these cells.
-            *differs = unsafe {
+            let passes;
+            [*differs, passes] = unsafe {
                 if is_exact {
-                    tiler.kernels.replace(new, &stored)
+                    [tiler.kernels.replace(new, &stored); 2]
                 } else {
-                    tiler.kernels.measure(new, &stored, self.gate.weights(), &mut distances);
-                    // Numbers that are none differ.
-                    mask(&distances[..tile.len()], |d| d > 0.0 || d.is_nan())
+                    tiler.kernels.measure(new, &stored, self.gate.weights(), self.gate.limit(), &mut distances)
                 }
             };
+            tiler.passed += u64::from(passes.count_ones());
             for (p, cell) in tile.iter().enumerate() {
                 let measured = (!is_exact).then_some(distances[p]);
                 let (y, x) = (cell.y as usize, cell.x as usize);
                 // Safety: as above.
                 unsafe { self.notes.cell(y, x, *differs >> p & 1 == 1, measured, &mut tiler.verdict) };
             }
-            let limit = self.gate.limit();
-            let passes = if is_exact { *differs } else { mask(&distances[..tile.len()], |d| d > limit) };
-            tiler.passed += u64::from(passes.count_ones());
             if let Some(clock) = clock {
                 tiler.gates += clock.elapsed() * GATE_SAMPLE;
             }

@@ -3,7 +3,9 @@
 use super::changes::Cell;
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
-use super::kernels::{BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, Pooled, ROWS, Rows, SQUARES, SpreadArgs, TILE, math};
+use super::kernels::{
+    BLOCK, ConvArgs, GatherArgs, InsideArgs, Kernels, PAIR, Pooled, ROWS, Rows, SQUARES, SpreadArgs, TILE, math,
+};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
 use super::state::Buffer;
@@ -295,10 +297,36 @@ impl Tiler {
         rows: *mut f32,
         stride: usize,
     ) {
-        self.window_inputs(buffers, input, &conv.window, cells);
-        let args = self.args(packed, conv.window.n_taps(), 1, cells.len(), rows, stride);
-        // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
-        unsafe { self.kernels.depthwise(&args) }
+        let (window, size) = (&conv.window, [input.shape.h, input.shape.w]);
+        let inside = |cell: &Cell| window.inside(size, [cell.y as usize, cell.x as usize]);
+        let mut rows = rows;
+        for run in cells.chunk_by(|a, b| inside(a).is_some() == inside(b).is_some()) {
+            let n = run.len();
+            if window.kernel == [3; 2] && inside(&run[0]).is_some() {
+                for (first, [y, x]) in self.inputs.iter_mut().zip(run.iter().filter_map(inside)) {
+                    *first = cell_ptr(buffers, input, y, x);
+                }
+                let args = InsideArgs {
+                    n,
+                    firsts: self.inputs.as_ptr(),
+                    down: window.dilation[0] * input.shape.w * input.stride,
+                    along: window.dilation[1] * input.stride,
+                    weights: packed.weights.as_ptr(),
+                    bias: packed.bias.as_ptr(),
+                    n_blocks: packed.n_blocks,
+                    rows,
+                    stride,
+                };
+                // Safety: as below; the windows lie inside the map.
+                unsafe { self.kernels.depthwise_inside(&args) }
+            } else {
+                self.window_inputs(buffers, input, window, run);
+                let args = self.args(packed, window.n_taps(), 1, n, rows, stride);
+                // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
+                unsafe { self.kernels.depthwise(&args) }
+            }
+            rows = rows.wrapping_add(n * stride);
+        }
     }
 
     fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
@@ -368,14 +396,10 @@ impl Tiler {
         let base = buffers[map.buffer].as_ptr();
         let s = map.shape;
         let [kh, kw] = w.kernel;
-        let reach = [(kh - 1) * w.dilation[0], (kw - 1) * w.dilation[1]];
         for (p, cell) in cells.iter().enumerate() {
-            let y = (cell.y as usize * w.stride[0]) as isize - w.pad[0] as isize;
-            let x = (cell.x as usize * w.stride[1]) as isize - w.pad[1] as isize;
-            let inside = y >= 0 && x >= 0 && y as usize + reach[0] < s.h && x as usize + reach[1] < s.w;
-            if inside {
+            if let Some([y, x]) = w.inside([s.h, s.w], [cell.y as usize, cell.x as usize]) {
                 // Safety: the window lies inside the map.
-                let first = unsafe { base.add((y as usize * s.w + x as usize) * map.stride + map.offset) };
+                let first = unsafe { base.add((y * s.w + x) * map.stride + map.offset) };
                 for ky in 0..kh {
                     for kx in 0..kw {
                         let off = (ky * w.dilation[0] * s.w + kx * w.dilation[1]) * map.stride;
@@ -384,6 +408,8 @@ impl Tiler {
                 }
                 continue;
             }
+            let y = (cell.y as usize * w.stride[0]) as isize - w.pad[0] as isize;
+            let x = (cell.x as usize * w.stride[1]) as isize - w.pad[1] as isize;
             for ky in 0..kh {
                 let y = y + (ky * w.dilation[0]) as isize;
                 for kx in 0..kw {
@@ -409,16 +435,12 @@ impl Tiler {
             return (1, dense.depth);
         }
         let is_run = kw > 1 && map.stride == dense.depth && w.dilation[1] == 1;
-        let first = |cell: &Cell| {
-            let y = (cell.y as usize * w.stride[0]).checked_sub(w.pad[0])?;
-            let x = (cell.x as usize * w.stride[1]).checked_sub(w.pad[1])?;
-            (y + (kh - 1) * w.dilation[0] < s.h && x + kw <= s.w).then_some((y, x))
-        };
+        let first = |cell: &Cell| w.inside([s.h, s.w], [cell.y as usize, cell.x as usize]);
         if !is_run || cells.iter().any(|cell| first(cell).is_none()) {
             self.window_inputs(buffers, map, w, cells);
             return (kh * kw, dense.depth);
         }
-        for (p, (y, x)) in cells.iter().filter_map(first).enumerate() {
+        for (p, [y, x]) in cells.iter().filter_map(first).enumerate() {
             // Safety: the window lies inside the map.
             let mut at = unsafe { base.add((y * s.w + x) * map.stride + map.offset) };
             for ky in 0..kh {

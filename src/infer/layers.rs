@@ -4,7 +4,7 @@ use super::candidates::Candidates;
 use super::cells::CellHead;
 use super::heads::{Head, Thresholds};
 use super::model::Model;
-use super::preprocess::{Crop, fill_map, update_map, warm_map};
+use super::preprocess::{Crop, Follower, fill_map, warm_map};
 use super::session::{Runtime, TailSession};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
@@ -40,6 +40,7 @@ impl Default for LayersSettings {
 pub struct LayersDetector {
     model: Arc<Model>,
     planned: Arc<Planned>,
+    follower: Follower,
     reading: Reading,
     gates: Gates,
     runner: Runner,
@@ -136,7 +137,19 @@ impl LayersDetector {
         let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         let runner = Runner::with_threads(plan, Kernels::best(), Threads::of(n))
             .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
-        Ok(Self { model, planned, reading, gates, runner, streams: HashMap::new(), thresholds, settings, size })
+        let follower = Follower::new(&model.normalise, settings.pixel, runner.kernels());
+        Ok(Self {
+            model,
+            planned,
+            follower,
+            reading,
+            gates,
+            runner,
+            streams: HashMap::new(),
+            thresholds,
+            settings,
+            size,
+        })
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -179,14 +192,12 @@ impl Detector for LayersDetector {
                 let size = Size::new((n as u32 * grid.patch).min(size.width - x), grid.patch.min(size.height - y));
                 Crop { x, y, size }
             };
-            let (normalise, least) = (&self.model.normalise, self.settings.pixel);
-            let kernels = self.runner.kernels();
             let mut crops = work.patches.runs().map(crop).peekable();
             while let Some(crop) = crops.next() {
                 if let Some(next) = crops.peek() {
                     warm_map(size, *next, map);
                 }
-                update_map(bgr, size, crop, normalise, least, &kernels, map, changed, felt);
+                self.follower.update(bgr, size, crop, map, changed, felt);
             }
         }
         let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);

@@ -81,57 +81,82 @@ pub fn fill_map(bgr: &[u8], size: Size, crop: Crop, n: &Normalise, map: &mut [f3
     }
 }
 
-/// As [`fill_map`], but only where a pixel of `crop` differs by more than `least` levels in some
-/// colour; those are added to `changed`, and the squares of their differences to `felt`.
-#[allow(clippy::too_many_arguments)]
-pub fn update_map(
-    bgr: &[u8],
-    size: Size,
-    crop: Crop,
-    n: &Normalise,
-    least: u8,
-    kernels: &Kernels,
-    map: &mut [f32],
-    changed: &mut ChangeSet,
-    felt: &mut Felt,
-) {
-    assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
-    let limits = n.scale.map(|s| ((f32::from(least) + 0.5) * s).powi(2));
-    let [scale, limits] = [n.scale, limits].map(repeated);
-    let shift = repeated(std::array::from_fn(|c| -n.mean[c] * n.scale[c]));
-    let stride = size.width as usize * 3;
-    let mut squares = [0.0; 3 * PIXELS];
-    for y in crop.y as usize..(crop.y + crop.size.height) as usize {
-        let mut x = crop.x as usize;
-        let range = y * stride + x * 3..y * stride + (x + crop.size.width as usize) * 3;
-        let mut update = |bytes: &Colours<u8>, map: &mut Colours<f32>, n_pixels: usize| {
-            let mut swapped = *bytes;
-            if n.colour == Colour::Rgb {
-                swapped.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+/// Has a map follow its picture where that changes.
+#[derive(Debug)]
+pub struct Follower {
+    kernels: Kernels,
+    colour: Colour,
+    scale: Colours<f32>,
+    shift: Colours<f32>,
+    limits: Colours<f32>,
+}
+
+impl Follower {
+    /// Differences of more than `least` levels in some colour count.
+    pub fn new(n: &Normalise, least: u8, kernels: Kernels) -> Self {
+        let limits = n.scale.map(|s| ((f32::from(least) + 0.5) * s).powi(2));
+        let shift = std::array::from_fn(|c| -n.mean[c] * n.scale[c]);
+        let [scale, shift, limits] = [n.scale, shift, limits].map(repeated);
+        Self { kernels, colour: n.colour, scale, shift, limits }
+    }
+
+    /// As [`fill_map`], but only pixels of `crop` that differ; those are added to `changed`, and the squares of their
+    /// differences to `felt`.
+    pub fn update(
+        &self,
+        bgr: &[u8],
+        size: Size,
+        crop: Crop,
+        map: &mut [f32],
+        changed: &mut ChangeSet,
+        felt: &mut Felt,
+    ) {
+        let width = size.width as usize;
+        assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
+        let (first, end) = (crop.x as usize, (crop.x + crop.size.width) as usize);
+        // What lies beside the crop is read along with its last pixels, and never differs.
+        let mut last_limits = self.limits;
+        last_limits[(end - first) % PIXELS * 3..].fill(f32::INFINITY);
+        let mut squares = [0.0; 3 * PIXELS];
+        for y in crop.y as usize..(crop.y + crop.size.height) as usize {
+            for x in (first..end).step_by(PIXELS) {
+                let n = (end - x).min(PIXELS);
+                let limits = if n == PIXELS { &self.limits } else { &last_limits };
+                let at = (y * width + x) * 3;
+                let (seen, known) = (&bgr[at..], &mut map[at..]);
+                let bits = match (seen.first_chunk(), known.first_chunk_mut()) {
+                    (Some(bytes), Some(map)) => self.follow(bytes, limits, map, &mut squares),
+                    _ => {
+                        // The picture ends here.
+                        let (mut bytes, mut map) = ([0; 3 * PIXELS], self.shift);
+                        bytes[..seen.len()].copy_from_slice(seen);
+                        map[..seen.len()].copy_from_slice(known);
+                        let bits = self.follow(&bytes, limits, &mut map, &mut squares);
+                        known.copy_from_slice(&map[..seen.len()]);
+                        bits
+                    }
+                };
+                if bits != 0 {
+                    changed.set_bits(y, x, bits.into());
+                    felt.add_pixels(y, x, &squares[..3 * n]);
+                }
             }
-            let (bytes, squares) = (&swapped, &mut squares);
-            let bits =
-                kernels.follow(&mut FollowArgs { bytes, scale: &scale, shift: &shift, limits: &limits, map, squares });
-            if bits != 0 {
-                changed.set_bits(y, x, bits.into());
-                felt.add_pixels(y, x, &squares[..3 * n_pixels]);
-            }
-            x += n_pixels;
-        };
-        let (bytes, last_bytes) = bgr[range.clone()].as_chunks();
-        let (maps, last_map) = map[range].as_chunks_mut();
-        for (bytes, map) in bytes.iter().zip(maps) {
-            update(bytes, map, PIXELS);
         }
-        let n_left = last_map.len();
-        if n_left > 0 {
-            // What lies behind the last pixel equals what follows it: black.
-            let (mut bytes, mut map) = ([0; 3 * PIXELS], shift);
-            bytes[..n_left].copy_from_slice(last_bytes);
-            map[..n_left].copy_from_slice(last_map);
-            update(&bytes, &mut map, n_left / 3);
-            last_map.copy_from_slice(&map[..n_left]);
+    }
+
+    fn follow(
+        &self,
+        bytes: &Colours<u8>,
+        limits: &Colours<f32>,
+        map: &mut Colours<f32>,
+        squares: &mut Colours<f32>,
+    ) -> u32 {
+        let mut bytes = *bytes;
+        if self.colour == Colour::Rgb {
+            bytes.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
         }
+        let (bytes, scale, shift) = (&bytes, &self.scale, &self.shift);
+        self.kernels.follow(&mut FollowArgs { bytes, scale, shift, limits, map, squares })
     }
 }
 
@@ -168,7 +193,7 @@ mod tests {
         });
         let (mut changed, mut felt) = (ChangeSet::new(3, 21), Felt::new(3, 21, 1, 0));
         let crop = Crop { x: 1, y: 1, size: Size::new(19, 2) };
-        update_map(&bgr, size, crop, &n, 3, &Kernels::best(), &mut before, &mut changed, &mut felt);
+        Follower::new(&n, 3, Kernels::best()).update(&bgr, size, crop, &mut before, &mut changed, &mut felt);
         let mut n_changed = 0;
         for at in 0..size.area() {
             let (y, x) = (at / 21, at % 21);

@@ -75,6 +75,13 @@ impl Simd for Avx512 {
         unsafe { u64::from(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(a, b)) }
     }
     #[inline(always)]
+    unsafe fn load_even(p: *const f32) -> __m512 {
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            _mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p.add(16)))
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> __m512 {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()))) }
     }

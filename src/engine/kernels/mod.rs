@@ -38,6 +38,10 @@ macro_rules! functions {
             unsafe { super::depthwise::run::<$S>(args) }
         }
         $(#[target_feature(enable = $feature)])?
+        unsafe fn depthwise_inside(args: &super::InsideArgs) {
+            unsafe { super::depthwise::inside::<$S>(args) }
+        }
+        $(#[target_feature(enable = $feature)])?
         unsafe fn act(act: &crate::engine::graph::Act, rows: super::Rows) {
             unsafe { super::rows::act::<$S>(act, rows) }
         }
@@ -50,8 +54,14 @@ macro_rules! functions {
             unsafe { super::rows::pool::<$S>(how, taps, row) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn measure(new: super::Rows, old: &super::Cells, weights: &[f32], out: &mut super::Distances) {
-            unsafe { super::rows::measure::<$S>(new, old, weights, out) }
+        unsafe fn measure(
+            new: super::Rows,
+            old: &super::Cells,
+            weights: &[f32],
+            limit: f32,
+            out: &mut super::Distances,
+        ) -> [u64; 2] {
+            unsafe { super::rows::measure::<$S>(new, old, weights, limit, out) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn replace(new: super::Rows, old: &super::Cells) -> u64 {
@@ -78,6 +88,7 @@ macro_rules! functions {
             name: $name,
             gemm: run_gemm,
             depthwise,
+            depthwise_inside,
             act,
             add,
             pool,
@@ -123,6 +134,23 @@ pub struct ConvArgs {
     pub n_blocks: usize,
     pub rows: *mut f32,
     /// From row to row.
+    pub stride: usize,
+}
+
+/// As a depthwise [`ConvArgs`], of windows of three by three that lie inside their map.
+#[derive(Debug, Clone, Copy)]
+pub struct InsideArgs {
+    /// Cells, 1..=[`TILE`].
+    pub n: usize,
+    /// Where each cell's first tap begins.
+    pub firsts: *const *const f32,
+    /// From one tap to that below it, and beside it.
+    pub down: usize,
+    pub along: usize,
+    pub weights: *const f32,
+    pub bias: *const f32,
+    pub n_blocks: usize,
+    pub rows: *mut f32,
     pub stride: usize,
 }
 
@@ -185,13 +213,17 @@ pub struct Tap {
 }
 
 /// Cells in a row whose changes are foretold:
-/// `expected[i] += factor * (seen[i] + sum over taps of gain * from[i])`.
+/// `expected[i] += factor * (seen[i] + sum over taps of gain * from[i])`, where `from` has a number for each cell, or
+/// every second one of its numbers is a cell's.
 #[derive(Debug, Clone, Copy)]
 pub struct ForetellArgs<'a> {
     pub taps: &'a [Tap],
+    pub every_second: &'a [Tap],
     /// What is seen beside the taps.
-    pub seen: &'a [f32; LANES],
+    pub seen: Option<&'a [f32; LANES]>,
     pub factor: f32,
+    /// A bit for each cell that changes reach: blocks without any stay as they are.
+    pub reached: u64,
     /// Blocks of [`BLOCK`] cells, 1..=4.
     pub n_blocks: usize,
     /// From the first cell on, whole blocks.
@@ -257,10 +289,11 @@ pub struct Kernels {
     pub name: &'static str,
     gemm: unsafe fn(&ConvArgs),
     depthwise: unsafe fn(&ConvArgs),
+    depthwise_inside: unsafe fn(&InsideArgs),
     act: unsafe fn(&Act, Rows),
     add: unsafe fn(Rows, &[*const f32]),
     pool: unsafe fn(Pooled, &[*const f32], &mut [f32]),
-    measure: unsafe fn(Rows, &Cells, &[f32], &mut Distances),
+    measure: unsafe fn(Rows, &Cells, &[f32], f32, &mut Distances) -> [u64; 2],
     replace: unsafe fn(Rows, &Cells) -> u64,
     foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
     spread: unsafe fn(&SpreadArgs),
@@ -323,6 +356,14 @@ impl Kernels {
         unsafe { (self.depthwise)(args) }
     }
 
+    /// The same, of windows inside the map.
+    ///
+    /// # Safety
+    /// As for [`Kernels::depthwise`], with [`InsideArgs`].
+    pub unsafe fn depthwise_inside(&self, args: &InsideArgs) {
+        unsafe { (self.depthwise_inside)(args) }
+    }
+
     /// Applies an activation to rows.
     ///
     /// # Safety
@@ -351,13 +392,22 @@ impl Kernels {
         unsafe { (self.pool)(how, taps, row) }
     }
 
-    /// Finds for each row the sum over channels of `((new - old) * weight)^2`, and stores it.
+    /// Finds for each row the sum over channels of `((new - old) * weight)^2`, and stores it. A bit for each of which that
+    /// is above 0, and for each of which it is above `limit`; for numbers that are none both.
     ///
     /// # Safety
     /// The rows can be read, and as many numbers behind each pointer of `old` written.
-    pub unsafe fn measure(&self, new: Rows, old: &Cells, weights: &[f32], distances: &mut Distances) {
-        assert!(weights.len() >= new.width && new.n <= ROWS, "one weight a channel, a tile of rows");
-        unsafe { (self.measure)(new, old, weights, distances) }
+    pub unsafe fn measure(
+        &self,
+        new: Rows,
+        old: &Cells,
+        weights: &[f32],
+        limit: f32,
+        distances: &mut Distances,
+    ) -> [u64; 2] {
+        assert!(weights.len() >= new.width, "one weight a channel");
+        assert!((1..=ROWS).contains(&new.n), "a tile of rows");
+        unsafe { (self.measure)(new, old, weights, limit, distances) }
     }
 
     /// Stores the rows that differ in any bit. A bit for each.
@@ -372,7 +422,8 @@ impl Kernels {
     /// Adds to what is expected of some cells. For both limits a bit for each cell of which more is expected.
     ///
     /// # Safety
-    /// Pointers and counts are as [`ForetellArgs`] says; as many numbers can be read of each tap.
+    /// Pointers and counts are as [`ForetellArgs`] says; as many numbers can be read of each tap, twice as many of which
+    /// every second is read.
     pub unsafe fn foretell(&self, args: &ForetellArgs<'_>) -> [u64; 2] {
         assert!((1..=LANES / BLOCK).contains(&args.n_blocks), "blocks of a word");
         unsafe { (self.foretell)(args) }

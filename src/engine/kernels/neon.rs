@@ -56,6 +56,10 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_even(p: *const f32) -> float32x4_t {
+        unsafe { vld2q_f32(p).0 }
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> float32x4_t {
         unsafe {
             let four = vcreate_u8(u64::from(p.cast::<u32>().read_unaligned()));

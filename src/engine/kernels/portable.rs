@@ -58,6 +58,10 @@ impl Simd for Portable {
         (0..16).fold(0, |bits, i| bits | u64::from(!(a[i] <= b[i])) << i)
     }
     #[inline(always)]
+    unsafe fn load_even(p: *const f32) -> V {
+        std::array::from_fn(|i| unsafe { *p.add(2 * i) })
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> V {
         unsafe { p.cast::<[u8; 16]>().read_unaligned().map(f32::from) }
     }

@@ -272,11 +272,21 @@ unsafe fn distance<S: Simd>(new: *const f32, old: *mut f32, weight: *const f32, 
 }
 
 #[inline(always)]
-pub unsafe fn measure<S: Simd>(new: Rows, old: &Cells, weights: &[f32], out: &mut Distances) {
+pub unsafe fn measure<S: Simd>(new: Rows, old: &Cells, weights: &[f32], limit: f32, out: &mut Distances) -> [u64; 2] {
     unsafe {
-        for (p, (old, out)) in old.iter().zip(out).take(new.n).enumerate() {
+        for (p, (old, out)) in old.iter().zip(&mut *out).take(new.n).enumerate() {
             *out = distance::<S>(new.first.add(p * new.stride), *old, weights.as_ptr(), new.width);
         }
+        let mut exceeds = [0; 2];
+        let mut p = 0;
+        while p < new.n {
+            let distances = S::load(out.as_ptr().add(p));
+            for (bits, limit) in exceeds.iter_mut().zip([0.0, limit]) {
+                *bits |= S::exceeds(distances, S::splat(limit)) << p;
+            }
+            p += S::LANES;
+        }
+        exceeds.map(|bits| bits & (u64::MAX >> (u64::BITS as usize - new.n)))
     }
 }
 
@@ -315,9 +325,12 @@ mod tests {
         v.iter().map(|v| if v.is_nan() { f32::INFINITY } else { *v }.to_bits()).collect()
     }
 
-    /// What the cells hold afterwards, which differed, the distances: of cells of `width` numbers that differ from
+    /// A squared distance that some cells exceed.
+    const LIMIT: f32 = 0.5;
+
+    /// What the cells hold afterwards, which differed (and by more than [`LIMIT`]), the distances: of cells of `width` numbers that differ from
     /// the rows a little, the first not at all.
-    fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> (Vec<f32>, u64, [f32; ROWS]) {
+    fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> (Vec<f32>, [u64; 2], [f32; ROWS]) {
         let mut random = fastrand::Rng::with_seed((width * 31 + n) as u64);
         let stride = width + BLOCK;
         let mut rows: Vec<f32> = (0..ROWS * stride).map(|_| random.f32() - 0.5).collect();
@@ -329,22 +342,23 @@ mod tests {
         let old = std::array::from_fn(|p| first.wrapping_add(p * stride));
         let new = Rows { first: rows.as_mut_ptr(), stride, n, width };
         let mut distances = [0.0; ROWS];
-        let mut differs = 0;
         // Safety: a tile of rows and cells of `stride` numbers each.
-        unsafe {
+        let exceed = unsafe {
             if exact {
-                differs = kernels.replace(new, &old);
+                [kernels.replace(new, &old); 2]
             } else {
-                kernels.measure(new, &old, &weights, &mut distances);
+                kernels.measure(new, &old, &weights, LIMIT, &mut distances)
             }
-        }
+        };
         for (p, distance) in distances.iter().enumerate().take(n) {
+            let exceeds = [0.0, LIMIT].map(|limit| *distance > limit || distance.is_nan());
+            assert!(exact || exceed.map(|b| b >> p & 1 == 1) == exceeds, "{kernels:?}, row {p}: {distance}");
             let stored = &cells[p * stride..][..width];
             assert_eq!(bits(stored), bits(&rows[p * stride..][..width]), "{kernels:?} stores row {p}");
             assert!(exact || p != 0 || *distance == 0.0, "equal rows");
             assert!(exact || p != 1 || distance.is_nan(), "numbers that are none");
         }
-        (cells, differs, distances)
+        (cells, exceed, distances)
     }
 
     #[test]
@@ -355,7 +369,7 @@ mod tests {
                     for exact in [true, false] {
                         let (wanted, found) = (run(oracle, width, n, exact), run(kernels, width, n, exact));
                         assert_eq!(found.1, wanted.1, "{kernels:?}, {width} wide, {n} rows");
-                        assert!(!exact || wanted.1 == (1 << n) - 2, "all but the first differ");
+                        assert!(!exact || wanted.1[0] == (1 << n) - 2, "all but the first differ");
                         assert_eq!(bits(&found.0), bits(&wanted.0), "{kernels:?}, {width} wide, {n} rows");
                         assert_eq!(bits(&found.2), bits(&wanted.2), "{kernels:?}, {width} wide, {n} rows");
                     }
@@ -367,7 +381,7 @@ mod tests {
     #[test]
     fn activations_follow_the_recipe_on_every_instruction_set() {
         let mut random = fastrand::Rng::with_seed(4);
-        for width in (1..40).chain([64, 72]) {
+        for width in (1..40usize).chain([64, 72]) {
             let slopes = (0..width).map(|_| random.f32()).collect();
             let (leaky, hard) = (Act::Leaky(0.1), Act::HardSigmoid(0.2, 0.5));
             let (clip, prelu) = (Act::Clip(0.0, 6.0), Act::PRelu(slopes));
@@ -386,7 +400,11 @@ mod tests {
                         // Safety: so many rows.
                         unsafe { kernels.act(&act, Rows { first: rows.as_mut_ptr(), stride, n, width }) };
                         for (row, wanted) in rows.chunks(stride).zip(wanted.chunks(stride)) {
-                            assert_eq!(bits(&row[..width]), bits(&wanted[..width]), "{kernels:?}, {act:?}, {n} of {width}");
+                            assert_eq!(
+                                bits(&row[..width]),
+                                bits(&wanted[..width]),
+                                "{kernels:?}, {act:?}, {n} of {width}"
+                            );
                             let behind = width.next_multiple_of(BLOCK);
                             assert_eq!(row[behind..], wanted[behind..], "{kernels:?}, {act:?}, {n} of {width}");
                         }

@@ -21,6 +21,8 @@ pub trait Simd: Copy {
             Self::load(rest.as_ptr())
         }
     }
+    /// Every second of twice as many numbers, from the first on.
+    unsafe fn load_even(p: *const f32) -> Self::V;
     /// As many bytes, as numbers.
     unsafe fn load_bytes(p: *const u8) -> Self::V;
     /// Stores the first `n` numbers, fewer than [`Simd::LANES`].
