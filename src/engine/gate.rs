@@ -6,6 +6,7 @@
 //! channel's scale (engine.md, section 2: better than the plain maximum at equal
 //! cost). At a threshold of 0 whatever changes reach is computed.
 
+use super::buffer::Buffer;
 use super::plan::Plan;
 
 /// Thresholds of the first and the last gate where nothing is known of the model (engine.md, section 2: rising ones
@@ -29,14 +30,15 @@ pub struct Gate {
     /// One a channel, above 0; empty: not known yet.
     pub scales: Vec<f32>,
     /// `1 / scale`.
-    weights: Vec<f32>,
+    weights: Buffer,
     /// What a sum of squares is compared with.
     limit: f32,
 }
 
 impl Gate {
     pub fn new(threshold: f32, scales: Vec<f32>) -> Self {
-        let weights: Vec<f32> = scales.iter().map(|s| 1.0 / s).collect();
+        let mut weights = Buffer::from(&scales[..]);
+        weights.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight = 1.0 / scale);
         Self { threshold, limit: threshold * threshold * scales.len() as f32, scales, weights }
     }
 
@@ -45,7 +47,7 @@ impl Gate {
     }
 
     pub fn weights(&self) -> &[f32] {
-        &self.weights
+        &self.weights[..self.scales.len()]
     }
 
     pub fn limit(&self) -> f32 {

@@ -15,6 +15,7 @@
 //! (but for counters), file or log, and no thread that was not asked for; knows nothing of detection. The shape follows
 //! measurements; its identities are held by `tests/engine_identities.rs`.
 
+pub mod buffer;
 pub mod changes;
 pub mod foresight;
 pub mod gate;

@@ -34,7 +34,7 @@ impl Outputs {
         for ((runs, n), values) in self.runs.iter().zip(into) {
             values.resize(*n, 0.0);
             for run in runs {
-                let from = stream.buffers[run.buffer].as_slice()[run.from..].iter().step_by(run.step.max(1));
+                let from = stream.buffers[run.buffer][run.from..].iter().step_by(run.step.max(1));
                 values[run.to..run.to + run.n].iter_mut().zip(from).for_each(|(value, number)| *value = *number);
             }
         }

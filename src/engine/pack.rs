@@ -1,5 +1,6 @@
 //! Weights in the order in which the kernels read them.
 
+use super::buffer::Buffer;
 use super::graph::Conv;
 use super::kernels::{BLOCK, PAIR};
 
@@ -8,18 +9,12 @@ pub fn blocks(n: usize) -> usize {
     n.div_ceil(BLOCK)
 }
 
-fn padded(values: &[f32]) -> Vec<f32> {
-    let mut out = values.to_vec();
-    out.resize(blocks(values.len()) * BLOCK, 0.0);
-    out
-}
-
 /// One group of a convolution for the indirect GEMM.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packed {
     /// `[pair][tap][c][PAIR]`, a last single block `[tap][c][BLOCK]`; zeros beyond the channels.
-    pub weights: Vec<f32>,
-    pub bias: Vec<f32>,
+    pub weights: Buffer,
+    pub bias: Buffer,
     pub n_blocks: usize,
 }
 
@@ -29,7 +24,7 @@ pub fn pack(conv: &Conv, group: usize, depth: usize, taps: &[usize]) -> Packed {
     let n_out = conv.bias.len() / conv.groups;
     let n_blocks = blocks(n_out);
     let k = taps.len() * depth;
-    let mut weights = vec![0.0; n_blocks * BLOCK * k];
+    let mut weights = Buffer::zeros(n_blocks * BLOCK * k);
     for o in 0..n_out {
         let pair = o / PAIR;
         let row = if (pair + 1) * PAIR <= n_blocks * BLOCK { PAIR } else { BLOCK };
@@ -41,7 +36,7 @@ pub fn pack(conv: &Conv, group: usize, depth: usize, taps: &[usize]) -> Packed {
             }
         }
     }
-    Packed { weights, bias: padded(&conv.bias[group * n_out..][..n_out]), n_blocks }
+    Packed { weights, bias: conv.bias[group * n_out..][..n_out].into(), n_blocks }
 }
 
 /// A depthwise convolution: `[tap][channels in whole blocks]`.
@@ -49,11 +44,11 @@ pub fn pack_depthwise(conv: &Conv) -> Packed {
     let n_taps = conv.window.n_taps();
     let c = conv.bias.len();
     let width = blocks(c) * BLOCK;
-    let mut weights = vec![0.0; n_taps * width];
+    let mut weights = Buffer::zeros(n_taps * width);
     for channel in 0..c {
         for t in 0..n_taps {
             weights[t * width + channel] = conv.weights[channel * n_taps + t];
         }
     }
-    Packed { weights, bias: padded(&conv.bias), n_blocks: blocks(c) }
+    Packed { weights, bias: conv.bias[..].into(), n_blocks: blocks(c) }
 }

@@ -5,13 +5,14 @@
 //! against what was stored before; what differs are the changes that the next steps see.
 //! The first frame, and any that is asked for, is computed as a whole.
 
+use super::buffer::Buffer;
 use super::changes::{Cell, ChangeSet};
 use super::foresight::{Notes, Verdict};
 use super::gate::Gate;
 use super::kernels::{BLOCK, Cells, Kernels, ROWS, Rows, TILE, prefetch};
 use super::listing::Listing;
 use super::plan::{ConvKind, Kind, Map, Plan, Step};
-use super::state::{Buffer, Stream};
+use super::state::Stream;
 use super::threads::{self, Threads};
 use super::tile::{Tiler, cell_ptr};
 use std::ops::Range;

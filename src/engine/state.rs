@@ -1,5 +1,6 @@
 //! What one stream remembers: its feature maps, what changed in them, its gates.
 
+use super::buffer::Buffer;
 use super::changes::ChangeSet;
 use super::foresight::{Felt, Foresight};
 use super::gate::Gates;
@@ -8,51 +9,6 @@ use super::plan::Plan;
 use super::refresh::{Settling, Sweep};
 use crate::leeway::Leeway;
 use std::sync::Arc;
-
-/// A cache line, so that buffers begin at one.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-/// Numbers that begin at a cache line.
-#[derive(Debug, Clone)]
-pub struct Buffer(Vec<Line>);
-
-impl Buffer {
-    fn new(n: usize, value: f32) -> Self {
-        Self(vec![Line([value; 16]); n.div_ceil(16)])
-    }
-
-    pub fn zeros(n: usize) -> Self {
-        Self::new(n, 0.0)
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len() * 16
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn as_ptr(&self) -> *const f32 {
-        self.0.as_ptr().cast()
-    }
-
-    pub fn as_mut_ptr(&mut self) -> *mut f32 {
-        self.0.as_mut_ptr().cast()
-    }
-
-    pub fn as_slice(&self) -> &[f32] {
-        // Safety: lines are arrays of 16 numbers without gaps.
-        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.0.len() * 16) }
-    }
-
-    pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        // Safety: as above, and `self` is borrowed.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.0.len() * 16) }
-    }
-}
 
 /// The memory of one stream. Its size is [`Plan::state_bytes`], for ever.
 pub struct Stream {
@@ -120,7 +76,7 @@ impl Stream {
 
     fn parts_of_input(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
         let map = &self.plan.maps[self.plan.input];
-        let data = &mut self.buffers[map.buffer].as_mut_slice()[..map.shape.n_values()];
+        let data = &mut self.buffers[map.buffer][..map.shape.n_values()];
         (data, &mut self.changes[self.plan.input], self.foresight.felt_mut(self.plan.input))
     }
 
@@ -128,7 +84,7 @@ impl Stream {
     pub fn cell(&self, map: usize, y: usize, x: usize) -> &[f32] {
         let m = &self.plan.maps[map];
         let at = (y * m.shape.w + x) * m.stride + m.offset;
-        &self.buffers[m.buffer].as_slice()[at..at + m.shape.c]
+        &self.buffers[m.buffer][at..at + m.shape.c]
     }
 
     /// What changed of a map in the last frame.

@@ -1,5 +1,6 @@
 //! Computing a tile: a handful of cells of a step, into rows of scratch.
 
+use super::buffer::Buffer;
 use super::changes::Cell;
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
@@ -8,7 +9,6 @@ use super::kernels::{
 };
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
-use super::state::Buffer;
 use super::winograd::{N_PRODUCTS, Squares};
 use std::time::Duration;
 
