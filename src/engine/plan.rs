@@ -5,6 +5,7 @@
 //! channels is read where it stands. A plan is shared by all streams; what a
 //! stream remembers is in [`super::state`].
 
+use super::buffer::Room;
 use super::changes::Spread;
 use super::foresight::Foresight;
 use super::graph::{Conv, Graph, MapShape, Op, Output, PoolKind, Separable, Source, ValueId, Window};
@@ -202,6 +203,7 @@ impl Plan {
         let mut steps: Vec<Step> = (0..graph.nodes.len()).filter(|i| !is_alias[*i]).map(|i| step(&graph, i)).collect();
         // What leaves the network has no reader that a threshold could spare.
         steps.iter_mut().for_each(|s| s.is_gated &= !watched[s.output]);
+        gather(&mut steps);
         Ok(Self {
             max_channels: maps.iter().map(|m| m.shape.c).max().unwrap_or(0),
             watched,
@@ -404,6 +406,27 @@ fn step(graph: &Graph, i: usize) -> Step {
         spread,
         macs_per_cell: graph.macs_per_cell(node),
         is_gated,
+    }
+}
+
+/// Lays the weights of all steps side by side.
+fn gather(steps: &mut [Step]) {
+    let mut all: Vec<&mut Packed> = Vec::new();
+    for step in steps {
+        match &mut step.kind {
+            Kind::Conv { how: ConvKind::Gemm(dense), .. } => all.extend(&mut dense.packed),
+            Kind::Conv { how: ConvKind::Squares(squares), .. } => all.extend(&mut squares.products),
+            Kind::Conv { how: ConvKind::Depthwise(packed), .. } => all.push(packed),
+            Kind::Conv { how: ConvKind::Transposed { phases, .. }, .. } => {
+                all.extend(phases.iter_mut().map(|phase| &mut phase.packed));
+            }
+            Kind::Separable(pair) => all.extend([&mut pair.depthwise, &mut pair.pointwise]),
+            _ => {}
+        }
+    }
+    let mut room = Room::of(all.iter().flat_map(|p| [p.weights.len(), p.bias.len()]));
+    for packed in all {
+        (packed.weights, packed.bias) = (room.copy(&packed.weights), room.copy(&packed.bias));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one stream remembers: its feature maps, what changed in them, its gates.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Room};
 use super::changes::ChangeSet;
 use super::foresight::{Felt, Foresight};
 use super::gate::Gates;
@@ -37,7 +37,8 @@ pub struct Stream {
 impl Stream {
     /// `unfilled` stands in all maps until the first frame; tests use NaN to see leaks.
     pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
-        let buffers = plan.buffers.iter().map(|n| Buffer::new(*n, unfilled)).collect();
+        let mut room = Room::of(plan.buffers.iter().copied());
+        let buffers = plan.buffers.iter().map(|n| room.take(*n, unfilled)).collect();
         let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
         let (changes, owed) = (sets(), sets());
         let watched =
