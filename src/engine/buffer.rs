@@ -184,7 +184,7 @@ mod tests {
         drop(room);
         let whole: Vec<usize> = buffers.iter().map(|b| b.len()).collect();
         assert_eq!(whole, [16, 0, 16, 700_000, 32]);
-        assert!(buffers.iter().all(|b| b.as_ptr() as usize % 64 == 0));
+        assert!(buffers.iter().all(|b| (b.as_ptr() as usize).is_multiple_of(64)));
         buffers[2].fill(9.0);
         let mut grown = buffers.remove(0);
         grown.grow(40, 7.0);
