@@ -91,6 +91,7 @@ impl Tiler {
         // Safety, here and below: a row has room for `c` numbers in whole blocks, and is
         // not part of a map that this step reads.
         let row = |p: usize| unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
+        let one = |p: usize| Rows { first: rows.wrapping_add(p * stride), stride, n: 1, width: c };
         let read = |map: &Map, cell: Cell| unsafe {
             std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), map.shape.c)
         };
@@ -163,7 +164,7 @@ impl Tiler {
                     match op {
                         Op::Act(act) => {
                             // Safety: one row.
-                            unsafe { self.kernels.act(act, Rows::one(row(p))) }
+                            unsafe { self.kernels.act(act, one(p)) }
                         }
                         Op::Affine { scale, shift } => {
                             for (v, (a, b)) in row(p).iter_mut().zip(scale.iter().zip(shift)) {
@@ -177,7 +178,7 @@ impl Tiler {
                             let other = read(second, at);
                             match op {
                                 // Safety: cells of as many channels.
-                                Binary::Add => unsafe { self.kernels.add(Rows::one(row(p)), &[other.as_ptr()]) },
+                                Binary::Add => unsafe { self.kernels.add(one(p), &[other.as_ptr()]) },
                                 _ => {
                                     for (v, o) in row(p).iter_mut().zip(other) {
                                         *v = super::oracle::binary(*op, *v, *o);
@@ -217,7 +218,7 @@ impl Tiler {
                     for x in 0..input.shape.w as u32 {
                         let cell = cell_ptr(buffers, input, y as usize, x as usize);
                         // Safety: as many channels.
-                        unsafe { self.kernels.add(Rows::one(row(0)), &[cell]) }
+                        unsafe { self.kernels.add(one(0), &[cell]) }
                     }
                 }
                 let n = input.shape.n_cells() as f32;

@@ -184,12 +184,6 @@ pub struct Rows {
     pub width: usize,
 }
 
-impl Rows {
-    pub fn one(row: &mut [f32]) -> Self {
-        Self { first: row.as_mut_ptr(), stride: row.len(), n: 1, width: row.len() }
-    }
-}
-
 /// What becomes of the cells of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooled {
