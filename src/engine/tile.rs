@@ -4,9 +4,7 @@ use super::buffer::Buffer;
 use super::changes::Cell;
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
-use super::kernels::{
-    BLOCK, ConvArgs, GatherArgs, InsideArgs, Kernels, PAIR, Pooled, ROWS, Rows, SQUARES, SpreadArgs, TILE, math,
-};
+use super::kernels::{BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, Pooled, ROWS, Rows, SQUARES, SpreadArgs, TILE, math};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
 use super::winograd::{N_PRODUCTS, Squares};
@@ -300,33 +298,21 @@ impl Tiler {
     ) {
         let (window, size) = (&conv.window, [input.shape.h, input.shape.w]);
         let inside = |cell: &Cell| window.inside(size, [cell.y as usize, cell.x as usize]);
+        let apart = [window.dilation[0] * input.shape.w, window.dilation[1]].map(|n| n * input.stride);
         let mut rows = rows;
         for run in cells.chunk_by(|a, b| inside(a).is_some() == inside(b).is_some()) {
-            let n = run.len();
+            let args = self.args(packed, window.n_taps(), 1, run.len(), rows, stride);
+            // Safety, in both: packed for this convolution; buffers and zeros have slack for whole blocks.
             if window.kernel == [3; 2] && inside(&run[0]).is_some() {
                 for (first, [y, x]) in self.inputs.iter_mut().zip(run.iter().filter_map(inside)) {
                     *first = cell_ptr(buffers, input, y, x);
                 }
-                let args = InsideArgs {
-                    n,
-                    firsts: self.inputs.as_ptr(),
-                    down: window.dilation[0] * input.shape.w * input.stride,
-                    along: window.dilation[1] * input.stride,
-                    weights: packed.weights.as_ptr(),
-                    bias: packed.bias.as_ptr(),
-                    n_blocks: packed.n_blocks,
-                    rows,
-                    stride,
-                };
-                // Safety: as below; the windows lie inside the map.
-                unsafe { self.kernels.depthwise_inside(&args) }
+                unsafe { self.kernels.depthwise_inside(&args, apart) }
             } else {
                 self.window_inputs(buffers, input, window, run);
-                let args = self.args(packed, window.n_taps(), 1, n, rows, stride);
-                // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
                 unsafe { self.kernels.depthwise(&args) }
             }
-            rows = rows.wrapping_add(n * stride);
+            rows = rows.wrapping_add(run.len() * stride);
         }
     }
 

@@ -38,8 +38,8 @@ macro_rules! functions {
             unsafe { super::depthwise::run::<$S>(args) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn depthwise_inside(args: &super::InsideArgs) {
-            unsafe { super::depthwise::inside::<$S>(args) }
+        unsafe fn depthwise_inside(args: &super::ConvArgs, apart: [usize; 2]) {
+            unsafe { super::depthwise::inside::<$S>(args, apart) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn act(act: &crate::engine::graph::Act, rows: super::Rows) {
@@ -134,23 +134,6 @@ pub struct ConvArgs {
     pub n_blocks: usize,
     pub rows: *mut f32,
     /// From row to row.
-    pub stride: usize,
-}
-
-/// As a depthwise [`ConvArgs`], of windows of three by three that lie inside their map.
-#[derive(Debug, Clone, Copy)]
-pub struct InsideArgs {
-    /// Cells, 1..=[`TILE`].
-    pub n: usize,
-    /// Where each cell's first tap begins.
-    pub firsts: *const *const f32,
-    /// From one tap to that below it, and beside it.
-    pub down: usize,
-    pub along: usize,
-    pub weights: *const f32,
-    pub bias: *const f32,
-    pub n_blocks: usize,
-    pub rows: *mut f32,
     pub stride: usize,
 }
 
@@ -283,7 +266,7 @@ pub struct Kernels {
     pub name: &'static str,
     gemm: unsafe fn(&ConvArgs),
     depthwise: unsafe fn(&ConvArgs),
-    depthwise_inside: unsafe fn(&InsideArgs),
+    depthwise_inside: unsafe fn(&ConvArgs, [usize; 2]),
     act: unsafe fn(&Act, Rows),
     add: unsafe fn(Rows, &[*const f32]),
     pool: unsafe fn(Pooled, &[*const f32], &mut [f32]),
@@ -350,12 +333,13 @@ impl Kernels {
         unsafe { (self.depthwise)(args) }
     }
 
-    /// The same, of windows inside the map.
+    /// The same, of windows of three by three inside the map: of the inputs only the first taps are read, the others stand
+    /// so many numbers further down and along.
     ///
     /// # Safety
-    /// As for [`Kernels::depthwise`], with [`InsideArgs`].
-    pub unsafe fn depthwise_inside(&self, args: &InsideArgs) {
-        unsafe { (self.depthwise_inside)(args) }
+    /// As for [`Kernels::depthwise`], for all nine taps.
+    pub unsafe fn depthwise_inside(&self, args: &ConvArgs, apart: [usize; 2]) {
+        unsafe { (self.depthwise_inside)(args, apart) }
     }
 
     /// Applies an activation to rows.

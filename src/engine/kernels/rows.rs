@@ -44,7 +44,7 @@ macro_rules! each {
 
 #[inline(always)]
 pub unsafe fn add<S: Simd>(rows: Rows, others: &[*const f32]) {
-    unsafe { each!(S, rows, |x, p, i| S::add(x, load_part::<S>(*others.get_unchecked(p), i, rows.width))) }
+    unsafe { each!(S, rows, |x, p, i| S::add(x, load_part::<S>(others[p], i, rows.width))) }
 }
 
 /// Vectors of a row that stay in registers over all taps.
@@ -328,8 +328,8 @@ mod tests {
     /// A squared distance that some cells exceed.
     const LIMIT: f32 = 0.5;
 
-    /// What the cells hold afterwards, which differed (and by more than [`LIMIT`]), the distances: of cells of `width` numbers that differ from
-    /// the rows a little, the first not at all.
+    /// What the cells hold afterwards, which differed (and by more than [`LIMIT`]), the distances: of cells of `width`
+    /// numbers that differ from the rows a little, the first not at all.
     fn run(kernels: &Kernels, width: usize, n: usize, exact: bool) -> (Vec<f32>, [u64; 2], [f32; ROWS]) {
         let mut random = fastrand::Rng::with_seed((width * 31 + n) as u64);
         let stride = width + BLOCK;
