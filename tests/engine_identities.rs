@@ -5,6 +5,7 @@
 mod graphs;
 
 use fastrand::Rng;
+use passd::engine::demand::Given;
 use passd::engine::gate::{Gate, Gates};
 use passd::engine::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId, Window};
 use passd::engine::kernels::Kernels;
@@ -191,6 +192,86 @@ fn errors_die_within_one_sweep() {
         assert!(outputs(&stream) == wanted, "seed {seed}");
     }
     assert!(n_held > 50, "gates held something back in {n_held} graphs");
+}
+
+/// A detector's head on a trunk: boxes, what decides (channel 4), and classes after up to three convolutions.
+fn headed(random: &mut Rng) -> Plan {
+    let (h, w) = (random.usize(3..20), random.usize(3..70));
+    let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+    let mut conv = |graph: &mut Graph, name: &str, input: ValueId, n_out: usize, act: Act| {
+        let n_in = graph.shape(input).c;
+        let (side, reach) = ([1, 3, 5][random.usize(0..3)], random.usize(1..3));
+        let pad = [side / 2 * reach; 2];
+        let window = Window { kernel: [side; 2], pad, pad_end: pad, dilation: [reach; 2], ..Window::POINT };
+        let weights = (0..side * side * n_in * n_out).map(|_| random.f32() - 0.5).collect();
+        let bias = (0..n_out).map(|_| random.f32() - 0.5).collect();
+        let conv = Conv { window, groups: 1, weights, bias, act, post: Act::Identity, transposed: false };
+        let output = graph.add_value(name, MapShape::new(h, w, n_out));
+        graph.nodes.push(Node { op: Op::Conv(Box::new(conv)), inputs: vec![input], output });
+        output
+    };
+    let picture = graph.add_value("picture", MapShape::new(h, w, 3));
+    let trunk = conv(&mut graph, "trunk", picture, 8, Act::Relu);
+    let mut lane = trunk;
+    for name in ["a", "b", "c"].into_iter().take(h % 4) {
+        lane = conv(&mut graph, name, lane, 8, Act::Silu);
+    }
+    let class = conv(&mut graph, "class", lane, 7, Act::Sigmoid);
+    let bbox = conv(&mut graph, "box", trunk, 4, Act::Identity);
+    let object = conv(&mut graph, "object", trunk, 1, Act::Sigmoid);
+    let s = MapShape::new(h, w, 12);
+    let all = graph.add_value("all", s);
+    graph.nodes.push(Node { op: Op::Concat, inputs: vec![bbox, object, class], output: all });
+    let view = View::whole(all, s);
+    graph.outputs.push(Output { name: "all".into(), dims: view.shape(), axis: 0, parts: vec![view] });
+    let all = all.0 as usize;
+    Plan::new(graph).unwrap().given(&[Given { deciding: (all, vec![4]), counting: vec![all] }])
+}
+
+/// Whatever changes, is refreshed, or begins anew, and however high the bar is.
+#[test]
+fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
+    let (mut n_asked, mut n_cells, mut shares) = (0, 0, [0.0; 2]);
+    for seed in CASES {
+        let mut random = Rng::with_seed(seed);
+        let plan = Arc::new(headed(&mut random));
+        let (s, all) = (plan.maps[plan.input].shape, plan.outputs[0].parts[0].base.0 as usize);
+        let mut runner = Runner::new(&plan, Kernels::best());
+        let mut stream = whole(&plan, Kernels::best(), &graphs::picture(&mut random, s));
+        let mut other = whole(&plan, Kernels::best(), stream.input().0);
+        let mut bar = Some(0.6);
+        stream.ask(bar);
+        for frame in 0..12 {
+            change(&mut random, s, &mut stream, 1.0);
+            other.input().1.copy_from(stream.input().1);
+            other.input().0.copy_from_slice(stream.input().0);
+            if random.u8(0..8) == 0 {
+                bar = [None, Some(0.5), Some(0.8)][random.usize(0..3)];
+                stream.ask(bar);
+            }
+            if random.u8(0..8) == 0 {
+                stream.forget();
+                other.forget();
+            }
+            let share = [0.0, 0.0, 0.1][random.usize(0..3)];
+            let counters = [&mut stream, &mut other].map(|stream| runner.run(stream, share));
+            shares.iter_mut().zip(counters).for_each(|(sum, c)| *sum += c.executed_share());
+            for (y, x) in (0..s.h).flat_map(|y| (0..s.w).map(move |x| (y, x))) {
+                let [found, wanted] = [&stream, &other].map(|stream| stream.cell(all, y, x));
+                let asked = bar.is_none_or(|bar| wanted[4] >= bar);
+                let (found, wanted) = if asked { (found, wanted) } else { (&found[4..5], &wanted[4..5]) };
+                assert_eq!(found, wanted, "seed {seed}, frame {frame}, row {y}, column {x}, bar {bar:?}");
+                n_asked += u32::from(asked);
+                n_cells += 1;
+            }
+            if frame % 5 == 4 {
+                runner.complete(&mut stream);
+                assert_eq!(stream.map(all), other.map(all), "seed {seed}, frame {frame}");
+            }
+        }
+    }
+    assert!(n_asked > n_cells / 10 && n_asked < n_cells / 2, "{n_asked} of {n_cells} cells are asked for");
+    assert!(shares[0] < 0.8 * shares[1], "{shares:?}");
 }
 
 /// A change that its readers would hardly feel waits for the settling, or for the sweep.

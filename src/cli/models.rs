@@ -173,6 +173,12 @@ fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -
     for (kind, (n, macs)) in kinds {
         print_line(&format!("             {n:>4} {kind:<15} {:>8.1} MMAC", macs as f64 / 1e6))?;
     }
+    let of_some = |(i, _): &(usize, &Step)| plan.branches.is_member(*i);
+    let some: Vec<u64> = plan.steps.iter().enumerate().filter(of_some).map(|(_, s)| macs(s)).collect();
+    if !some.is_empty() {
+        let (n, macs) = (some.len(), some.iter().sum::<u64>() as f64 / 1e6);
+        print_line(&format!("             {n:>4} of them, {macs:.1} MMAC, only where there may be an object"))?;
+    }
     for done in plan.done.iter().filter(|d| d.n_rewrites > 0) {
         print_line(&format!("passes       {}: {}", done.pass, done.n_rewrites))?;
     }
@@ -189,13 +195,14 @@ fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -
         for (i, step) in plan.steps.iter().enumerate() {
             let (from, to) = (&plan.maps[step.inputs[0]], &plan.maps[step.output]);
             print_line(&format!(
-                "{i:>5} {:<15} {:>14} -> {:<14} {:>8.2} MMAC  {}{}",
+                "{i:>5} {:<15} {:>14} -> {:<14} {:>8.2} MMAC  {}{}{}",
                 step.name(),
                 from.shape.to_string(),
                 to.shape.to_string(),
                 macs(step) as f64 / 1e6,
                 to.name,
-                if step.is_gated { ", gated" } else { "" }
+                if step.is_gated { ", gated" } else { "" },
+                if plan.branches.is_member(i) { ", where there may be an object" } else { "" }
             ))?;
         }
     }

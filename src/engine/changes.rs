@@ -84,6 +84,11 @@ impl ChangeSet {
         self.bits[word] &= !(1 << (x % 64));
     }
 
+    pub fn flip(&mut self, y: usize, x: usize) {
+        let word = self.word(y, x);
+        self.bits[word] ^= 1 << (x % 64);
+    }
+
     /// Sets those of the up to 64 cells from `x` on whose bit is set, lowest first; all of them lie in the row.
     pub fn set_bits(&mut self, y: usize, x: usize, bits: u64) {
         debug_assert!(bits == 0 || x + (64 - bits.leading_zeros() as usize) <= self.w);

@@ -427,6 +427,12 @@ impl Foresight {
         }
     }
 
+    /// A cell has waited, and what is expected of it is not all that there is.
+    pub fn doubt(&mut self, out: usize, y: usize, x: usize) {
+        let expected = &mut self.expected[out];
+        expected.values[y * expected.stride + x] = f32::INFINITY;
+    }
+
     /// Where a step notes what comes of its cells.
     pub fn notes(&mut self, i: usize, out: usize) -> Notes {
         let felt = &mut self.felt[out];

@@ -17,6 +17,7 @@
 
 pub mod buffer;
 pub mod changes;
+pub mod demand;
 pub mod foresight;
 pub mod gate;
 pub mod graph;

@@ -7,6 +7,7 @@
 
 use super::buffer::Room;
 use super::changes::Spread;
+use super::demand::{Branches, Given};
 use super::foresight::Foresight;
 use super::graph::{Conv, Graph, MapShape, Op, Output, PoolKind, Separable, Source, ValueId, Window};
 use super::kernels::BLOCK;
@@ -164,6 +165,8 @@ pub struct Plan {
     pub outputs: Vec<Output>,
     /// Maps of which is kept what was computed in a frame, changed or not: those of the outputs.
     pub watched: Vec<bool>,
+    /// Steps of which only some cells may be asked for, and the order in which all run.
+    pub branches: Branches,
     /// Widest cell of any map.
     pub max_channels: usize,
     pub done: Vec<passes::Done>,
@@ -208,6 +211,7 @@ impl Plan {
             max_channels: maps.iter().map(|m| m.shape.c).max().unwrap_or(0),
             watched,
             maps,
+            branches: Branches::none(steps.len()),
             steps,
             buffers,
             input: graph.input.0 as usize,
@@ -216,16 +220,25 @@ impl Plan {
         })
     }
 
+    /// Says which numbers of the outputs count only where others are large enough: what leads only to them can be left
+    /// out where they are not ([`super::state::Stream::ask`]).
+    #[must_use]
+    pub fn given(mut self, givens: &[Given]) -> Self {
+        self.branches = Branches::of(&self, givens);
+        self
+    }
+
     /// Bytes that one stream needs for its maps, change sets, foresight and leeway.
     pub fn state_bytes(&self) -> usize {
         // Changed and owed cells of every map, computed ones of those that are watched.
         let n_sets = |watched: bool| 2 + usize::from(watched);
         let set = |m: &Map| m.shape.h * m.shape.w.div_ceil(64) * 8;
         let sets: usize = self.maps.iter().zip(&self.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
+        let demand: usize = self.branches.sets().map(|map| set(&self.maps[map])).sum();
         let s = self.maps[self.input].shape;
         let leeway = s.h.div_ceil(leeway::CELL) * s.w.div_ceil(leeway::CELL) * 4;
         let foresight = Foresight::n_values(self) * 4;
-        self.buffers.iter().sum::<usize>() * 4 + sets + foresight + leeway
+        self.buffers.iter().sum::<usize>() * 4 + sets + demand + foresight + leeway
     }
 
     /// Multiply-accumulates of one whole picture.

@@ -136,88 +136,124 @@ impl Runner {
         stream.foresight.follow(&stream.leeway);
         stream.sweep.advance(&plan, refresh_share);
         stream.settling.advance(plan.steps.len());
-        for (i, step) in plan.steps.iter().enumerate() {
-            let take = |sets: &mut [ChangeSet]| std::mem::replace(&mut sets[step.output], ChangeSet::new(0, 0));
-            let (mut set, mut owed) = (take(&mut stream.changes), take(&mut stream.owed));
-            stream.foresight.clear(step.output, &set);
-            set.clear();
-            for (input, spread) in step.inputs.iter().zip(&step.spread) {
-                let changes = &stream.changes[plan.maps[*input].changes];
-                if !changes.is_empty() {
-                    spread.apply(changes, &mut set, &mut self.words);
-                }
-            }
-            let reached = if set.is_empty() { 0 } else { set.count() };
-            if reached > 0 {
-                let kernels = self.kernels();
-                stream.foresight.sift(i, step.output, &stream.changes, &kernels, &mut set, &mut owed);
-            }
-            let asked = if reached == 0 { 0 } else { set.count() };
-            let refresh = stream.sweep.rows(i);
-            let watched = plan.watched[step.output];
-            let settles = stream.settling.is_on(i) && !owed.is_empty();
-            counters.requested_macs += reached as u64 * step.macs_per_cell;
-            if matches!(step.kind, Kind::Join) || (asked == 0 && refresh.is_none() && !settles) {
-                stream.owed[step.output] = owed;
-                if watched {
-                    let mut seen = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
-                    seen.clear();
-                    if matches!(step.kind, Kind::Join) {
-                        step.inputs.iter().for_each(|v| seen.join(&stream.computed[plan.maps[*v].changes]));
-                    }
-                    stream.computed[step.output] = seen;
-                }
-                stream.changes[step.output] = set;
-                continue;
-            }
-            if let Some(rows) = refresh {
-                set.set_rows(rows);
-            }
-            if settles {
-                set.join(&owed);
-            }
-            if watched {
-                stream.computed[step.output].copy_from(&set);
-            }
-            owed.remove_all(&set);
-            stream.owed[step.output] = owed;
-            self.list(step, &set);
-            let n_cells = self.listing.n_cells() as u64;
-            let now = Instant::now();
-            counters.bookkeeping += now - clock;
-            counters.passed += self.sparse(stream, &plan, i, &mut set);
-            clock = Instant::now();
-            let gates = self.tilers.iter_mut().map(|t| std::mem::take(&mut t.gates)).sum::<Duration>() / self.n_parts;
-            counters.gates += gates;
-            counters.kernels += (clock - now).saturating_sub(gates);
-            counters.executed_macs += n_cells * step.macs_per_cell;
-            counters.cells += n_cells;
-            counters.refreshed += n_cells - asked as u64;
-            stream.changes[step.output] = set;
+        for &i in &plan.branches.order {
+            self.step(stream, &plan, i, &mut clock, &mut counters);
         }
         stream.foresight.clear(plan.input, &stream.changes[plan.input]);
         counters.bookkeeping += clock.elapsed();
         counters
     }
 
+    /// One step of a frame. `clock` is when the last one's cells were computed.
+    fn step(&mut self, stream: &mut Stream, plan: &Plan, i: usize, clock: &mut Instant, counters: &mut Counters) {
+        let step = &plan.steps[i];
+        let take = |sets: &mut [ChangeSet]| std::mem::replace(&mut sets[step.output], ChangeSet::new(0, 0));
+        let (mut set, mut owed) = (take(&mut stream.changes), take(&mut stream.owed));
+        stream.foresight.clear(step.output, &set);
+        set.clear();
+        for (input, spread) in step.inputs.iter().zip(&step.spread) {
+            let changes = &stream.changes[plan.maps[*input].changes];
+            if !changes.is_empty() {
+                spread.apply(changes, &mut set, &mut self.words);
+            }
+        }
+        let reached = if set.is_empty() { 0 } else { set.count() };
+        stream.demand.follow(plan, i, &stream.changes, &stream.buffers);
+        stream.demand.put_off(plan, i, &mut set);
+        if reached > 0 {
+            let kernels = self.kernels();
+            stream.foresight.sift(i, step.output, &stream.changes, &kernels, &mut set, &mut owed);
+        }
+        let asked = if reached == 0 { 0 } else { set.count() };
+        let refresh = stream.sweep.rows(i);
+        let settles = stream.settling.is_on(i) && !owed.is_empty();
+        let is_due = stream.demand.has_due(plan, i);
+        counters.requested_macs += reached as u64 * step.macs_per_cell;
+        if let Some(rows) = refresh {
+            set.set_rows(rows);
+        }
+        if settles {
+            set.join(&owed);
+        }
+        if is_due {
+            let foresight = &mut stream.foresight;
+            let doubt = |cell: Cell| foresight.doubt(step.output, cell.y as usize, cell.x as usize);
+            stream.demand.make_good(plan, i, &mut set, doubt);
+        }
+        let is_join = matches!(step.kind, Kind::Join);
+        if !is_join && !set.is_empty() {
+            owed.remove_all(&set);
+            stream.demand.put_off(plan, i, &mut set);
+        }
+        stream.owed[step.output] = owed;
+        if plan.watched[step.output] {
+            let mut computed = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
+            if is_join {
+                computed.clear();
+                step.inputs.iter().for_each(|v| computed.join(&stream.computed[plan.maps[*v].changes]));
+            } else {
+                computed.copy_from(&set);
+            }
+            stream.computed[step.output] = computed;
+        }
+        if !is_join && !set.is_empty() {
+            self.list(step, &set);
+            let n_cells = self.listing.n_cells() as u64;
+            let now = Instant::now();
+            counters.bookkeeping += now - *clock;
+            counters.passed += self.sparse(stream, plan, i, &mut set);
+            *clock = Instant::now();
+            let gates = self.tilers.iter_mut().map(|t| std::mem::take(&mut t.gates)).sum::<Duration>() / self.n_parts;
+            counters.gates += gates;
+            counters.kernels += (*clock - now).saturating_sub(gates);
+            counters.executed_macs += n_cells * step.macs_per_cell;
+            counters.cells += n_cells;
+            counters.refreshed += n_cells - asked as u64;
+        }
+        stream.changes[step.output] = set;
+    }
+
+    /// Computes what was put off, so that the outputs hold what they would if all of them were asked for.
+    pub fn complete(&mut self, stream: &mut Stream) -> Counters {
+        let plan = stream.plan.clone();
+        let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
+        let mut clock = Instant::now();
+        let bar = stream.demand.set_bar(None);
+        for i in plan.branches.steps() {
+            self.step(stream, &plan, i, &mut clock, &mut counters);
+        }
+        stream.demand.set_bar(bar);
+        counters
+    }
+
     fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
         let start = Instant::now();
         stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
-        for step in plan.steps.iter().filter(|s| !matches!(s.kind, Kind::Join)) {
-            self.list(step, &stream.changes[step.output]);
+        stream.demand.restart();
+        let is_due = |ago: u32| stream.gates.learns() && ago >= LEARN_AGAIN;
+        let learns = stream.learnt_ago.is_none_or(is_due);
+        for &i in &plan.branches.order {
+            let step = &plan.steps[i];
+            if matches!(step.kind, Kind::Join) {
+                continue;
+            }
+            stream.demand.follow(plan, i, &stream.changes, &stream.buffers);
+            // What is learnt is learnt from all cells.
+            let some = if learns { None } else { stream.demand.whole(plan, i) };
+            self.list(step, some.unwrap_or(&stream.changes[step.output]));
             self.dense(&mut stream.buffers, plan, step);
-            counters.cells += self.listing.n_cells() as u64;
+            let n_cells = self.listing.n_cells() as u64;
+            counters.cells += n_cells;
+            counters.executed_macs += n_cells * step.macs_per_cell;
         }
         stream.owed.iter_mut().for_each(ChangeSet::clear);
         stream.foresight.restart();
         stream.sweep.restart();
         stream.is_filled = true;
         counters.requested_macs = counters.dense_macs;
-        counters.executed_macs = counters.dense_macs;
         counters.passed = counters.cells;
         counters.kernels = start.elapsed();
-        let is_due = |ago: u32| stream.gates.learns() && ago >= LEARN_AGAIN;
-        if stream.learnt_ago.is_none_or(is_due) {
+        if learns {
             if stream.gates.learns() {
                 let buffers = &stream.buffers;
                 stream.gates.learn_scales(plan, |map, y, x| {
@@ -242,7 +278,8 @@ impl Runner {
         let out = &plan.maps[step.output];
         let c = out.shape.c;
         // Whole blocks may be written in place where no other cell is behind them.
-        let in_place = c.is_multiple_of(BLOCK) && step.fits_in_place();
+        let is_whole = self.listing.n_cells() == out.shape.n_cells();
+        let in_place = is_whole && c.is_multiple_of(BLOCK) && step.fits_in_place();
         let target = Target::new(buffers, out);
         let buffers = &*buffers;
         self.split(plan, step, |listing, tiler, tiles, _| {

@@ -85,7 +85,13 @@ fn window(w: &Window) -> How {
 
 /// Calls `f` with the maps that make up some channels of a map, the channels in each, and where they begin,
 /// counted from `at` on.
-fn parts(plan: &Plan, map: usize, channels: Range<usize>, at: usize, f: &mut dyn FnMut(usize, Range<usize>, usize)) {
+pub(super) fn parts(
+    plan: &Plan,
+    map: usize,
+    channels: Range<usize>,
+    at: usize,
+    f: &mut dyn FnMut(usize, Range<usize>, usize),
+) {
     let m = &plan.maps[map];
     if m.changes != map {
         let first = m.offset - plan.maps[m.changes].offset;

@@ -2,6 +2,7 @@
 
 use super::buffer::{Buffer, Room};
 use super::changes::ChangeSet;
+use super::demand::Demand;
 use super::foresight::{Felt, Foresight};
 use super::gate::Gates;
 use super::outputs::Outputs;
@@ -26,6 +27,7 @@ pub struct Stream {
     /// How far the gates stand open, part by part of the picture.
     pub(super) leeway: Leeway,
     pub(super) sweep: Sweep,
+    pub(super) demand: Demand,
     pub(super) foresight: Foresight,
     /// Frames since scales and gains were taken from one, if they were.
     pub(super) learnt_ago: Option<u32>,
@@ -47,6 +49,7 @@ impl Stream {
         Self {
             owed,
             foresight: Foresight::new(&plan),
+            demand: Demand::new(&plan),
             learnt_ago: None,
             is_measured: false,
             settling: Settling::default(),
@@ -123,6 +126,12 @@ impl Stream {
     /// The factors of the gates' thresholds, for the caller to write; 1 everywhere until then.
     pub fn leeway_mut(&mut self) -> &mut Leeway {
         &mut self.leeway
+    }
+
+    /// Asks, from the next frame on, for what counts only where other numbers reach a bar ([`Plan::given`]) no more
+    /// than where they do; `None`, as at first: for everything.
+    pub fn ask(&mut self, bar: Option<f32>) {
+        self.demand.set_bar(bar);
     }
 
     /// The next frame is computed as a whole.

@@ -7,6 +7,7 @@ use super::heads::levels::{Level, Plane};
 use super::heads::{Head, HeadError, Place, Thresholds, select};
 use super::{Detection, Seen};
 use crate::engine::changes::ChangeSet;
+use crate::engine::demand::Given;
 use crate::engine::graph::Output;
 use crate::engine::plan::Plan;
 use crate::engine::state::Stream;
@@ -67,6 +68,22 @@ impl CellHead {
             _ => return Err("this head's output is not made of cells".into()),
         };
         Ok(Self { head: head.clone(), levels, input, n_classes })
+    }
+
+    /// Which numbers of the outputs count only where others reach [`CellHead::bar`].
+    pub fn givens(&self) -> Vec<Given> {
+        let Some((plane, channel)) = self.head.deciding() else { return Vec::new() };
+        let given = |level: &MapLevel| {
+            let (map, width) = level.planes[plane];
+            let channels = (0..level.n_anchors).map(|anchor| anchor * width + channel).collect();
+            Given { deciding: (map, channels), counting: level.planes.iter().map(|(map, _)| *map).collect() }
+        };
+        self.levels.iter().map(given).collect()
+    }
+
+    /// The least deciding number of a cell that becomes a candidate, for [`Stream::ask`].
+    pub fn bar(&self, t: Thresholds) -> Option<f32> {
+        self.head.deciding().map(|_| self.head.bar(least(t)))
     }
 
     /// Brings the candidates to the stream's last frame, and `out` to the detections of all of them.
@@ -146,7 +163,7 @@ impl CellHead {
                 stride: level.stride,
                 input: self.input,
                 n_classes: self.n_classes,
-                min_score: t.score.min(FAINT),
+                min_score: least(t),
             };
             for anchor in 0..level.n_anchors {
                 let number = |k: usize, c: usize| {
@@ -162,6 +179,11 @@ impl CellHead {
         known.extend_from_slice(kept);
         Ok(())
     }
+}
+
+/// The score from which a cell is a candidate.
+fn least(t: Thresholds) -> f32 {
+    t.score.min(FAINT)
 }
 
 fn output<'a>(plan: &'a Plan, name: Option<&str>) -> Result<&'a Output, String> {

@@ -71,7 +71,10 @@ pub fn plan_of(model: &Model, size: Size) -> Result<(Plan, Option<Tail>), InferE
     let err = |e: &dyn std::fmt::Display| InferError::model(&model.file, e);
     let (graph, tail) =
         import::import_with_tail(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
-    Ok((Plan::new(graph).map_err(|e| err(&e))?, tail))
+    let plan = Plan::new(graph).map_err(|e| err(&e))?;
+    let head = CellHead::bind(&model.sidecar.head, &plan, size, model.labels.len());
+    let givens = head.map_or(Vec::new(), |head| head.givens());
+    Ok((plan.given(&givens), tail))
 }
 
 /// A model as the engine runs it, and what is left to ONNX Runtime.
@@ -171,10 +174,12 @@ impl LayersDetector {
 impl Detector for LayersDetector {
     fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
         fresh.clear();
-        let state = self.streams.entry(stream).or_insert_with(|| State {
-            stream: Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0),
-            candidates: Candidates::default(),
-            pts_ns: work.frame.pts_ns,
+        let state = self.streams.entry(stream).or_insert_with(|| {
+            let mut stream = Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0);
+            if let Reading::Cells(head) = &self.reading {
+                stream.ask(head.bar(self.thresholds));
+            }
+            State { stream, candidates: Candidates::default(), pts_ns: work.frame.pts_ns }
         });
         let grid = work.patches.grid();
         let n_asked = work.patches.count();
@@ -232,8 +237,10 @@ impl Detector for LayersDetector {
         Ok(())
     }
 
-    fn raw_outputs(&self, stream: StreamId) -> Option<Vec<f32>> {
-        self.stream(stream).map(|s| s.outputs().concat())
+    fn raw_outputs(&mut self, stream: StreamId) -> Option<Vec<f32>> {
+        let stream = &mut self.streams.get_mut(&stream)?.stream;
+        self.runner.complete(stream);
+        Some(stream.outputs().concat())
     }
 
     fn forget(&mut self, stream: StreamId) {

@@ -147,8 +147,8 @@ pub trait Detector: Send {
     /// the next one may be tried.
     fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError>;
 
-    /// All numbers that the model put out for a stream's last frame; `None` where they are not kept.
-    fn raw_outputs(&self, _stream: StreamId) -> Option<Vec<f32>> {
+    /// All numbers that the model puts out for a stream's last frame, asked for or not; `None` where they are not kept.
+    fn raw_outputs(&mut self, _stream: StreamId) -> Option<Vec<f32>> {
         None
     }
 

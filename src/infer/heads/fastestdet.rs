@@ -1,19 +1,26 @@
 //! FastestDet: one map, score = objectness^0.6 * class^0.4, size as a share of the picture.
 
-use super::{Cell, Detection, Place, best, finite, sigmoid};
+use super::{Cell, Detection, Place, best, sigmoid};
 use crate::geom::Rect;
 
 /// Pixels of the picture that one cell stands for.
 pub const STRIDE: u32 = 16;
 
+/// Plane and channel.
+pub const OBJECTNESS: (usize, usize) = (0, 0);
+/// What its powers are in a score, and those of the class's.
+const POWERS: (f32, f32) = (0.6, 0.4);
+
+/// The objectness from which a cell can have a score: the class's is at most 1.
+pub fn bar(score: f32) -> f32 {
+    score.powf(1.0 / POWERS.0)
+}
+
 /// One cell of `[objectness, tanh centre x, y, logit width, height, classes…]`.
 pub fn cell(at: impl Fn(usize) -> f32, p: &Place) -> Cell {
-    let objectness = finite(at(0))?.clamp(0.0, 1.0).powf(0.6);
-    if objectness < p.min_score {
-        return Ok(None);
-    }
     let (class, top) = best((0..p.n_classes).map(|c| at(5 + c)))?;
-    let score = objectness * top.clamp(0.0, 1.0).powf(0.4);
+    let share = |v: f32| v.clamp(0.0, 1.0);
+    let score = share(at(OBJECTNESS.1)).powf(POWERS.0) * share(top).powf(POWERS.1);
     if score < p.min_score {
         return Ok(None);
     }

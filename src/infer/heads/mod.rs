@@ -120,8 +120,34 @@ impl Head {
         select(out, t, |d| d)
     }
 
+    /// The number that decides whether a cell shows anything, as plane and channel, if there is one: where it is less than
+    /// [`Head::bar`], no other is read.
+    pub(super) fn deciding(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Yolox { .. } => Some(yolox::OBJECTNESS),
+            Self::Yunet { .. } => Some(yunet::OBJECTNESS),
+            Self::Ultraface {} => Some(ultraface::FACE),
+            Self::Fastestdet {} => Some(fastestdet::OBJECTNESS),
+            Self::Street { .. } | Self::Yolov8 {} => None,
+        }
+    }
+
+    /// The least deciding number of a cell that can have a score.
+    pub(super) fn bar(&self, score: f32) -> f32 {
+        match self {
+            Self::Yunet { .. } => yunet::bar(score),
+            Self::Fastestdet {} => fastestdet::bar(score),
+            _ => score,
+        }
+    }
+
     /// Decodes one cell; `at(k, c)` is number `c` of its plane `k`.
     pub(super) fn cell(&self, at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
+        if let Some((k, c)) = self.deciding()
+            && finite(at(k, c))? < self.bar(p.min_score)
+        {
+            return Ok(None);
+        }
         match self {
             Self::Yolox { .. } => yolox::cell(|c| at(0, c), p),
             Self::Yunet { .. } => yunet::cell(at, p),

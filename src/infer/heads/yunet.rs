@@ -6,6 +6,14 @@ use crate::geom::Rect;
 /// The kinds of output, each followed by its stride, and their widths.
 pub const PLANES: [(&str, usize); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)];
 
+/// Plane and channel.
+pub const OBJECTNESS: (usize, usize) = (1, 0);
+
+/// The objectness from which a cell can have a score: the class's is at most 1.
+pub fn bar(score: f32) -> f32 {
+    score * score
+}
+
 /// One cell; `at(k, c)` reads channel `c` of plane `k` of [`PLANES`].
 pub fn cell(at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
     let score = finite(at(0, 0).clamp(0.0, 1.0) * at(1, 0).clamp(0.0, 1.0))?.sqrt();
