@@ -241,54 +241,57 @@ impl Spread {
     }
 }
 
-/// Output row by row: the input rows of the window or-ed, then the columns, then every `stride`th bit.
+/// Output row by row: the input rows of the window or-ed, then the columns, then every `stride`th bit. Most rows hold
+/// nothing, and most words of the others.
 fn window(w: &Window, from: &ChangeSet, out: &mut ChangeSet, scratch: &mut Vec<u64>) {
     let words = from.words;
     scratch.clear();
-    scratch.resize(words * 2, 0);
-    let (rows, wide) = scratch.split_at_mut(words);
+    scratch.resize(words * 2 + from.h, 0);
+    let (rows, rest) = scratch.split_at_mut(words);
+    let (wide, hits) = rest.split_at_mut(words);
+    for (hit, row) in hits.iter_mut().zip(from.bits.chunks_exact(words.max(1))) {
+        *hit = row.iter().fold(0, |any, word| any | word);
+    }
+    // How far the columns of a window lie from where it begins, and in words.
+    let shift = |k: usize| (k * w.dilation[1]) as isize - w.pad[1] as isize;
+    let reach = shift(0).abs().max(shift(w.kernel[1].saturating_sub(1)).abs()).unsigned_abs().div_ceil(64);
     for y in 0..out.h {
-        rows.fill(0);
-        let mut any = 0;
-        for k in 0..w.kernel[0] {
-            let at = (y * w.stride[0] + k * w.dilation[0]).checked_sub(w.pad[0]);
-            if let Some(at) = at.filter(|at| *at < from.h) {
-                for (a, b) in rows.iter_mut().zip(from.row(at)) {
-                    *a |= b;
-                    any |= *b;
-                }
-            }
-        }
-        if any == 0 {
-            continue;
+        let at = |k: usize| (y * w.stride[0] + k * w.dilation[0]).checked_sub(w.pad[0]);
+        let mut hit = (0..w.kernel[0]).filter_map(at).filter(|at| *at < from.h && hits[*at] != 0);
+        let Some(first) = hit.next() else { continue };
+        rows.copy_from_slice(from.row(first));
+        for at in hit {
+            rows.iter_mut().zip(from.row(at)).for_each(|(a, b)| *a |= b);
         }
         let end = out.words;
         let target = &mut out.bits[y * end..][..end];
-        // Bit i of `wide`: some tap of a window that begins at column i - pad hits.
-        if w.stride[1] == 1 && out.w <= words * 64 {
-            wide.fill(0);
-            for k in 0..w.kernel[1] {
-                shift_or(rows, (k * w.dilation[1]) as isize - w.pad[1] as isize, wide);
-            }
-            for (a, b) in target.iter_mut().zip(wide.iter()) {
-                *a |= b;
-            }
-        } else if w.stride[1] == 2 {
-            wide.fill(0);
-            for k in 0..w.kernel[1] {
-                shift_or(rows, (k * w.dilation[1]) as isize - w.pad[1] as isize, wide);
-            }
-            for (i, word) in wide.iter().enumerate() {
-                if let Some(a) = target.get_mut(i / 2) {
-                    *a |= u64::from(even_bits(*word)) << (i % 2 * 32);
-                }
-            }
-            // A window may begin in the padding beyond the last whole word.
-            for x in words * 32..out.w {
+        if w.stride[1] > 2 || (w.stride[1] == 1 && out.w > words * 64) {
+            for x in 0..out.w {
                 set_if_hit(w, rows, from.w, x, target);
             }
-        } else {
-            for x in 0..out.w {
+            continue;
+        }
+        let is_hit = |word: &u64| *word != 0;
+        let (Some(lo), Some(hi)) = (rows.iter().position(is_hit), rows.iter().rposition(is_hit)) else { continue };
+        let (lo, hi) = (lo.saturating_sub(reach), (hi + reach + 1).min(words));
+        // Bit i of `wide`: some tap of a window that begins at column i - pad hits.
+        let wide = &mut wide[lo..hi];
+        wide.fill(0);
+        for k in 0..w.kernel[1] {
+            shift_or(rows, lo as isize * 64 + shift(k), wide);
+        }
+        for (i, word) in (lo..).zip(wide.iter()) {
+            let (i, word) = match w.stride[1] {
+                1 => (i, *word),
+                _ => (i / 2, u64::from(even_bits(*word)) << (i % 2 * 32)),
+            };
+            if let Some(a) = target.get_mut(i) {
+                *a |= word;
+            }
+        }
+        if w.stride[1] == 2 {
+            // A window may begin in the padding beyond the last whole word.
+            for x in words * 32..out.w {
                 set_if_hit(w, rows, from.w, x, target);
             }
         }
@@ -371,13 +374,15 @@ mod tests {
     fn windows_spread_as_defined() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..3000 {
-            let (h, w) = (random.usize(1..9), random.usize(1..200));
+            let (h, w) = (random.usize(1..9), random.usize(1..400));
             let k = [random.usize(1..6), random.usize(1..6)];
+            // Now and then beyond a word.
+            let far = if random.u8(0..4) == 0 { 40 } else { 3 };
             let window = Window {
                 kernel: k,
                 stride: [random.usize(1..4), random.usize(1..4)],
-                dilation: [random.usize(1..3), random.usize(1..3)],
-                pad: [random.usize(0..k[0]), random.usize(0..k[1])],
+                dilation: [random.usize(1..3), random.usize(1..far)],
+                pad: [random.usize(0..k[0]), random.usize(0..k[1] * far)],
                 pad_end: [random.usize(0..k[0]), random.usize(0..k[1])],
             };
             let side = |i: usize, n: usize| {
