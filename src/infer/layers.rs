@@ -72,8 +72,11 @@ pub fn plan_of(model: &Model, size: Size) -> Result<(Plan, Option<Tail>), InferE
     let (graph, tail) =
         import::import_with_tail(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
     let plan = Plan::new(graph).map_err(|e| err(&e))?;
-    let head = CellHead::bind(&model.sidecar.head, &plan, size, model.labels.len());
-    let givens = head.map_or(Vec::new(), |head| head.givens());
+    let (head, n_classes) = (&model.sidecar.head, model.labels.len());
+    let givens = match CellHead::bind(head, &plan, size, n_classes) {
+        Ok(head) => head.givens(),
+        Err(_) => WholeHead::givens(head, &plan, n_classes),
+    };
     Ok((plan.given(&givens), tail))
 }
 
@@ -176,9 +179,10 @@ impl Detector for LayersDetector {
         fresh.clear();
         let state = self.streams.entry(stream).or_insert_with(|| {
             let mut stream = Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0);
-            if let Reading::Cells(head) = &self.reading {
-                stream.ask(head.bar(self.thresholds));
-            }
+            stream.ask(match &self.reading {
+                Reading::Cells(head) => head.bar(self.thresholds),
+                Reading::Whole(head) => head.bar(self.thresholds),
+            });
             State { stream, candidates: Candidates::default(), pts_ns: work.frame.pts_ns }
         });
         let grid = work.patches.grid();

@@ -5,8 +5,9 @@ use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
 use super::heads::{Head, Tensor, Thresholds};
 use super::session::TailSession;
 use super::{Detection, InferError, Seen};
+use crate::engine::demand::Given;
 use crate::engine::outputs::Outputs;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Kind, Plan, Step};
 use crate::engine::state::Stream;
 use crate::geom::{ModelInput, Rect, Size};
 
@@ -46,6 +47,29 @@ impl WholeHead {
             tail,
             found: Vec::new(),
         }
+    }
+
+    /// Which numbers count only where others reach [`WholeHead::bar`]: YOLOv8's boxes, where some class does. Each level is a
+    /// map of both, of the boxes' distances first; laid out otherwise, everything counts.
+    pub fn givens(head: &Head, plan: &Plan, n_classes: usize) -> Vec<Given> {
+        if !matches!(head, Head::Yolov8 {}) {
+            return Vec::new();
+        }
+        let given = |step: &Step| {
+            let [boxes, classes] = step.inputs[..] else { return None };
+            let [n_boxes, n] = [boxes, classes].map(|map| plan.maps[map].shape.c);
+            let fits = matches!(step.kind, Kind::Join) && n == n_classes && n_boxes != n && n_boxes.is_multiple_of(4);
+            let is_put_out = plan.outputs.iter().flat_map(|o| &o.parts).any(|part| part.base.0 as usize == step.output);
+            let deciding = (step.output, (n_boxes..n_boxes + n).collect());
+            (fits && is_put_out).then(|| Given { deciding, counting: vec![step.output] })
+        };
+        plan.steps.iter().filter_map(given).collect()
+    }
+
+    /// The least number of a class, before its sigmoid, of a cell that becomes a candidate, for [`Stream::ask`].
+    pub fn bar(&self, t: Thresholds) -> Option<f32> {
+        let score = t.score.min(FAINT);
+        matches!(self.head, Head::Yolov8 {}).then(|| (score / (1.0 - score)).ln())
     }
 
     /// Brings the candidates to the stream's last frame, and `out` to the detections of all of them.
