@@ -177,7 +177,10 @@ fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -
     let some: Vec<u64> = plan.steps.iter().enumerate().filter(of_some).map(|(_, s)| macs(s)).collect();
     if !some.is_empty() {
         let (n, macs) = (some.len(), some.iter().sum::<u64>() as f64 / 1e6);
-        print_line(&format!("             {n:>4} of them, {macs:.1} MMAC, only where there may be an object"))?;
+        print_line(&format!(
+            "             {n:>4} {:<15} {macs:>8.1} MMAC, only where there may be an object",
+            "of all these"
+        ))?;
     }
     for done in plan.done.iter().filter(|d| d.n_rewrites > 0) {
         print_line(&format!("passes       {}: {}", done.pass, done.n_rewrites))?;
