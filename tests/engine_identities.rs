@@ -153,6 +153,7 @@ fn a_still_picture_costs_nothing() {
             let c = runner.run(&mut stream, 0.0);
             let nothing = Counters {
                 dense_macs: c.dense_macs,
+                asked_macs: c.asked_macs,
                 bookkeeping: c.bookkeeping,
                 gates: c.gates,
                 kernels: c.kernels,
@@ -249,12 +250,17 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
                 bar = [None, Some(0.5), Some(0.8)][random.usize(0..3)];
                 stream.ask(bar);
             }
-            if random.u8(0..8) == 0 {
+            let is_whole = random.u8(0..8) == 0;
+            if is_whole {
                 stream.forget();
                 other.forget();
             }
             let share = [0.0, 0.0, 0.1][random.usize(0..3)];
             let counters = [&mut stream, &mut other].map(|stream| runner.run(stream, share));
+            let Counters { executed_macs, asked_macs, dense_macs, .. } = counters[0];
+            assert!(executed_macs <= asked_macs && asked_macs <= dense_macs, "seed {seed}, frame {frame}");
+            assert!(!is_whole || executed_macs == asked_macs, "seed {seed}, frame {frame}: no more than is asked for");
+            assert!(bar.is_some() || asked_macs == dense_macs, "seed {seed}, frame {frame}: everything");
             shares.iter_mut().zip(counters).for_each(|(sum, c)| *sum += c.executed_share());
             for (y, x) in (0..s.h).flat_map(|y| (0..s.w).map(move |x| (y, x))) {
                 let [found, wanted] = [&stream, &other].map(|stream| stream.cell(all, y, x));

@@ -206,6 +206,8 @@ struct Asked {
     /// Where the bar is reached.
     cells: ChangeSet,
     is_known: bool,
+    /// Multiply-accumulates of the cells that are not asked for.
+    spared_macs: u64,
     /// One a member.
     members: Vec<Waiting>,
 }
@@ -222,7 +224,7 @@ impl Demand {
         let set = |map: usize| ChangeSet::of(plan.maps[map].shape);
         let waiting = |m: &Member| Waiting { asked: set(m.output), cells: set(m.output) };
         let members = |b: &Branch| b.members.iter().map(waiting).collect();
-        let asked = |b: &Branch| Asked { cells: set(b.map), is_known: false, members: members(b) };
+        let asked = |b: &Branch| Asked { cells: set(b.map), is_known: false, spared_macs: 0, members: members(b) };
         Self { bar: None, branches: plan.branches.all.iter().map(asked).collect(), scratch: Vec::new() }
     }
 
@@ -244,7 +246,8 @@ impl Demand {
     /// decides, in this frame.
     pub fn follow(&mut self, plan: &Plan, step: usize, changes: &[ChangeSet], buffers: &[Buffer]) {
         let Some((b, 0)) = plan.branches.of_step[step] else { return };
-        let (branch, Asked { cells, is_known, members }) = (&plan.branches.all[b], &mut self.branches[b]);
+        let branch = &plan.branches.all[b];
+        let Asked { cells, is_known, spared_macs, members } = &mut self.branches[b];
         let (map, bar) = (&plan.maps[branch.map], self.bar);
         let mut differs = !*is_known;
         let mut judge = |y: usize, x: usize| {
@@ -264,6 +267,7 @@ impl Demand {
         if !differs {
             return;
         }
+        *spared_macs = 0;
         for (k, member) in branch.members.iter().enumerate().rev() {
             let (until, later) = members.split_at_mut(k + 1);
             let asked = &mut until[k].asked;
@@ -274,6 +278,8 @@ impl Demand {
             for (reader, spread) in &member.readers {
                 spread.apply(&later[reader - k - 1].asked, asked, &mut self.scratch);
             }
+            let n_spared = plan.maps[member.output].shape.n_cells() - asked.count();
+            *spared_macs += n_spared as u64 * plan.steps[member.step].macs_per_cell;
         }
     }
 
@@ -311,6 +317,11 @@ impl Demand {
         cells.fill();
         cells.remove_all(asked);
         Some(asked)
+    }
+
+    /// Multiply-accumulates of a whole frame that are not asked for.
+    pub fn spared_macs(&self) -> u64 {
+        self.branches.iter().map(|b| b.spared_macs).sum()
     }
 
     fn of_step(&mut self, plan: &Plan, step: usize) -> Option<&mut Waiting> {

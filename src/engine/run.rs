@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 pub struct Counters {
     /// Of the whole picture.
     pub dense_macs: u64,
+    /// Of the whole picture, what is asked for ([`Stream::ask`]).
+    pub asked_macs: u64,
     /// Of cells whose inputs changed.
     pub requested_macs: u64,
     /// Of cells that were computed, refreshed ones included.
@@ -48,8 +50,14 @@ impl Counters {
         self.executed_macs as f64 / self.dense_macs.max(1) as f64
     }
 
+    /// Of what computing everything that is asked for would take, the share (0..=1) that was done.
+    pub fn share_of_asked(&self) -> f64 {
+        self.executed_macs as f64 / self.asked_macs.max(1) as f64
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.dense_macs += other.dense_macs;
+        self.asked_macs += other.asked_macs;
         self.requested_macs += other.requested_macs;
         self.executed_macs += other.executed_macs;
         self.cells += other.cells;
@@ -140,6 +148,7 @@ impl Runner {
             self.step(stream, &plan, i, &mut clock, &mut counters);
         }
         stream.foresight.clear(plan.input, &stream.changes[plan.input]);
+        counters.asked_macs = counters.dense_macs - stream.demand.spared_macs();
         counters.bookkeeping += clock.elapsed();
         counters
     }
@@ -251,6 +260,7 @@ impl Runner {
         stream.sweep.restart();
         stream.is_filled = true;
         counters.requested_macs = counters.dense_macs;
+        counters.asked_macs = counters.executed_macs;
         counters.passed = counters.cells;
         counters.kernels = start.elapsed();
         if learns {
