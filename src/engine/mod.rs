@@ -11,7 +11,7 @@
 //!
 //! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps
 //! (`[rows][columns][channels]`, f32) that are what a dense run would give, up to
-//! what was expected to matter too little, and what changed in them. Pure: no clock
+//! what was expected to matter too little and what is not asked for, and what changed in them. Pure: no clock
 //! (but for counters), file or log, and no thread that was not asked for; knows nothing of detection. The shape follows
 //! measurements; its identities are held by `tests/engine_identities.rs`.
 

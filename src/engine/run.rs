@@ -2,7 +2,8 @@
 //!
 //! For every step: of the cells that its inputs' changes reach, those that are expected to move by
 //! more than the gate's threshold are listed, computed a tile at a time into scratch rows, stored, and measured
-//! against what was stored before; what differs are the changes that the next steps see.
+//! against what was stored before; what differs are the changes that the next steps see. What is not asked for waits
+//! ([`super::demand`]).
 //! The first frame, and any that is asked for, is computed as a whole.
 
 use super::buffer::Buffer;
@@ -168,6 +169,7 @@ impl Runner {
         }
         let reached = if set.is_empty() { 0 } else { set.count() };
         stream.demand.follow(plan, i, &stream.changes, &stream.buffers);
+        // What is not asked for need not be foretold either.
         stream.demand.put_off(plan, i, &mut set);
         if reached > 0 {
             let kernels = self.kernels();
@@ -192,6 +194,7 @@ impl Runner {
         let is_join = matches!(step.kind, Kind::Join);
         if !is_join && !set.is_empty() {
             owed.remove_all(&set);
+            // Nor is it refreshed before it is asked for.
             stream.demand.put_off(plan, i, &mut set);
         }
         stream.owed[step.output] = owed;
