@@ -151,6 +151,11 @@ impl ChangeSet {
         }
     }
 
+    /// Whether some cell is in both sets.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.bits.iter().zip(&other.bits).any(|(a, b)| a & b != 0)
+    }
+
     pub fn join(&mut self, other: &Self) {
         debug_assert_eq!((self.h, self.w), (other.h, other.w));
         for (a, b) in self.bits.iter_mut().zip(&other.bits) {

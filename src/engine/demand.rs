@@ -10,7 +10,6 @@ use super::changes::{Cell, ChangeSet, Spread};
 use super::plan::{Kind, Plan};
 use super::sight;
 use super::tile::cell_ptr;
-use std::ops::Range;
 
 /// Numbers of the outputs that count only in cells where others are large enough.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +99,7 @@ fn branch(plan: &Plan, given: &Given, taken: &[Option<(usize, usize)>]) -> Optio
     let size = |map: usize| (plan.maps[map].shape.h, plan.maps[map].shape.w);
     let mut ends = Vec::new();
     for counts in &given.counting {
-        leaves(plan, *counts, 0..plan.maps[*counts].shape.c, &mut |leaf, channels| {
+        sight::parts(plan, *counts, 0..plan.maps[*counts].shape.c, 0, &mut |leaf, channels, _| {
             let is_whole = channels == (0..plan.maps[leaf].shape.c);
             if is_whole && leaf != map && size(leaf) == size(map) && leads_out(plan, leaf) {
                 ends.push(leaf);
@@ -141,16 +140,11 @@ fn deciding(plan: &Plan, given: &Given) -> Option<(usize, Vec<usize>)> {
     let (map, channels) = &given.deciding;
     let mut found = Vec::new();
     for c in channels {
-        leaves(plan, *map, *c..c + 1, &mut |leaf, channels| found.push((leaf, channels.start)));
+        sight::parts(plan, *map, *c..c + 1, 0, &mut |leaf, channels, _| found.push((leaf, channels.start)));
     }
     let (leaf, _) = *found.first()?;
     let is_one = found.iter().all(|(map, _)| *map == leaf) && plan.steps.iter().any(|s| s.output == leaf);
     is_one.then(|| (leaf, found.into_iter().map(|(_, c)| c).collect()))
-}
-
-/// Calls `f` with the maps, and their channels, that make up some channels of a map.
-fn leaves(plan: &Plan, map: usize, channels: Range<usize>, f: &mut dyn FnMut(usize, Range<usize>)) {
-    sight::parts(plan, map, channels, 0, &mut |leaf, channels, _| f(leaf, channels));
 }
 
 /// Whether others read some channels of a map in place.
@@ -292,20 +286,17 @@ impl Demand {
         }
     }
 
-    /// Whether something was put off that is asked for now.
-    pub fn has_due(&mut self, plan: &Plan, step: usize) -> bool {
-        let Some(Waiting { asked, cells }) = self.of_step(plan, step) else { return false };
-        asked.words().iter().zip(cells.words()).any(|(asked, waiting)| asked & waiting != 0)
-    }
-
     /// Adds to the cells of a step that are computed what was put off and is asked for now, and calls `f` for it.
-    pub fn make_good(&mut self, plan: &Plan, step: usize, set: &mut ChangeSet, f: impl FnMut(Cell)) {
+    pub fn make_good(&mut self, plan: &Plan, step: usize, set: &mut ChangeSet, mut f: impl FnMut(Cell)) {
         let Some(Waiting { asked, cells }) = self.of_step(plan, step) else { return };
-        let mut due = f;
+        if !cells.meets(asked) {
+            return;
+        }
         cells.for_each(|cell| {
-            if asked.get(cell.y as usize, cell.x as usize) {
-                set.set(cell.y as usize, cell.x as usize);
-                due(cell);
+            let (y, x) = (cell.y as usize, cell.x as usize);
+            if asked.get(y, x) {
+                set.set(y, x);
+                f(cell);
             }
         });
         cells.remove_all(asked);

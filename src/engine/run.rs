@@ -178,7 +178,6 @@ impl Runner {
         let asked = if reached == 0 { 0 } else { set.count() };
         let refresh = stream.sweep.rows(i);
         let settles = stream.settling.is_on(i) && !owed.is_empty();
-        let is_due = stream.demand.has_due(plan, i);
         counters.requested_macs += reached as u64 * step.macs_per_cell;
         if let Some(rows) = refresh {
             set.set_rows(rows);
@@ -186,11 +185,9 @@ impl Runner {
         if settles {
             set.join(&owed);
         }
-        if is_due {
-            let foresight = &mut stream.foresight;
-            let doubt = |cell: Cell| foresight.doubt(step.output, cell.y as usize, cell.x as usize);
-            stream.demand.make_good(plan, i, &mut set, doubt);
-        }
+        let foresight = &mut stream.foresight;
+        let doubt = |cell: Cell| foresight.doubt(step.output, cell.y as usize, cell.x as usize);
+        stream.demand.make_good(plan, i, &mut set, doubt);
         let is_join = matches!(step.kind, Kind::Join);
         if !is_join && !set.is_empty() {
             owed.remove_all(&set);
@@ -226,16 +223,14 @@ impl Runner {
     }
 
     /// Computes what was put off, so that the outputs hold what they would if all of them were asked for.
-    pub fn complete(&mut self, stream: &mut Stream) -> Counters {
+    pub fn complete(&mut self, stream: &mut Stream) {
         let plan = stream.plan.clone();
-        let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
-        let mut clock = Instant::now();
+        let (mut clock, mut counters) = (Instant::now(), Counters::default());
         let bar = stream.demand.set_bar(None);
         for i in plan.branches.steps() {
             self.step(stream, &plan, i, &mut clock, &mut counters);
         }
         stream.demand.set_bar(bar);
-        counters
     }
 
     fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
