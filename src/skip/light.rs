@@ -4,8 +4,22 @@
 //! median over cells of sum(now) / sum(reference): moving objects, as long as
 //! they cover less than half of the picture, do not shift it.
 
+use super::diff::{CELL, Differ};
+use crate::frame::Frame;
+
+/// The row of pixels, of the eight of a cell, whose sum tells its light.
+const ROW: usize = 3;
 /// Cells darker than this mean level carry noise rather than light.
 const DARKEST: u32 = 12;
+
+/// For each cell the sum of one of its rows of pixels.
+pub fn sums(differ: &mut Differ, frame: &Frame, sums: &mut [u32]) {
+    let stride = frame.size().width as usize * 3;
+    let rows = frame.data().chunks_exact(stride).skip(ROW).step_by(CELL);
+    for (row, sums) in rows.zip(sums.chunks_mut(differ.cols())) {
+        differ.sum_row(row, sums);
+    }
+}
 
 /// The factor from reference to now; 1.0 where too little is bright enough.
 ///

@@ -10,6 +10,7 @@
 
 mod breakeven;
 mod diff;
+mod glance;
 mod light;
 mod masks;
 mod mode;

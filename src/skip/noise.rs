@@ -7,6 +7,8 @@
 //! after. Where most cells rise together it is the sensor (dusk, another gain),
 //! and all follow at once.
 
+use std::ops::Range;
+
 /// Share of a new measurement that is taken over when it is lower, and when it is higher.
 const FALL: f32 = 0.35;
 const RISE: f32 = 0.03;
@@ -46,12 +48,23 @@ impl Noise {
         }
     }
 
+    /// What is known of some cells.
+    pub fn levels(&self, cells: Range<usize>) -> &[f32] {
+        &self.level[cells]
+    }
+
     /// What of a cell's difference from its reference is not noise: independent differences
     /// add up as squares.
     pub fn beyond(&self, cell: usize, level: f32) -> f32 {
         let noise = MARGIN * self.level[cell];
         (level * level - noise * noise).max(0.0).sqrt()
     }
+}
+
+/// Whether what is [`Noise::beyond`] a cell's noise may be more than a threshold: without a root, and never too strict.
+pub fn may_exceed(level: f32, noise: f32, threshold: f32) -> bool {
+    let noise = MARGIN * noise;
+    level * level > (noise * noise + threshold * threshold) * (1.0 - 1e-5)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::breakeven::BreakEven;
 use super::diff::{CELL, Differ};
+use super::glance::Glance;
 use super::light;
 use super::masks::{Corner, patches_where};
 use super::mode::SkipMode;
@@ -132,10 +133,6 @@ const SAME_LIGHT: f32 = 0.012;
 const NOISE_TURN: u64 = 8;
 /// In this many first frames all rows are measured, so that the noise is known within a second.
 const NOISE_START: u64 = 8;
-/// The row of pixels, of the eight of a cell, whose sum tells its light.
-const LIGHT_ROW: usize = 3;
-/// Share of the leeway that the patches' threshold takes: what it holds back is lost to the gates behind it.
-const LEEWAY_SHARE: f32 = 0.5;
 /// A patch that has been at rest for this many frames is looked at once more, however little it still
 /// differs: by night somebody who has left differs from the wall behind by less than the noise.
 const AFTERLOOK: u32 = 2;
@@ -166,6 +163,9 @@ struct State {
     /// Not part of the camera's picture.
     padding: PatchMask,
     masked: PatchMask,
+    /// Of each patch, as long as nothing happens.
+    usual: Vec<Reason>,
+    n_masked: u32,
     leeway: Leeway,
     break_even: BreakEven,
     /// When each patch was last computed because it was asked for; moved back to stagger staleness.
@@ -180,6 +180,7 @@ struct State {
     reference_sums: Vec<u32>,
     /// Scratch.
     flicker: Vec<u32>,
+    glance: Glance,
     levels: Vec<f32>,
     ratios: Vec<f32>,
     n_frames: u64,
@@ -305,7 +306,13 @@ impl State {
         let n_cells = (size.width as usize).div_ceil(CELL) * (size.height as usize).div_ceil(CELL);
         let mut differ = Differ::new(size.width as usize);
         let mut sums = vec![0; n_cells];
-        light_sums(&mut differ, frame, &mut sums);
+        light::sums(&mut differ, frame, &mut sums);
+        let padding = patches_where(grid, &frame.letterbox, |x, y| x >= 1.0 || y >= 1.0, Corner::TopLeft);
+        let is_masked = |x, y| settings.masks.iter().any(|polygon| encloses(polygon, [x, y]));
+        let masked = patches_where(grid, &frame.letterbox, is_masked, Corner::Middle);
+        let is_watched = |patch: usize| !padding.get(patch) && !masked.get(patch);
+        let usual = |patch| if is_watched(patch) { Reason::Kept } else { Reason::Masked };
+        let usual: Vec<Reason> = (0..grid.n_patches()).map(usual).collect();
         Self {
             mode,
             threshold: settings.threshold_in(mode),
@@ -314,13 +321,10 @@ impl State {
             relit: vec![0; frame.data().len()],
             before: frame.data().to_vec(),
             noise: Noise::new(n_cells),
-            padding: patches_where(grid, &frame.letterbox, |x, y| x >= 1.0 || y >= 1.0, Corner::TopLeft),
-            masked: patches_where(
-                grid,
-                &frame.letterbox,
-                |x, y| settings.masks.iter().any(|polygon| encloses(polygon, [x, y])),
-                Corner::Middle,
-            ),
+            padding,
+            masked,
+            n_masked: usual.iter().filter(|reason| **reason == Reason::Masked).count() as u32,
+            usual,
             leeway: Leeway::default(),
             break_even: BreakEven::default(),
             asked_ns: vec![i64::MIN; grid.n_patches()],
@@ -329,6 +333,7 @@ impl State {
             reference_sums: sums.clone(),
             sums,
             flicker: vec![0; differ.cols()],
+            glance: Glance::new(grid.cols),
             levels: Vec::with_capacity(differ.cols()),
             differ,
             ratios: Vec::with_capacity(n_cells),
@@ -349,7 +354,7 @@ impl State {
         self.learn_noise(frame);
         // The layer engine's maps are of one light too, and its gates see what light does to them.
         d.gain = if self.is_relit() {
-            light_sums(&mut self.differ, frame, &mut self.sums);
+            light::sums(&mut self.differ, frame, &mut self.sums);
             light::gain(&self.sums, &self.reference_sums, (CELL * 3) as u32, &mut self.ratios)
         } else {
             1.0
@@ -367,55 +372,61 @@ impl State {
         }
 
         d.patches.clear();
-        d.reasons.fill(Reason::Kept);
-        let mut counts = Counts::default();
+        d.reasons.copy_from_slice(&self.usual);
+        let mut counts = Counts { masked: self.n_masked, ..Counts::default() };
         let mut n_strong = 0;
         let cells = grid.patch as usize / CELL;
         let now = frame.pts_ns as i64;
+        let is_older = |asked_ns: i64, limit: i64| now.saturating_sub(asked_ns) >= limit;
         let limits = self.stale_limits(grid, now, settings.max_age_in(self.mode));
+        let least_limit = limits.iter().copied().min().unwrap_or(i64::MAX);
+        // Mode regions would pay for it with a region.
+        let looks_again = self.mode == SkipMode::Layers;
         for row in 0..grid.rows {
-            for col in 0..grid.cols {
-                let patch = row * grid.cols + col;
-                if self.padding.get(patch) {
-                    d.reasons[patch] = Reason::Masked;
-                    counts.masked += 1;
+            let y = row * cells..((row + 1) * cells).min(cell_rows);
+            let patches = row * grid.cols..(row + 1) * grid.cols;
+            let rests = self.at_rest[patches.clone()].iter_mut().map(|rest| {
+                *rest = rest.saturating_add(1);
+                looks_again && is_rested(*rest)
+            });
+            self.glance.begin(grid, row, self.threshold, &self.leeway, rests);
+            for y in y.clone() {
+                let row = y * cell_cols..(y + 1) * cell_cols;
+                self.glance.look(cells, self.sad[row.clone()].iter().map(|sad| level(*sad)), self.noise.levels(row));
+            }
+            let may_be_stale = self.asked_ns[patches.clone()].iter().any(|asked| is_older(*asked, least_limit));
+            for (col, patch) in patches.enumerate() {
+                if !(self.glance.is_notable(col) || may_be_stale) || self.padding.get(patch) {
                     continue;
                 }
                 let masked = self.masked.get(patch);
-                let pixels = |at: usize| at * grid.patch as usize..(at + 1) * grid.patch as usize;
-                let leeway = self.leeway.within(pixels(col), pixels(row));
-                let threshold = self.threshold * (1.0 + LEEWAY_SHARE * (leeway - 1.0));
-                let y = row * cells..((row + 1) * cells).min(cell_rows);
+                let threshold = self.glance.threshold(col);
                 let x = col * cells..((col + 1) * cells).min(cell_cols);
                 let most =
                     y.clone().flat_map(|y| x.clone().map(move |x| y * cell_cols + x)).fold(0.0f32, |most, cell| {
-                        let level = self.sad[cell] as f32 * (1.0 / (CELL * CELL * 3) as f32);
+                        let level = level(self.sad[cell]);
                         if level > threshold { most.max(self.noise.beyond(cell, level)) } else { most }
                     });
                 let changed = !masked && most > threshold;
                 n_strong += u32::from(changed && most > STRONG);
-                let rest = &mut self.at_rest[patch];
-                *rest = if changed { 0 } else { rest.saturating_add(1) };
-                // Mode regions would pay for it with a region.
-                let came_to_rest = self.mode == SkipMode::Layers && !masked && (AFTERLOOK..SEEN_AT_REST).contains(rest);
-                let reason = if changed || came_to_rest {
+                if changed {
+                    self.at_rest[patch] = 0;
+                }
+                let came_to_rest = !masked && looks_again && is_rested(self.at_rest[patch]);
+                d.reasons[patch] = if changed || came_to_rest {
                     counts.changed += 1;
                     Reason::Changed
-                } else if now.saturating_sub(self.asked_ns[patch]) >= limits[block_of(grid, col, row)] {
+                } else if is_older(self.asked_ns[patch], limits[block_of(grid, col, row)]) {
                     counts.stale += 1;
+                    counts.masked -= u32::from(masked);
                     Reason::Stale
-                } else if masked {
-                    d.reasons[patch] = Reason::Masked;
-                    counts.masked += 1;
-                    continue;
                 } else {
-                    counts.kept += 1;
                     continue;
                 };
-                d.reasons[patch] = reason;
                 d.patches.set(patch);
             }
         }
+        counts.kept = grid.n_patches() as u32 - counts.masked - counts.changed - counts.stale;
         d.counts = counts;
         d.global = None;
         let n_watched = (grid.n_patches() - counts.masked as usize).max(1);
@@ -524,18 +535,19 @@ impl State {
     }
 }
 
+/// The mean difference of a cell, levels of 255.
+fn level(sad: u32) -> f32 {
+    sad as f32 * (1.0 / (CELL * CELL * 3) as f32)
+}
+
+/// Whether a patch is at rest, and was not looked at since.
+fn is_rested(at_rest: u32) -> bool {
+    (AFTERLOOK..SEEN_AT_REST).contains(&at_rest)
+}
+
 /// Which of the blocks a patch belongs to.
 fn block_of(grid: PatchGrid, col: usize, row: usize) -> usize {
     row * STALE_BLOCKS / grid.rows * STALE_BLOCKS + col * STALE_BLOCKS / grid.cols
-}
-
-/// For each cell the sum of one of its rows of pixels.
-fn light_sums(differ: &mut Differ, frame: &Frame, sums: &mut [u32]) {
-    let stride = frame.size().width as usize * 3;
-    let rows = frame.data().chunks_exact(stride).skip(LIGHT_ROW).step_by(CELL);
-    for (row, sums) in rows.zip(sums.chunks_mut(differ.cols())) {
-        differ.sum_row(row, sums);
-    }
 }
 
 #[cfg(test)]
