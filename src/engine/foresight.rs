@@ -67,8 +67,13 @@ impl Felt {
 
     /// Adds to some pixels' squared changes, of three colours each.
     pub fn add_pixels(&mut self, y: usize, x: usize, squares: &[f32]) {
-        for (x, [a, b, c]) in (x..).zip(squares.as_chunks().0) {
-            self.add(y, x, a + b + c);
+        let (mut squares, mut at, block) = (squares, self.index(y, x), self.block());
+        let mut n = block - x % block;
+        while !squares.is_empty() {
+            let (here, rest) = squares.split_at((3 * n).min(squares.len()));
+            let value = &mut self.values[at];
+            *value = here.as_chunks().0.iter().fold(*value, |sum, [a, b, c]| sum + (a + b + c));
+            (squares, at, n) = (rest, at + 1, block);
         }
     }
 
@@ -189,6 +194,8 @@ pub(super) struct Foresight {
 /// What the cells of a word see.
 #[derive(Debug, Clone)]
 struct Seen {
+    /// Which sights are of maps that changed.
+    sights: Vec<usize>,
     /// For each cell a number, side by side.
     taps: Vec<Tap>,
     /// For each cell every second number.
@@ -292,7 +299,13 @@ impl Foresight {
         let n_taps = |o: &Outlook| o.looks.iter().map(|l| l.offsets.len()).sum::<usize>();
         let room = || Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0));
         Self {
-            scratch: Seen { taps: room(), every_second: room(), others: [0.0; LANES], has_others: false },
+            scratch: Seen {
+                sights: Vec::with_capacity(outlooks.iter().map(|o| o.sights.len()).max().unwrap_or(0)),
+                taps: room(),
+                every_second: room(),
+                others: [0.0; LANES],
+                has_others: false,
+            },
             expected: (0..plan.maps.len())
                 .map(|i| if is_made(i) { plan.maps[i].shape } else { MapShape::new(0, 0, 0) })
                 .map(|s| Expected { stride: in_blocks(s.w), values: Buffer::zeros(s.h * in_blocks(s.w)) })
@@ -396,17 +409,18 @@ impl Foresight {
         }
         let (eased, expected) = (&self.eased[*eased], &mut self.expected[out]);
         let words = set.words_a_row();
+        let seen = &mut self.scratch;
+        seen.sights.clear();
+        seen.sights.extend((0..sights.len()).filter(|k| !changes[sights[*k].map].is_empty()));
         for (at, word) in set.words_mut().iter_mut().enumerate().filter(|(_, word)| **word != 0) {
             let (y, x) = (at / words, at % words * LANES);
             let n = (expected.stride - x).min(LANES);
             let known = &mut expected.values[y * expected.stride + x..][..n];
             prefetch(known.as_ptr(), n);
-            let seen = &mut self.scratch;
             seen.clear();
-            for (sight, by) in sights.iter().zip(looks) {
-                if !changes[sight.map].is_empty() {
-                    look(&self.felt[sight.map], &sight.how, by, [y, x], *word, seen);
-                }
+            for k in 0..seen.sights.len() {
+                let (sight, by) = (&sights[seen.sights[k]], &looks[seen.sights[k]]);
+                look(&self.felt[sight.map], &sight.how, by, [y, x], *word, seen);
             }
             // Where nothing changed around a cell, nothing is added.
             let args = ForetellArgs {

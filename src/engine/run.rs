@@ -291,7 +291,9 @@ impl Runner {
         let target = Target::new(buffers, out);
         let buffers = &*buffers;
         self.split(plan, step, |listing, tiler, tiles, _| {
-            for tile in tiles.map(|k| listing.tile(k)) {
+            for k in tiles.clone() {
+                let tile = listing.tile(k);
+                tiler.is_cold = k == tiles.start;
                 if in_place {
                     // Safety: a cell of the map; the tile's others follow it, and no other thread writes them.
                     let first = unsafe { target.cell(tile[0]) };
@@ -397,6 +399,7 @@ impl Sparse<'_> {
             if k + 1 < tiles.end {
                 self.warm(listing.tile(k + 1), &mut next);
             }
+            tiler.is_cold = k == tiles.start;
             tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride);
             let new = Rows { first: rows, stride, n: tile.len(), width };
             // Counted on from step to step, so that short steps are seen as often as long ones.

@@ -25,6 +25,8 @@ pub(super) struct Tiler {
     /// `[tap][TILE]`.
     inputs: Vec<*const f32>,
     zeros: Buffer,
+    /// The tile is the first of its step: weights are far away.
+    pub is_cold: bool,
     /// Time in gates, for whoever calls.
     pub gates: Duration,
     /// Tiles that went through a gate.
@@ -62,6 +64,7 @@ impl Tiler {
             stride,
             inputs: vec![std::ptr::null(); n_taps * TILE],
             zeros: Buffer::zeros(stride),
+            is_cold: false,
             gates: Duration::ZERO,
             n_gated: 0,
             verdict: Verdict::default(),
@@ -281,6 +284,7 @@ impl Tiler {
             n_blocks: p.n_blocks,
             rows,
             stride,
+            is_cold: self.is_cold,
         }
     }
 
@@ -368,6 +372,7 @@ impl Tiler {
                     n_blocks,
                     rows: products.wrapping_add(k * SQUARES * PAIR),
                     stride: PAIR,
+                    is_cold: self.is_cold,
                 };
                 // Safety: packed for this depth; there is room for two blocks of each product and square.
                 unsafe { self.kernels.gemm(&args) }

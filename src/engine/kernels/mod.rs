@@ -135,6 +135,8 @@ pub struct ConvArgs {
     pub rows: *mut f32,
     /// From row to row.
     pub stride: usize,
+    /// The weights were not used just now: they are asked for ahead.
+    pub is_cold: bool,
 }
 
 /// Asks for `n` numbers to be brought near; a hint, which does nothing where there is none.
