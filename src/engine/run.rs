@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::changes::{Cell, ChangeSet};
 use super::foresight::{Notes, Verdict};
 use super::gate::Gate;
-use super::kernels::{BLOCK, Cells, Kernels, ROWS, Rows, TILE, prefetch};
+use super::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch};
 use super::listing::Listing;
 use super::plan::{ConvKind, Kind, Map, Plan, Step};
 use super::state::Stream;
@@ -297,11 +297,15 @@ impl Runner {
                 if in_place {
                     // Safety: a cell of the map; the tile's others follow it, and no other thread writes them.
                     let first = unsafe { target.cell(tile[0]) };
-                    tiler.tile(buffers, plan, step, tile, first, out.stride);
+                    let left = tiler.tile(buffers, plan, step, tile, first, out.stride);
+                    // Safety: as above.
+                    unsafe { tiler.finish(left, Rows { first, stride: out.stride, n: tile.len(), width: c }) };
                     continue;
                 }
                 let (rows, stride) = (tiler.rows(), tiler.stride);
-                tiler.tile(buffers, plan, step, tile, rows, stride);
+                let left = tiler.tile(buffers, plan, step, tile, rows, stride);
+                // Safety: a tile of rows.
+                unsafe { tiler.finish(left, Rows { first: rows, stride, n: tile.len(), width: c }) };
                 for (p, cell) in tile.iter().enumerate() {
                     // Safety: rows and cells hold `c` numbers, and scratch is apart from the maps.
                     unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), target.cell(*cell), c) };
@@ -400,7 +404,7 @@ impl Sparse<'_> {
                 self.warm(listing.tile(k + 1), &mut next);
             }
             tiler.is_cold = k == tiles.start;
-            tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride);
+            let left = tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride);
             let new = Rows { first: rows, stride, n: tile.len(), width };
             // Counted on from step to step, so that short steps are seen as often as long ones.
             tiler.n_gated = tiler.n_gated.wrapping_add(1);
@@ -410,9 +414,17 @@ impl Sparse<'_> {
             let passes;
             [*differs, passes] = unsafe {
                 if is_exact {
+                    tiler.finish(left, new);
                     [tiler.kernels.replace(new, &stored); 2]
                 } else {
-                    tiler.kernels.measure(new, &stored, self.gate.weights(), self.gate.limit(), &mut distances)
+                    let measure = Measure {
+                        residuals: tiler.residuals(left),
+                        act: left.act,
+                        old: &stored,
+                        weights: self.gate.weights(),
+                        limit: self.gate.limit(),
+                    };
+                    tiler.kernels.measure(new, measure, &mut distances)
                 }
             };
             tiler.passed += u64::from(passes.count_ones());

@@ -4,7 +4,9 @@ use super::buffer::Buffer;
 use super::changes::Cell;
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
-use super::kernels::{BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, Pooled, ROWS, Rows, SQUARES, SpreadArgs, TILE, math};
+use super::kernels::{
+    BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, Pooled, ROWS, Residuals, Rows, SQUARES, SpreadArgs, TILE, math,
+};
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
 use super::winograd::{N_PRODUCTS, Squares};
@@ -20,11 +22,15 @@ pub(super) struct Tiler {
     /// Inputs of squares, and their products by the weights of two blocks: `[product][SQUARES]`.
     turned: Buffer,
     products: Buffer,
+    /// `[product][TILE]`, and what they are apart.
+    turned_inputs: Vec<*const f32>,
+    turned_apart: usize,
     /// From row to row.
     pub stride: usize,
     /// `[tap][TILE]`.
     inputs: Vec<*const f32>,
     zeros: Buffer,
+    residuals: Residuals,
     /// The tile is the first of its step: weights are far away.
     pub is_cold: bool,
     /// Time in gates, for whoever calls.
@@ -34,6 +40,14 @@ pub(super) struct Tiler {
     /// What came of foretold changes, and cells that moved by more than the threshold, for whoever calls.
     pub verdict: Verdict,
     pub passed: u64,
+}
+
+/// What is left to do to the rows of a tile.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    /// Whether residuals are added first.
+    adds: bool,
+    pub act: &'a Act,
 }
 
 // Safety: the pointers are scratch of one call of `tile`, and are not kept between calls.
@@ -59,11 +73,14 @@ impl Tiler {
             kernels,
             rows: Buffer::zeros(ROWS * stride),
             turned: Buffer::zeros(N_PRODUCTS * SQUARES * deepest),
+            turned_inputs: vec![std::ptr::null(); N_PRODUCTS * TILE],
+            turned_apart: 0,
             products: Buffer::zeros(N_PRODUCTS * SQUARES * PAIR),
             between: Buffer::zeros(TILE * stride),
             stride,
             inputs: vec![std::ptr::null(); n_taps * TILE],
             zeros: Buffer::zeros(stride),
+            residuals: [std::ptr::null(); ROWS],
             is_cold: false,
             gates: Duration::ZERO,
             n_gated: 0,
@@ -77,16 +94,18 @@ impl Tiler {
         self.rows.as_mut_ptr()
     }
 
-    /// Computes the cells of a tile of a step, up to [`TILE`] or the listed ones of [`SQUARES`] squares, into rows of `stride` numbers.
-    pub fn tile(
+    /// Computes the cells of a tile of a step, up to [`TILE`] or the listed ones of [`SQUARES`] squares, into rows of `stride`
+    /// numbers; returns what is left to do, which is best done on their way to the map.
+    #[must_use]
+    pub fn tile<'a>(
         &mut self,
         buffers: &[Buffer],
         plan: &Plan,
-        step: &Step,
+        step: &'a Step,
         cells: &[Cell],
         rows: *mut f32,
         stride: usize,
-    ) {
+    ) -> Left<'a> {
         let input = &plan.maps[step.inputs[0]];
         let c = plan.maps[step.output].shape.c;
         // Safety, here and below: a row has room for `c` numbers in whole blocks, and is
@@ -143,7 +162,7 @@ impl Tiler {
                         }
                     }
                 }
-                self.finish(buffers, plan, step, &conv.act, &conv.post, cells, rows, stride);
+                return self.before_residual(buffers, plan, step, conv, cells, rows, stride);
             }
             Kind::Separable(pair) => {
                 let Separable { depthwise, pointwise } = &pair.convs;
@@ -157,7 +176,7 @@ impl Tiler {
                     *from = between.wrapping_add(p * apart);
                 }
                 self.gemm(&pair.pointwise, 1, depth, n, rows, stride);
-                self.finish(buffers, plan, step, &pointwise.act, &pointwise.post, cells, rows, stride);
+                return self.before_residual(buffers, plan, step, pointwise, cells, rows, stride);
             }
             Kind::Elementwise(op) => {
                 for (p, cell) in cells.iter().enumerate() {
@@ -270,6 +289,7 @@ impl Tiler {
             }
             Kind::Join => {}
         }
+        Left { adds: false, act: &Act::Identity }
     }
 
     /// The arguments of a kernel whose inputs have been looked up.
@@ -353,11 +373,7 @@ impl Tiler {
         let args = SpreadArgs { n, inputs: self.inputs.as_ptr(), depth, out: turned, stride: apart };
         // Safety: inputs have slack for whole blocks, and there is room for those of all squares.
         unsafe { self.kernels.spread(&args) }
-        for (k, inputs) in self.inputs.chunks_exact_mut(TILE).take(N_PRODUCTS).enumerate() {
-            for (p, input) in inputs[..n].iter_mut().enumerate() {
-                *input = turned.wrapping_add((k * SQUARES + p) * apart);
-            }
-        }
+        self.point_at_turned(apart);
         let n_blocks = squares.products[0].n_blocks;
         for block in (0..n_blocks).step_by(2) {
             let (column, n_blocks) = (block * BLOCK, (n_blocks - block).min(2));
@@ -366,7 +382,7 @@ impl Tiler {
                     n,
                     n_taps: 1,
                     depth,
-                    inputs: self.inputs[k * TILE..].as_ptr(),
+                    inputs: self.turned_inputs[k * TILE..].as_ptr(),
                     weights: packed.weights[column * depth..].as_ptr(),
                     bias: packed.bias[column..].as_ptr(),
                     n_blocks,
@@ -380,6 +396,18 @@ impl Tiler {
             let args = GatherArgs { n, products, width: n_blocks * BLOCK, rows: &wanted, column };
             // Safety: rows have room for whole blocks.
             unsafe { self.kernels.gather(&args) }
+        }
+    }
+
+    /// Where what is multiplied begins, so many numbers from square to square: the same for all tiles of a step.
+    fn point_at_turned(&mut self, apart: usize) {
+        if std::mem::replace(&mut self.turned_apart, apart) == apart {
+            return;
+        }
+        for (k, inputs) in self.turned_inputs.chunks_exact_mut(TILE).enumerate() {
+            for (p, input) in inputs[..SQUARES].iter_mut().enumerate() {
+                *input = self.turned.as_ptr().wrapping_add((k * SQUARES + p) * apart);
+            }
         }
     }
 
@@ -456,33 +484,46 @@ impl Tiler {
         }
     }
 
-    /// Activation, residual, second activation.
+    /// The activation before the residual, where there is one.
     #[allow(clippy::too_many_arguments)]
-    fn finish(
-        &self,
+    fn before_residual<'a>(
+        &mut self,
         buffers: &[Buffer],
         plan: &Plan,
         step: &Step,
-        act: &Act,
-        post: &Act,
+        conv: &'a Conv,
         cells: &[Cell],
         rows: *mut f32,
         stride: usize,
-    ) {
-        let c = plan.maps[step.output].shape.c;
-        let rows = Rows { first: rows, stride, n: cells.len(), width: c };
+    ) -> Left<'a> {
+        let Some(map) = step.inputs.get(1).map(|r| &plan.maps[*r]) else {
+            return Left { adds: false, act: &conv.act };
+        };
+        for (residual, cell) in self.residuals.iter_mut().zip(cells) {
+            *residual = cell_ptr(buffers, map, cell.y as usize, cell.x as usize);
+        }
+        let rows = Rows { first: rows, stride, n: cells.len(), width: plan.maps[step.output].shape.c };
         // Safety: as in `tile`.
-        unsafe { self.kernels.act(act, rows) };
-        let Some(map) = step.inputs.get(1).map(|r| &plan.maps[*r]) else { return };
-        let mut others = [std::ptr::null(); ROWS];
-        for (other, cell) in others.iter_mut().zip(cells) {
-            *other = cell_ptr(buffers, map, cell.y as usize, cell.x as usize);
-        }
-        // Safety: a cell a row, of as many channels.
+        unsafe { self.kernels.act(&conv.act, rows) };
+        Left { adds: true, act: &conv.post }
+    }
+
+    /// Does what is left where the rows are.
+    ///
+    /// # Safety
+    /// The rows of the last tile.
+    pub unsafe fn finish(&self, left: Left, rows: Rows) {
         unsafe {
-            self.kernels.add(rows, &others);
-            self.kernels.act(post, rows);
+            if left.adds {
+                self.kernels.add(rows, &self.residuals);
+            }
+            self.kernels.act(left.act, rows);
         }
+    }
+
+    /// What is left to add to the rows of the last tile.
+    pub fn residuals(&self, left: Left) -> Option<&Residuals> {
+        left.adds.then_some(&self.residuals)
     }
 }
 

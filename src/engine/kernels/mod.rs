@@ -7,6 +7,7 @@
 //! AVX2+FMA, NEON and the portable one agree bit by bit: the portable one is the
 //! oracle of the others.
 
+mod act;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -15,6 +16,7 @@ mod depthwise;
 mod foretell;
 mod gemm;
 pub mod math;
+mod measure;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pixels;
@@ -43,7 +45,7 @@ macro_rules! functions {
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn act(act: &crate::engine::graph::Act, rows: super::Rows) {
-            unsafe { super::rows::act::<$S>(act, rows) }
+            unsafe { super::act::act::<$S>(act, rows) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn add(rows: super::Rows, others: &[*const f32]) {
@@ -54,18 +56,12 @@ macro_rules! functions {
             unsafe { super::rows::pool::<$S>(how, taps, row) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn measure(
-            new: super::Rows,
-            old: &super::Cells,
-            weights: &[f32],
-            limit: f32,
-            out: &mut super::Distances,
-        ) -> [u64; 2] {
-            unsafe { super::rows::measure::<$S>(new, old, weights, limit, out) }
+        unsafe fn measure(new: super::Rows, how: super::Measure<'_>, distances: &mut super::Distances) -> [u64; 2] {
+            unsafe { super::measure::measure::<$S>(new, how, distances) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn replace(new: super::Rows, old: &super::Cells) -> u64 {
-            unsafe { super::rows::replace::<$S>(new, old) }
+            unsafe { super::measure::replace::<$S>(new, old) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn foretell(args: &super::ForetellArgs<'_>) -> [u64; 2] {
@@ -178,8 +174,25 @@ pub enum Pooled {
 
 /// The first numbers of the stored cells of a tile.
 pub type Cells = [*mut f32; ROWS];
+/// The first numbers of what is added to the rows of a tile.
+pub type Residuals = [*const f32; ROWS];
 /// One a cell of a tile.
 pub type Distances = [f32; ROWS];
+
+/// How rows are finished, stored over others and measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Measure<'a> {
+    /// Added first.
+    pub residuals: Option<&'a Residuals>,
+    /// Applied then.
+    pub act: &'a Act,
+    /// What the rows are stored over.
+    pub old: &'a Cells,
+    /// One a channel.
+    pub weights: &'a [f32],
+    /// What sums of squares are compared with.
+    pub limit: f32,
+}
 
 /// Cells whose changes are foretold at once: those of a word of a change set.
 pub const LANES: usize = 64;
@@ -262,6 +275,12 @@ pub struct FollowArgs<'a> {
 // Safety: taps are scratch of one call, and are not read after it.
 unsafe impl Send for Tap {}
 
+fn check_slopes(act: &Act, rows: &Rows) {
+    if let Act::PRelu(slopes) = act {
+        assert!(slopes.len() >= rows.width, "one slope a channel");
+    }
+}
+
 /// The functions of one instruction set.
 #[derive(Clone, Copy)]
 pub struct Kernels {
@@ -272,7 +291,7 @@ pub struct Kernels {
     act: unsafe fn(&Act, Rows),
     add: unsafe fn(Rows, &[*const f32]),
     pool: unsafe fn(Pooled, &[*const f32], &mut [f32]),
-    measure: unsafe fn(Rows, &Cells, &[f32], f32, &mut Distances) -> [u64; 2],
+    measure: unsafe fn(Rows, Measure<'_>, &mut Distances) -> [u64; 2],
     replace: unsafe fn(Rows, &Cells) -> u64,
     foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
     spread: unsafe fn(&SpreadArgs),
@@ -349,9 +368,7 @@ impl Kernels {
     /// # Safety
     /// The rows can be written in whole blocks; what is behind their width means nothing.
     pub unsafe fn act(&self, act: &Act, rows: Rows) {
-        if let Act::PRelu(slopes) = act {
-            assert!(slopes.len() >= rows.width, "one slope a channel");
-        }
+        check_slopes(act, &rows);
         unsafe { (self.act)(act, rows) }
     }
 
@@ -372,28 +389,24 @@ impl Kernels {
         unsafe { (self.pool)(how, taps, row) }
     }
 
-    /// Finds for each row the sum over channels of `((new - old) * weight)^2`, and stores it. A bit for each of which that
-    /// is above 0, and for each of which it is above `limit`; for numbers that are none both.
+    /// Finishes rows on their way to where they are stored, and finds for each the sum over channels of
+    /// `((new - old) * weight)^2`. A bit for each of which that is above 0, and for each of which it is above the limit; for
+    /// numbers that are none both.
     ///
     /// # Safety
-    /// The rows can be read, and as many numbers behind each pointer of `old` written.
-    pub unsafe fn measure(
-        &self,
-        new: Rows,
-        old: &Cells,
-        weights: &[f32],
-        limit: f32,
-        distances: &mut Distances,
-    ) -> [u64; 2] {
-        assert!(weights.len() >= new.width, "one weight a channel");
+    /// As for [`Kernels::act`]; as many numbers as rows are wide can be read behind each residual, and written behind each
+    /// pointer of `old`.
+    pub unsafe fn measure(&self, new: Rows, how: Measure<'_>, distances: &mut Distances) -> [u64; 2] {
+        assert!(how.weights.len() >= new.width, "one weight a channel");
         assert!((1..=ROWS).contains(&new.n), "a tile of rows");
-        unsafe { (self.measure)(new, old, weights, limit, distances) }
+        check_slopes(how.act, &new);
+        unsafe { (self.measure)(new, how, distances) }
     }
 
     /// Stores the rows that differ in any bit. A bit for each.
     ///
     /// # Safety
-    /// As for [`Kernels::measure`].
+    /// The rows can be read, and as many numbers behind each pointer of `old` written.
     pub unsafe fn replace(&self, new: Rows, old: &Cells) -> u64 {
         assert!(new.n <= ROWS, "a tile of rows");
         unsafe { (self.replace)(new, old) }
@@ -430,4 +443,10 @@ impl Kernels {
         // Safety: arrays of the right lengths.
         unsafe { (self.follow)(args) }
     }
+}
+
+/// For comparisons; the sign of a NaN is not promised.
+#[cfg(test)]
+fn bits(v: &[f32]) -> Vec<u32> {
+    v.iter().map(|v| if v.is_nan() { f32::INFINITY } else { *v }.to_bits()).collect()
 }
