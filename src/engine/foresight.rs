@@ -189,13 +189,13 @@ pub(super) struct Foresight {
     /// Which `eased` follows.
     leeway: Leeway,
     scratch: Seen,
+    /// Which of a step's sights are of maps that changed.
+    changed: Vec<usize>,
 }
 
 /// What the cells of a word see.
 #[derive(Debug, Clone)]
 struct Seen {
-    /// Which sights are of maps that changed.
-    sights: Vec<usize>,
     /// For each cell a number, side by side.
     taps: Vec<Tap>,
     /// For each cell every second number.
@@ -299,13 +299,8 @@ impl Foresight {
         let n_taps = |o: &Outlook| o.looks.iter().map(|l| l.offsets.len()).sum::<usize>();
         let room = || Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0));
         Self {
-            scratch: Seen {
-                sights: Vec::with_capacity(outlooks.iter().map(|o| o.sights.len()).max().unwrap_or(0)),
-                taps: room(),
-                every_second: room(),
-                others: [0.0; LANES],
-                has_others: false,
-            },
+            scratch: Seen { taps: room(), every_second: room(), others: [0.0; LANES], has_others: false },
+            changed: Vec::with_capacity(outlooks.iter().map(|o| o.sights.len()).max().unwrap_or(0)),
             expected: (0..plan.maps.len())
                 .map(|i| if is_made(i) { plan.maps[i].shape } else { MapShape::new(0, 0, 0) })
                 .map(|s| Expected { stride: in_blocks(s.w), values: Buffer::zeros(s.h * in_blocks(s.w)) })
@@ -410,17 +405,16 @@ impl Foresight {
         let (eased, expected) = (&self.eased[*eased], &mut self.expected[out]);
         let words = set.words_a_row();
         let seen = &mut self.scratch;
-        seen.sights.clear();
-        seen.sights.extend((0..sights.len()).filter(|k| !changes[sights[*k].map].is_empty()));
+        self.changed.clear();
+        self.changed.extend((0..sights.len()).filter(|k| !changes[sights[*k].map].is_empty()));
         for (at, word) in set.words_mut().iter_mut().enumerate().filter(|(_, word)| **word != 0) {
             let (y, x) = (at / words, at % words * LANES);
             let n = (expected.stride - x).min(LANES);
             let known = &mut expected.values[y * expected.stride + x..][..n];
             prefetch(known.as_ptr(), n);
             seen.clear();
-            for k in 0..seen.sights.len() {
-                let (sight, by) = (&sights[seen.sights[k]], &looks[seen.sights[k]]);
-                look(&self.felt[sight.map], &sight.how, by, [y, x], *word, seen);
+            for &k in &self.changed {
+                look(&self.felt[sights[k].map], &sights[k].how, &looks[k], [y, x], *word, seen);
             }
             // Where nothing changed around a cell, nothing is added.
             let args = ForetellArgs {

@@ -294,21 +294,21 @@ impl Runner {
             for k in tiles.clone() {
                 let tile = listing.tile(k);
                 tiler.is_cold = k == tiles.start;
-                if in_place {
+                let (first, stride) = if in_place {
                     // Safety: a cell of the map; the tile's others follow it, and no other thread writes them.
-                    let first = unsafe { target.cell(tile[0]) };
-                    let left = tiler.tile(buffers, plan, step, tile, first, out.stride);
-                    // Safety: as above.
-                    unsafe { tiler.finish(left, Rows { first, stride: out.stride, n: tile.len(), width: c }) };
+                    (unsafe { target.cell(tile[0]) }, out.stride)
+                } else {
+                    (tiler.rows(), tiler.stride)
+                };
+                let left = tiler.tile(buffers, plan, step, tile, first, stride);
+                // Safety: a tile of rows.
+                unsafe { tiler.finish(left, Rows { first, stride, n: tile.len(), width: c }) };
+                if in_place {
                     continue;
                 }
-                let (rows, stride) = (tiler.rows(), tiler.stride);
-                let left = tiler.tile(buffers, plan, step, tile, rows, stride);
-                // Safety: a tile of rows.
-                unsafe { tiler.finish(left, Rows { first: rows, stride, n: tile.len(), width: c }) };
                 for (p, cell) in tile.iter().enumerate() {
                     // Safety: rows and cells hold `c` numbers, and scratch is apart from the maps.
-                    unsafe { std::ptr::copy_nonoverlapping(rows.add(p * stride), target.cell(*cell), c) };
+                    unsafe { std::ptr::copy_nonoverlapping(first.add(p * stride), target.cell(*cell), c) };
                 }
             }
         });

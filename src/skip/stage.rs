@@ -385,11 +385,10 @@ impl State {
         for row in 0..grid.rows {
             let y = row * cells..((row + 1) * cells).min(cell_rows);
             let patches = row * grid.cols..(row + 1) * grid.cols;
-            let rests = self.at_rest[patches.clone()].iter_mut().map(|rest| {
-                *rest = rest.saturating_add(1);
-                looks_again && is_rested(*rest)
-            });
-            self.glance.begin(grid, row, self.threshold, &self.leeway, rests);
+            let at_rest = &mut self.at_rest[patches.clone()];
+            at_rest.iter_mut().for_each(|rest| *rest = rest.saturating_add(1));
+            let rested = at_rest.iter().map(|rest| looks_again && is_rested(*rest));
+            self.glance.begin(grid, row, self.threshold, &self.leeway, rested);
             for y in y.clone() {
                 let row = y * cell_cols..(y + 1) * cell_cols;
                 self.glance.look(cells, self.sad[row.clone()].iter().map(|sad| level(*sad)), self.noise.levels(row));

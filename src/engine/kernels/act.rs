@@ -118,102 +118,46 @@ impl<S: Simd> Activation<S> for Identity {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Relu;
-
-impl<S: Simd> Activation<S> for Relu {
-    #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe {
-            for x in &mut x {
-                *x = S::max(*x, S::splat(0.0));
+/// An activation of each vector by itself.
+macro_rules! each {
+    ($Act:ty, |$act:ident, $x:ident, $i:ident| $value:expr) => {
+        impl<S: Simd> Activation<S> for $Act {
+            #[inline(always)]
+            unsafe fn of<const N: usize>(self, mut x: [S::V; N], $i: usize) -> [S::V; N] {
+                let $act = self;
+                for value in &mut x {
+                    let $x = *value;
+                    *value = unsafe { $value };
+                }
+                x
             }
         }
-        x
-    }
+    };
 }
+
+#[derive(Clone, Copy)]
+struct Relu;
+each!(Relu, |_act, x, _i| S::max(x, S::splat(0.0)));
 
 #[derive(Clone, Copy)]
 struct Leaky(f32);
-
-impl<S: Simd> Activation<S> for Leaky {
-    #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe {
-            let Leaky(slope) = self;
-            for x in &mut x {
-                *x = leaky::<S>(*x, S::splat(slope));
-            }
-        }
-        x
-    }
-}
+each!(Leaky, |act, x, _i| leaky::<S>(x, S::splat(act.0)));
 
 #[derive(Clone, Copy)]
 struct PRelu<'a>(&'a [f32]);
-
-impl<S: Simd> Activation<S> for PRelu<'_> {
-    #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], i: usize) -> [S::V; N] {
-        unsafe {
-            let slopes = load_part::<S>(self.0.as_ptr(), i, self.0.len());
-            for x in &mut x {
-                *x = leaky::<S>(*x, slopes);
-            }
-        }
-        x
-    }
-}
+each!(PRelu<'_>, |act, x, i| leaky::<S>(x, load_part::<S>(act.0.as_ptr(), i, act.0.len())));
 
 #[derive(Clone, Copy)]
 struct Clip(f32, f32);
-
-impl<S: Simd> Activation<S> for Clip {
-    #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe {
-            let Clip(low, high) = self;
-            for x in &mut x {
-                *x = S::min(S::max(*x, S::splat(low)), S::splat(high));
-            }
-        }
-        x
-    }
-}
+each!(Clip, |act, x, _i| between::<S>(x, act.0, act.1));
 
 #[derive(Clone, Copy)]
 struct HardSigmoid(f32, f32);
-
-impl<S: Simd> Activation<S> for HardSigmoid {
-    #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe {
-            let HardSigmoid(alpha, beta) = self;
-            for x in &mut x {
-                *x = S::min(S::max(S::fma(*x, S::splat(alpha), S::splat(beta)), S::splat(0.0)), S::splat(1.0));
-            }
-        }
-        x
-    }
-}
+each!(HardSigmoid, |act, x, _i| between::<S>(S::fma(x, S::splat(act.0), S::splat(act.1)), 0.0, 1.0));
 
 #[derive(Clone, Copy)]
 struct HardSwish;
-
-impl<S: Simd> Activation<S> for HardSwish {
-    #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe {
-            for x in &mut x {
-                *x = S::mul(
-                    *x,
-                    S::min(S::max(S::fma(*x, S::splat(1.0 / 6.0), S::splat(0.5)), S::splat(0.0)), S::splat(1.0)),
-                );
-            }
-        }
-        x
-    }
-}
+each!(HardSwish, |_act, x, _i| S::mul(x, between::<S>(S::fma(x, S::splat(1.0 / 6.0), S::splat(0.5)), 0.0, 1.0)));
 
 #[derive(Clone, Copy)]
 struct Sigmoid;
@@ -261,6 +205,11 @@ impl<S: Simd> Activation<S> for Tanh {
 }
 
 #[inline(always)]
+unsafe fn between<S: Simd>(x: S::V, low: f32, high: f32) -> S::V {
+    unsafe { S::min(S::max(x, S::splat(low)), S::splat(high)) }
+}
+
+#[inline(always)]
 unsafe fn leaky<S: Simd>(x: S::V, slope: S::V) -> S::V {
     unsafe {
         let zero = S::splat(0.0);
@@ -274,7 +223,7 @@ unsafe fn sigmoid<S: Simd, const N: usize>(mut x: [S::V; N]) -> [S::V; N] {
     unsafe {
         let (one, steep, shift) = (S::splat(1.0), S::splat(-LOG2_E), S::splat(SHIFT));
         for x in &mut x {
-            *x = S::min(S::max(*x, S::splat(-SIGMOID_END)), S::splat(SIGMOID_END));
+            *x = between::<S>(*x, -SIGMOID_END, SIGMOID_END);
         }
         let mut shifted = x;
         for (shifted, x) in shifted.iter_mut().zip(x) {

@@ -20,10 +20,7 @@ impl<S: Simd> Fate<S> for Measured<'_> {
             let (firsts, width, how) = (firsts::<N>(rows, p), rows.width, &self.how);
             let mut old = firsts;
             old.copy_from_slice(&how.old[p..p + N]);
-            let mut residuals = None;
-            if let Some(all) = how.residuals {
-                residuals = all[p..].first_chunk::<N>();
-            }
+            let residuals = how.residuals.and_then(|all| all[p..].first_chunk::<N>());
             let weights = how.weights.as_ptr();
             let mut sums = [[S::splat(0.0); N]; 4];
             let sums = &mut sums[..16 / S::LANES];
