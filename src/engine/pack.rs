@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::graph::Conv;
-use super::kernels::{BLOCK, PAIR};
+use super::kernels::{BLOCK, strips};
 
 /// Rounds up to whole blocks.
 pub fn blocks(n: usize) -> usize {
@@ -12,7 +12,7 @@ pub fn blocks(n: usize) -> usize {
 /// One group of a convolution for the indirect GEMM.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packed {
-    /// `[pair][tap][c][PAIR]`, a last single block `[tap][c][BLOCK]`; zeros beyond the channels.
+    /// `[strip][tap][c][channels of the strip]`, in [`strips`] of blocks; zeros beyond the channels.
     pub weights: Buffer,
     pub bias: Buffer,
     pub n_blocks: usize,
@@ -25,14 +25,14 @@ pub fn pack(conv: &Conv, group: usize, depth: usize, taps: &[usize]) -> Packed {
     let n_blocks = blocks(n_out);
     let k = taps.len() * depth;
     let mut weights = Buffer::zeros(n_blocks * BLOCK * k);
-    for o in 0..n_out {
-        let pair = o / PAIR;
-        let row = if (pair + 1) * PAIR <= n_blocks * BLOCK { PAIR } else { BLOCK };
-        let base = pair * PAIR * k + o % PAIR;
-        for (t, tap) in taps.iter().enumerate() {
-            for c in 0..depth {
-                let from = ((group * n_out + o) * n_taps + tap) * depth + c;
-                weights[base + (t * depth + c) * row] = conv.weights[from];
+    for strip in strips(n_blocks) {
+        let (first, width) = (strip.first * BLOCK, strip.n * BLOCK);
+        for o in first..n_out.min(first + width) {
+            for (t, tap) in taps.iter().enumerate() {
+                for c in 0..depth {
+                    let from = ((group * n_out + o) * n_taps + tap) * depth + c;
+                    weights[first * k + (t * depth + c) * width + o - first] = conv.weights[from];
+                }
             }
         }
     }

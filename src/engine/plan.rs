@@ -428,7 +428,7 @@ fn gather(steps: &mut [Step]) {
     for step in steps {
         match &mut step.kind {
             Kind::Conv { how: ConvKind::Gemm(dense), .. } => all.extend(&mut dense.packed),
-            Kind::Conv { how: ConvKind::Squares(squares), .. } => all.extend(&mut squares.products),
+            Kind::Conv { how: ConvKind::Squares(squares), .. } => all.push(&mut squares.packed),
             Kind::Conv { how: ConvKind::Depthwise(packed), .. } => all.push(packed),
             Kind::Conv { how: ConvKind::Transposed { phases, .. }, .. } => {
                 all.extend(phases.iter_mut().map(|phase| &mut phase.packed));

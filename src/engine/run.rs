@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::changes::{Cell, ChangeSet};
 use super::foresight::{Notes, Verdict};
 use super::gate::Gate;
-use super::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch};
+use super::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch, prefetch_for_later};
 use super::listing::Listing;
 use super::plan::{ConvKind, Kind, Map, Plan, Step};
 use super::state::Stream;
@@ -449,7 +449,7 @@ impl Sparse<'_> {
             let (y, x) = (cell.y as usize, cell.x as usize);
             // Safety: the cell lies in the map.
             *stored = unsafe { self.target.cell(*cell) };
-            prefetch(*stored, out.shape.c);
+            prefetch_for_later(*stored, out.shape.c);
             let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
             prefetch(cell_ptr(self.buffers, input, y, x), input.shape.c);
         }

@@ -6,7 +6,7 @@
 
 use super::gate::{Gate, Gates};
 use super::graph::Window;
-use super::kernels::{BLOCK, PAIR};
+use super::kernels::{BLOCK, strips};
 use super::pack::Packed;
 use super::plan::{ConvKind, Kind, Plan, Step};
 use super::resample::Taps;
@@ -243,7 +243,8 @@ fn each_weight(
 ) {
     let units: Vec<f32> = (0..p.n_blocks * BLOCK).map(|o| if o < n_out { unit(o) } else { 0.0 }).collect();
     let mut weights = &p.weights[..];
-    for units in units.chunks(PAIR) {
+    for strip in strips(p.n_blocks) {
+        let units = &units[strip.first * BLOCK..][..strip.n * BLOCK];
         for tap in 0..n_taps {
             for c in 0..depth {
                 let (row, rest) = weights.split_at(units.len());

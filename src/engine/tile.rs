@@ -5,11 +5,11 @@ use super::changes::Cell;
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
 use super::kernels::{
-    BLOCK, ConvArgs, GatherArgs, Kernels, PAIR, Pooled, ROWS, Residuals, Rows, SQUARES, SpreadArgs, TILE, math,
+    BLOCK, ConvArgs, GatherArgs, Kernels, Pooled, ROWS, Residuals, Rows, SQUARES, STRIP, SpreadArgs, TILE, math, strips,
 };
 use super::pack::{Packed, blocks};
 use super::plan::{ConvKind, Dense, Kind, Map, Plan, Step};
-use super::winograd::{N_PRODUCTS, Squares};
+use super::winograd::{BIASED, N_PRODUCTS, Squares};
 use std::time::Duration;
 
 /// What one thread needs to compute tiles.
@@ -19,7 +19,7 @@ pub(super) struct Tiler {
     rows: Buffer,
     /// The same, for what is between the two convolutions of a pair.
     between: Buffer,
-    /// Inputs of squares, and their products by the weights of two blocks: `[product][SQUARES]`.
+    /// Inputs of squares, and their products by the weights of a strip: `[product][SQUARES]`.
     turned: Buffer,
     products: Buffer,
     /// `[product][TILE]`, and what they are apart.
@@ -75,7 +75,7 @@ impl Tiler {
             turned: Buffer::zeros(N_PRODUCTS * SQUARES * deepest),
             turned_inputs: vec![std::ptr::null(); N_PRODUCTS * TILE],
             turned_apart: 0,
-            products: Buffer::zeros(N_PRODUCTS * SQUARES * PAIR),
+            products: Buffer::zeros(N_PRODUCTS * SQUARES * STRIP),
             between: Buffer::zeros(TILE * stride),
             stride,
             inputs: vec![std::ptr::null(); n_taps * TILE],
@@ -374,26 +374,26 @@ impl Tiler {
         // Safety: inputs have slack for whole blocks, and there is room for those of all squares.
         unsafe { self.kernels.spread(&args) }
         self.point_at_turned(apart);
-        let n_blocks = squares.products[0].n_blocks;
-        for block in (0..n_blocks).step_by(2) {
-            let (column, n_blocks) = (block * BLOCK, (n_blocks - block).min(2));
-            for (k, packed) in squares.products.iter().enumerate() {
+        for strip in strips(squares.packed.n_blocks) {
+            let column = strip.first * BLOCK;
+            for k in 0..N_PRODUCTS {
+                let bias = if k == BIASED { &squares.packed.bias[column..] } else { &self.zeros };
                 let args = ConvArgs {
                     n,
                     n_taps: 1,
                     depth,
                     inputs: self.turned_inputs[k * TILE..].as_ptr(),
-                    weights: packed.weights[column * depth..].as_ptr(),
-                    bias: packed.bias[column..].as_ptr(),
-                    n_blocks,
-                    rows: products.wrapping_add(k * SQUARES * PAIR),
-                    stride: PAIR,
+                    weights: squares.weights(k, strip).as_ptr(),
+                    bias: bias.as_ptr(),
+                    n_blocks: strip.n,
+                    rows: products.wrapping_add(k * SQUARES * STRIP),
+                    stride: STRIP,
                     is_cold: self.is_cold,
                 };
-                // Safety: packed for this depth; there is room for two blocks of each product and square.
+                // Safety: packed for this depth; there is room for a strip of each product and square.
                 unsafe { self.kernels.gemm(&args) }
             }
-            let args = GatherArgs { n, products, width: n_blocks * BLOCK, rows: &wanted, column };
+            let args = GatherArgs { n, products, width: strip.n * BLOCK, rows: &wanted, column };
             // Safety: rows have room for whole blocks.
             unsafe { self.kernels.gather(&args) }
         }

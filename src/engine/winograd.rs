@@ -8,7 +8,7 @@
 //! lie is fixed. Against sums over taps the result is off by some units of 1e-7 of the largest input.
 
 use super::graph::{Conv, Window};
-use super::kernels::{BLOCK, PAIR};
+use super::kernels::{BLOCK, Strip, strips};
 use super::pack::{Packed, pack};
 
 /// Numbers of a square.
@@ -24,8 +24,8 @@ const MOST_WEIGHT: f32 = 1e30;
 /// Weights of a convolution by squares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Squares {
-    /// [`N_PRODUCTS`] of one tap each.
-    pub products: Vec<Packed>,
+    /// A product is a tap.
+    pub packed: Packed,
     /// Input channels.
     pub depth: usize,
     /// What a square sees.
@@ -46,24 +46,28 @@ impl Squares {
     /// `None` where a convolution is not computed so.
     pub fn of(conv: &Conv) -> Option<Self> {
         let depth = depth_in_squares(conv)?;
-        let multipliers = multipliers(conv)?;
-        let products = (0..N_PRODUCTS).map(|k| {
-            let bias = if k == BIASED { conv.bias.clone() } else { vec![0.0; conv.bias.len()] };
-            let weights = multipliers.iter().map(|m| m[k]).collect();
-            let one = Conv { window: Window::POINT, weights, bias, ..conv.clone() };
-            pack(&one, 0, depth, &[0])
-        });
         let window = Window { kernel: [4; 2], stride: [2; 2], ..conv.window };
-        Some(Self { products: products.collect(), depth, window })
+        let multipliers = multipliers(conv)?;
+        let taps = multipliers.chunks_exact(depth).flat_map(|output| (0..N_PRODUCTS).map(move |k| (output, k)));
+        let weights = taps.flat_map(|(output, k)| output.iter().map(move |m| m[k])).collect();
+        let turned = Conv { window, weights, bias: conv.bias.clone(), ..conv.clone() };
+        let products: Vec<usize> = (0..N_PRODUCTS).collect();
+        Some(Self { packed: pack(&turned, 0, depth, &products), depth, window })
+    }
+
+    /// The weights of a product and some output channels, `[c][channels of the strip]`.
+    pub fn weights(&self, product: usize, strip: Strip) -> &[f32] {
+        let n = strip.n * BLOCK * self.depth;
+        &self.packed.weights[strip.first * BLOCK * N_PRODUCTS * self.depth + product * n..][..n]
     }
 
     /// Calls `f` with every input channel and output, those that fill blocks included, and the nine weights between them.
     pub fn each_weight(&self, mut f: impl FnMut(usize, usize, [f32; 9])) {
-        let whole = self.products[0].n_blocks * BLOCK;
-        for (first, width) in (0..whole).step_by(PAIR).map(|o| (o, PAIR.min(whole - o))) {
+        for strip in strips(self.packed.n_blocks) {
+            let products: [&[f32]; N_PRODUCTS] = std::array::from_fn(|k| self.weights(k, strip));
+            let (first, width) = (strip.first * BLOCK, strip.n * BLOCK);
             for i in 0..self.depth * width {
-                let weights = std::array::from_fn(|k| self.products[k].weights[first * self.depth + i]);
-                f(i / width, first + i % width, taps(weights));
+                f(i / width, first + i % width, taps(products.map(|weights| weights[i])));
             }
         }
     }

@@ -8,7 +8,7 @@
 //! depend on which others are computed with it.
 
 use super::simd::Simd;
-use super::{BLOCK, ConvArgs, PAIR, TILE, prefetch};
+use super::{BLOCK, ConvArgs, TILE, prefetch, strips};
 
 /// Input channels whose weights are asked for ahead: pages are shorter than weights, and no hardware looks beyond one.
 /// 16 were 1 % slower and 64 as good (person-indoor on a Zen 5).
@@ -83,6 +83,12 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(
     }
 }
 
+/// How many cells at once, if so many are the most: few have too few sums to keep the multipliers busy.
+#[inline(always)]
+fn evenly(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most))
+}
+
 /// Calls [`block`] with the number of cells as a constant.
 macro_rules! by_cells {
     ($n:expr, $S:ty, $V:tt, $args:tt, $($P:literal)*) => {
@@ -93,19 +99,24 @@ macro_rules! by_cells {
     };
 }
 
-/// Up to 12 cells by 2 vectors of 16: 24 sums of 32 registers.
+/// Up to 12 cells by 2 vectors of 16, or 7 by 3: 24 or 21 sums of 32 registers.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub unsafe fn twelves<S: Simd>(a: &ConvArgs) {
     unsafe {
         let k = a.n_taps * a.depth;
-        for b in (0..a.n_blocks).step_by(2) {
-            let weights = a.weights.add(b * BLOCK * k);
-            let column = b * BLOCK;
-            if b + 1 < a.n_blocks {
-                by_cells!(a.n, S, 2, (a, 0, column, weights, PAIR), 1 2 3 4 5 6 7 8 9 10 11 12);
-            } else {
-                by_cells!(a.n, S, 1, (a, 0, column, weights, BLOCK), 1 2 3 4 5 6 7 8 9 10 11 12);
+        for strip in strips(a.n_blocks) {
+            let column = strip.first * BLOCK;
+            let weights = a.weights.add(column * k);
+            match strip.n {
+                1 => by_cells!(a.n, S, 1, (a, 0, column, weights, BLOCK), 1 2 3 4 5 6 7 8 9 10 11 12),
+                2 => by_cells!(a.n, S, 2, (a, 0, column, weights, 2 * BLOCK), 1 2 3 4 5 6 7 8 9 10 11 12),
+                _ => {
+                    let most = evenly(a.n, 7);
+                    for p in (0..a.n).step_by(most) {
+                        by_cells!((a.n - p).min(most), S, 3, (a, p, column, weights, 3 * BLOCK), 1 2 3 4 5 6 7);
+                    }
+                }
             }
         }
     }
@@ -117,18 +128,91 @@ pub unsafe fn twelves<S: Simd>(a: &ConvArgs) {
 pub unsafe fn sixes<S: Simd, const V: usize>(a: &ConvArgs) {
     unsafe {
         let k = a.n_taps * a.depth;
-        // Evenly: few cells have too few sums to keep the multipliers busy.
-        let most = a.n.div_ceil(a.n.div_ceil(6));
-        for b in 0..a.n_blocks {
-            let pair = b & !1;
-            let row = if pair + 1 < a.n_blocks { PAIR } else { BLOCK };
-            let weights = a.weights.add(pair * BLOCK * k + (b - pair) * BLOCK);
-            let mut p = 0;
-            while p < a.n {
-                let n = (a.n - p).min(most);
-                by_cells!(n, S, V, (a, p, b * BLOCK, weights, row), 1 2 3 4 5 6);
-                p += n;
+        let most = evenly(a.n, 6);
+        for strip in strips(a.n_blocks) {
+            for block in 0..strip.n {
+                let weights = a.weights.add(strip.first * BLOCK * k + block * BLOCK);
+                let column = (strip.first + block) * BLOCK;
+                for p in (0..a.n).step_by(most) {
+                    by_cells!((a.n - p).min(most), S, V, (a, p, column, weights, strip.n * BLOCK), 1 2 3 4 5 6);
+                }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kernels, bits};
+    use super::*;
+    use crate::engine::buffer::Buffer;
+    use crate::engine::graph::{Act, Conv, Window};
+    use crate::engine::pack::pack;
+
+    /// The definition, in the order of the sums.
+    fn naive(conv: &Conv, depth: usize, seen: impl Fn(usize) -> f32) -> Vec<f32> {
+        let n_terms = conv.window.n_taps() * depth;
+        let sum =
+            |o: usize| (0..n_terms).fold(conv.bias[o], |sum, i| seen(i).mul_add(conv.weights[o * n_terms + i], sum));
+        (0..conv.bias.len()).map(sum).collect()
+    }
+
+    #[test]
+    fn every_kernel_equals_the_definition_at_every_size() {
+        let mut random = fastrand::Rng::with_seed(6);
+        for (n_out, side, depth) in (1..=100).step_by(9).flat_map(|o| [(o, 1, 1), (o, 1, 24), (o, 3, 5), (o + 5, 2, 8)])
+        {
+            let mut some = |n: usize| (0..n).map(|_| random.f32() - 0.5).collect::<Vec<f32>>();
+            let n_taps = side * side;
+            let conv = Conv {
+                window: Window { kernel: [side; 2], ..Window::POINT },
+                groups: 1,
+                weights: some(n_out * n_taps * depth),
+                bias: some(n_out),
+                act: Act::Identity,
+                post: Act::Identity,
+                transposed: false,
+            };
+            let packed = pack(&conv, 0, depth, &(0..n_taps).collect::<Vec<usize>>());
+            let stride = packed.n_blocks * BLOCK;
+            let cells: Vec<Vec<f32>> = (0..TILE).map(|_| some(n_taps * depth)).collect();
+            let taps = (0..n_taps * TILE).map(|i| cells[i % TILE][i / TILE * depth..].as_ptr());
+            let inputs: Vec<*const f32> = taps.collect();
+            for (kernels, is_cold) in Kernels::all().iter().flat_map(|kernels| [(kernels, false), (kernels, true)]) {
+                for n in 1..=TILE {
+                    let mut rows = Buffer::new(TILE * stride, f32::NAN);
+                    let args = ConvArgs {
+                        n,
+                        n_taps,
+                        depth,
+                        inputs: inputs.as_ptr(),
+                        weights: packed.weights.as_ptr(),
+                        bias: packed.bias.as_ptr(),
+                        n_blocks: packed.n_blocks,
+                        rows: rows.as_mut_ptr(),
+                        stride,
+                        is_cold,
+                    };
+                    // Safety: packed for these taps and this depth; rows have room for whole blocks.
+                    unsafe { kernels.gemm(&args) }
+                    for (row, cell) in rows.chunks_exact(stride).zip(&cells).take(n) {
+                        let wanted = naive(&conv, depth, |i| cell[i]);
+                        assert_eq!(bits(&row[..n_out]), bits(&wanted), "{kernels:?} {n} of {n_out} {side} {depth}");
+                    }
+                    assert!(rows[n * stride..TILE * stride].iter().all(|v| v.is_nan()), "no other row is written");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strips_are_all_blocks_once() {
+        assert!(strips(0).next().is_none());
+        for n_blocks in 1..20 {
+            let ns: Vec<usize> = strips(n_blocks).map(|strip| strip.n).collect();
+            assert_eq!(ns.iter().sum::<usize>(), n_blocks);
+            assert!(strips(n_blocks).zip(0..).all(|(strip, i)| strip.first == 2 * i));
+            assert!(ns.iter().all(|n| *n > 1 || n_blocks == 1), "{n_blocks}: {ns:?}");
         }
     }
 }

@@ -107,8 +107,29 @@ pub const SQUARES: usize = 12;
 pub const ROWS: usize = 4 * SQUARES;
 /// Channels of weights, biases and scratch rows come in blocks of this many.
 pub const BLOCK: usize = 16;
-/// Weights of two blocks lie side by side where there are two.
-pub const PAIR: usize = 2 * BLOCK;
+/// Most blocks that are computed at once.
+pub const MOST_BLOCKS: usize = 3;
+/// Most channels that are computed at once.
+pub const STRIP: usize = MOST_BLOCKS * BLOCK;
+
+/// Blocks that are computed at once, the weights of which lie side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strip {
+    pub first: usize,
+    pub n: usize,
+}
+
+/// Two blocks each, and of an odd number the last three: one alone reads an input for every product.
+pub fn strips(n_blocks: usize) -> impl Iterator<Item = Strip> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = n_blocks - first;
+        let n = if left == MOST_BLOCKS { MOST_BLOCKS } else { left.min(2) };
+        let strip = Strip { first, n };
+        first += n;
+        (n > 0).then_some(strip)
+    })
+}
 
 /// Some cells of a convolution before its activation.
 ///
@@ -138,16 +159,36 @@ pub struct ConvArgs {
 /// Asks for `n` numbers to be brought near; a hint, which does nothing where there is none.
 #[inline(always)]
 pub fn prefetch(p: *const f32, n: usize) {
+    ask_for::<true>(p, n);
+}
+
+/// The same into the second cache: for what would be pushed out of the first by all that is used before it.
+#[inline(always)]
+pub fn prefetch_for_later(p: *const f32, n: usize) {
+    ask_for::<false>(p, n);
+}
+
+#[inline(always)]
+fn ask_for<const NEAREST: bool>(p: *const f32, n: usize) {
     for line in (0..n).step_by(16) {
         let at = p.wrapping_add(line);
         // Safety: a prefetch never faults.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+            use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+            if NEAREST {
+                _mm_prefetch::<_MM_HINT_T0>(at.cast());
+            } else {
+                _mm_prefetch::<_MM_HINT_T1>(at.cast());
+            }
         }
         #[cfg(target_arch = "aarch64")]
         unsafe {
-            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags));
+            if NEAREST {
+                std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags));
+            } else {
+                std::arch::asm!("prfm pldl2keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags));
+            }
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let _ = at;
@@ -244,9 +285,9 @@ pub struct SpreadArgs {
 pub struct GatherArgs<'a> {
     /// Squares, 1..=[`SQUARES`].
     pub n: usize,
-    /// `[product][SQUARES][PAIR]`.
+    /// `[product][SQUARES][STRIP]`.
     pub products: *const f32,
-    /// Output channels at once: [`BLOCK`] or [`PAIR`].
+    /// Output channels at once, whole blocks up to [`STRIP`].
     pub width: usize,
     /// Where the rows of each square's four cells begin; null: not wanted.
     pub rows: &'a Cells,

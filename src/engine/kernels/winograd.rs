@@ -2,7 +2,7 @@
 //! ([`crate::engine::winograd`]).
 
 use super::simd::Simd;
-use super::{GatherArgs, PAIR, SQUARES, SpreadArgs, TILE};
+use super::{GatherArgs, SQUARES, STRIP, SpreadArgs, TILE};
 
 /// Of the inputs of a row or column.
 #[inline(always)]
@@ -53,7 +53,7 @@ pub unsafe fn gather<S: Simd>(a: &GatherArgs<'_>) {
                 for x in 0..4 {
                     let mut column = [S::splat(0.0); 4];
                     for (y, product) in column.iter_mut().enumerate() {
-                        *product = S::load(a.products.add(((y * 4 + x) * SQUARES + p) * PAIR + c));
+                        *product = S::load(a.products.add(((y * 4 + x) * SQUARES + p) * STRIP + c));
                     }
                     for (row, sum) in sums.iter_mut().zip(summed::<S>(column)) {
                         row[x] = sum;
