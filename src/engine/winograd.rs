@@ -50,7 +50,7 @@ impl Squares {
         let multipliers = multipliers(conv)?;
         let taps = multipliers.chunks_exact(depth).flat_map(|output| (0..N_PRODUCTS).map(move |k| (output, k)));
         let weights = taps.flat_map(|(output, k)| output.iter().map(move |m| m[k])).collect();
-        let turned = Conv { window, weights, bias: conv.bias.clone(), ..conv.clone() };
+        let turned = Conv { window, weights, ..conv.clone() };
         let products: Vec<usize> = (0..N_PRODUCTS).collect();
         Some(Self { packed: pack(&turned, 0, depth, &products), depth, window })
     }
