@@ -3,6 +3,7 @@
 use super::buffer::Buffer;
 use super::graph::Conv;
 use super::kernels::{BLOCK, strips};
+use std::sync::Arc;
 
 /// Rounds up to whole blocks.
 pub fn blocks(n: usize) -> usize {
@@ -13,7 +14,8 @@ pub fn blocks(n: usize) -> usize {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packed {
     /// `[strip][tap][c][channels of the strip]`, in [`strips`] of blocks; zeros beyond the channels.
-    pub weights: Buffer,
+    /// Convolutions of equal weights share them: a head that stands on every level of a pyramid.
+    pub weights: Arc<Buffer>,
     pub bias: Buffer,
     pub n_blocks: usize,
 }
@@ -36,6 +38,7 @@ pub fn pack(conv: &Conv, group: usize, depth: usize, taps: &[usize]) -> Packed {
             }
         }
     }
+    let weights = Arc::new(weights);
     Packed { weights, bias: conv.bias[group * n_out..][..n_out].into(), n_blocks }
 }
 
@@ -50,5 +53,6 @@ pub fn pack_depthwise(conv: &Conv) -> Packed {
             weights[t * width + channel] = conv.weights[channel * n_taps + t];
         }
     }
+    let weights = Arc::new(weights);
     Packed { weights, bias: conv.bias[..].into(), n_blocks: blocks(c) }
 }

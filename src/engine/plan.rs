@@ -17,7 +17,9 @@ use super::resample::Taps;
 use super::verify::Broken;
 use super::winograd::Squares;
 use crate::leeway;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Where a map lives.
 #[derive(Debug, Clone, PartialEq)]
@@ -422,7 +424,7 @@ fn step(graph: &Graph, i: usize) -> Step {
     }
 }
 
-/// Lays the weights of all steps side by side.
+/// Lays the weights of all steps side by side, equal ones once: the cache then holds them once.
 fn gather(steps: &mut [Step]) {
     let mut all: Vec<&mut Packed> = Vec::new();
     for step in steps {
@@ -437,9 +439,18 @@ fn gather(steps: &mut [Step]) {
             _ => {}
         }
     }
-    let mut room = Room::of(all.iter().flat_map(|p| [p.weights.len(), p.bias.len()]));
-    for packed in all {
-        (packed.weights, packed.bias) = (room.copy(&packed.weights), room.copy(&packed.bias));
+    let mut firsts = HashMap::new();
+    let mut first = |(i, p): (usize, &&mut Packed)| {
+        let bits: Vec<u32> = p.weights.iter().map(|w| w.to_bits()).collect();
+        *firsts.entry(bits).or_insert(i)
+    };
+    let firsts: Vec<usize> = all.iter().enumerate().map(&mut first).collect();
+    let n_weights = |(i, first): (usize, &usize)| if *first == i { all[i].weights.len() } else { 0 };
+    let weights = firsts.iter().enumerate().map(n_weights);
+    let mut room = Room::of(weights.chain(all.iter().map(|p| p.bias.len())));
+    for (i, first) in firsts.into_iter().enumerate() {
+        all[i].weights = if first == i { Arc::new(room.copy(&all[i].weights)) } else { all[first].weights.clone() };
+        all[i].bias = room.copy(&all[i].bias);
     }
 }
 
