@@ -196,6 +196,8 @@ pub enum Spread {
     Window(Window),
     /// An input cell reaches a window.
     Scatter(Window),
+    /// An input cell is seen by so many output cells, down and along.
+    Repeat([usize; 2]),
     /// Output cells see up to two rows and two columns.
     Resample(Taps),
     /// Any change reaches everything.
@@ -221,6 +223,10 @@ impl Spread {
                         }
                     }
                 }
+            }),
+            Self::Repeat([down, along]) => from.for_each(|cell| {
+                let (y, x) = (cell.y as usize * down, cell.x as usize * along);
+                (y..y + down).for_each(|y| out.set_run(y, x, x + along));
             }),
             Self::Resample(taps) => {
                 for (y, tap) in taps.rows.iter().enumerate() {
@@ -402,6 +408,25 @@ mod tests {
             let mut out = ChangeSet::new(oh, ow);
             Spread::Window(window).apply(&from, &mut out, &mut Vec::new());
             assert_eq!(out, slow(&window, &from, oh, ow), "{window:?} on {h}x{w}");
+        }
+    }
+
+    #[test]
+    fn repeated_cells_spread_as_if_looked_up() {
+        use super::super::graph::{Coordinates, MapShape, Resize, Rounding};
+        let mut random = fastrand::Rng::with_seed(4);
+        for _ in 0..300 {
+            let (h, w) = (random.usize(1..9), random.usize(1..150));
+            let by = [random.usize(1..4), random.usize(1..70)];
+            let (small, large) = (MapShape::new(h, w, 1), MapShape::new(h * by[0], w * by[1], 1));
+            let taps = Taps::new(Resize::Nearest(Coordinates::HalfPixel, Rounding::PreferFloor), small, large);
+            assert!(taps.repeat(by), "{small} {large}");
+            let mut from = ChangeSet::of(small);
+            (0..random.usize(0..6)).for_each(|_| from.set(random.usize(0..h), random.usize(0..w)));
+            let [mut found, mut wanted] = [(); 2].map(|()| ChangeSet::of(large));
+            Spread::Repeat(by).apply(&from, &mut found, &mut Vec::new());
+            Spread::Resample(taps).apply(&from, &mut wanted, &mut Vec::new());
+            assert_eq!(found, wanted, "{small} {large}");
         }
     }
 

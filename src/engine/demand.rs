@@ -7,6 +7,7 @@
 
 use super::buffer::Buffer;
 use super::changes::{Cell, ChangeSet, Spread};
+use super::graph::Window;
 use super::plan::{Kind, Plan};
 use super::sight;
 use super::tile::cell_ptr;
@@ -181,6 +182,7 @@ fn backwards(spread: &Spread) -> Option<Spread> {
         Spread::Same => Some(Spread::Same),
         Spread::Window(w) => Some(Spread::Scatter(*w)),
         Spread::Scatter(w) => Some(Spread::Window(*w)),
+        Spread::Repeat(by) => Some(Spread::Window(Window { kernel: *by, stride: *by, ..Window::POINT })),
         Spread::Resample(_) | Spread::All => None,
     }
 }

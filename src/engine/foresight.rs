@@ -487,6 +487,11 @@ fn look(felt: &Felt, how: &How, by: &Look, [y, x]: [usize; 2], word: u64, seen: 
             (bit < 64).then_some(bit)
         })
     };
+    if let How::Repeat([down, along]) = how {
+        let row = &felt.values[felt.index(y / down, 0)..];
+        cells().for_each(|bit| seen.add(bit, by.gains[0] * row[(x + bit) / along]));
+        return;
+    }
     if let How::Resample(t) = how {
         for bit in cells() {
             let (row, col) = (t.rows[y], t.cols[x + bit]);

@@ -192,7 +192,8 @@ pub struct Source {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// Inputs: the map, and the residual if there is one.
+    /// Inputs: the map, and the residual if there is one. That may be a coarser map, whose cells stand for as many each
+    /// ([`super::resample::repeats`]).
     Conv(Box<Conv>),
     /// Inputs as those of a convolution; the residual is the pointwise one's.
     Separable(Box<Separable>),

@@ -86,8 +86,9 @@ fn node_output(op: &Op, inputs: &[(&[f32], MapShape)], s: MapShape) -> Vec<f32> 
                     None => conv_at(conv, x, sx, y, col, c),
                 };
                 let mut v = math::act(&conv.act, sum, c);
-                if let Some((residual, _)) = inputs.get(1) {
-                    v = math::act(&conv.post, v + residual[(y * s.w + col) * s.c + c], c);
+                if let Some((residual, sr)) = inputs.get(1) {
+                    let cell = y * sr.h / s.h * sr.w + col * sr.w / s.w;
+                    v = math::act(&conv.post, v + residual[cell * s.c + c], c);
                 }
                 v
             });

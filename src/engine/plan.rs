@@ -13,7 +13,7 @@ use super::graph::{Conv, Graph, MapShape, Op, Output, PoolKind, Separable, Sourc
 use super::kernels::BLOCK;
 use super::pack::{Packed, pack, pack_depthwise};
 use super::passes;
-use super::resample::Taps;
+use super::resample::{self, Taps};
 use super::verify::Broken;
 use super::winograd::Squares;
 use crate::leeway;
@@ -362,7 +362,12 @@ fn step(graph: &Graph, i: usize) -> Step {
     let out = graph.shape(node.output);
     let first = graph.shape(node.inputs[0]);
     let n_inputs = node.inputs.len();
-    let mut spread = vec![Spread::Same; n_inputs];
+    // What a convolution adds may be a coarser map.
+    let how = |v: &ValueId| match resample::repeats(graph.shape(*v), out) {
+        Some(by) if by != [1; 2] => Spread::Repeat(by),
+        _ => Spread::Same,
+    };
+    let mut spread: Vec<Spread> = node.inputs.iter().map(how).collect();
     let mut is_gated = false;
     let gated = |conv: &Conv| conv.act != super::graph::Act::Identity || n_inputs == 2;
     let kind = match &node.op {
@@ -397,7 +402,10 @@ fn step(graph: &Graph, i: usize) -> Step {
         }
         Op::Resize(how) => {
             let taps = Taps::new(*how, first, out);
-            spread[0] = Spread::Resample(taps.clone());
+            spread[0] = match resample::repeats(first, out).filter(|by| taps.repeat(*by)) {
+                Some(by) => Spread::Repeat(by),
+                None => Spread::Resample(taps.clone()),
+            };
             Kind::Resize(taps)
         }
         Op::Concat => Kind::Join,

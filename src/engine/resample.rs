@@ -17,9 +17,21 @@ pub struct Taps {
     pub cols: Vec<Tap>,
 }
 
+/// How many rows and columns each cell of a map becomes, where a larger map repeats it: by whole numbers.
+pub fn repeats(map: MapShape, larger: MapShape) -> Option<[usize; 2]> {
+    let is_whole = map.c == larger.c && larger.h.is_multiple_of(map.h) && larger.w.is_multiple_of(map.w);
+    (is_whole && map.n_cells() > 0).then(|| [larger.h / map.h, larger.w / map.w])
+}
+
 impl Taps {
     pub fn new(how: Resize, from: MapShape, to: MapShape) -> Self {
         Self { rows: line(how, from.h, to.h), cols: line(how, from.w, to.w) }
+    }
+
+    /// Whether each output cell is the input cell of its place in [`repeats`].
+    pub fn repeat(&self, by: [usize; 2]) -> bool {
+        let are = |taps: &[Tap], by: usize| taps.iter().zip(0..).all(|(t, i)| t.share == 0.0 && t.first == i / by);
+        are(&self.rows, by[0]) && are(&self.cols, by[1])
     }
 
     /// The value at an output cell; `at` reads the input.

@@ -4,6 +4,7 @@
 //! output by that times a gain, if the channels' changes are independent of each other: the weights squared, in the
 //! units of both sides, summed over output channels and averaged over the input's.
 
+use super::changes::Spread;
 use super::gate::{Gate, Gates};
 use super::graph::Window;
 use super::kernels::{BLOCK, strips};
@@ -19,6 +20,8 @@ const WIDEST: usize = 64;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum How {
     Window(Window),
+    /// Each of its cells stands for so many, down and along.
+    Repeat([usize; 2]),
     Resample(Taps),
     /// In a way that nothing is foretold of.
     Otherwise,
@@ -65,6 +68,9 @@ pub(super) fn of_step(plan: &Plan, i: usize) -> Vec<Sight> {
 }
 
 fn how(plan: &Plan, step: &Step, input: usize) -> How {
+    if let Spread::Repeat(by) = step.spread[input] {
+        return How::Repeat(by);
+    }
     let same_place = plan.maps[step.inputs[input]].shape == plan.maps[step.output].shape;
     match (&step.kind, input) {
         (Kind::Conv { conv, .. }, 0) if !conv.transposed => window(&conv.window),

@@ -1,7 +1,7 @@
 //! Computing a tile: a handful of cells of a step, into rows of scratch.
 
 use super::buffer::Buffer;
-use super::changes::Cell;
+use super::changes::{Cell, Spread};
 use super::foresight::Verdict;
 use super::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
 use super::kernels::{
@@ -499,8 +499,14 @@ impl Tiler {
         let Some(map) = step.inputs.get(1).map(|r| &plan.maps[*r]) else {
             return Left { adds: false, act: &conv.act };
         };
+        let [down, along] = match step.spread[1] {
+            Spread::Repeat(by) => by,
+            _ => [1; 2],
+        };
+        // Most stand for one, and a division takes as long as all else.
+        let of = |at: u32, by: usize| if by == 1 { at as usize } else { at as usize / by };
         for (residual, cell) in self.residuals.iter_mut().zip(cells) {
-            *residual = cell_ptr(buffers, map, cell.y as usize, cell.x as usize);
+            *residual = cell_ptr(buffers, map, of(cell.y, down), of(cell.x, along));
         }
         let rows = Rows { first: rows, stride, n: cells.len(), width: plan.maps[step.output].shape.c };
         // Safety: as in `tile`.

@@ -6,6 +6,7 @@
 //! - Outputs read values that exist, inside their maps.
 
 use super::graph::{Act, Conv, Graph, MapShape, Node, Op, Window};
+use super::resample;
 
 /// What does not hold, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +127,7 @@ fn check(node: &Node, inputs: &[MapShape], out: MapShape) -> Result<(), String> 
 
 fn check_residual(inputs: &[MapShape], out: MapShape) -> Result<(), String> {
     match inputs.get(1) {
-        Some(residual) if *residual != out => Err(format!("adds {residual} to {out}")),
+        Some(residual) if resample::repeats(*residual, out).is_none() => Err(format!("adds {residual} to {out}")),
         _ => Ok(()),
     }
 }

@@ -158,6 +158,41 @@ pub fn graph(random: &mut Rng, n: usize) -> Graph {
     g
 }
 
+/// The same with a pyramid's way down at each end that has room for it: a larger map, convolved, to which the smaller one is
+/// added, each cell repeated; and a convolution of the sum.
+pub fn pyramids(random: &mut Rng, n: usize) -> Graph {
+    let mut g = graph(random, n);
+    for i in 0..g.outputs.len() {
+        let small = g.outputs[i].parts[0].base;
+        let s = g.shape(small);
+        let by = [random.usize(1..4), random.usize(1..4)];
+        let large = MapShape::new(s.h * by[0], s.w * by[1], s.c);
+        if large.h > 40 || large.w > 130 {
+            continue;
+        }
+        let names = ["smooth", "side", "repeated", "sum", "end"];
+        let [smooth, side, repeated, sum, end] = names.map(|name| g.add_value(format!("{name}{i}"), large));
+        let mut point = || {
+            let (weights, bias) = (numbers(random, s.c * s.c, 1.0), numbers(random, s.c, 0.5));
+            let (act, post) = (act(random, s.c), Act::Identity);
+            Op::Conv(Box::new(Conv { window: Window::POINT, groups: 1, weights, bias, act, post, transposed: false }))
+        };
+        let nearest = Resize::Nearest(Coordinates::Asymmetric, Rounding::Floor);
+        let node = |op, inputs, output| Node { op, inputs, output };
+        g.nodes.extend([
+            node(Op::Resize(Resize::Bilinear(Coordinates::HalfPixel)), vec![small], smooth),
+            node(point(), vec![smooth], side),
+            node(Op::Resize(nearest), vec![small], repeated),
+            node(Op::Binary(Binary::Add), vec![repeated, side], sum),
+            node(point(), vec![sum], end),
+        ]);
+        let view = View::whole(end, large);
+        let name = g.outputs[i].name.clone();
+        g.outputs[i] = Output { name, dims: view.shape(), axis: 0, parts: vec![view] };
+    }
+    g
+}
+
 /// A convolution of any kind that fits a map.
 fn conv(random: &mut Rng, s: MapShape) -> Option<(Conv, MapShape)> {
     let kind = random.u8(0..4);

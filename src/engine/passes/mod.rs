@@ -5,6 +5,7 @@
 
 mod activation;
 mod affine;
+mod coarse;
 mod dead;
 mod pad;
 mod pools;
@@ -21,11 +22,12 @@ use super::verify::{Broken, verify};
 type Pass = (&'static str, fn(&mut Graph) -> usize);
 
 /// Later passes rely on what earlier ones leave.
-const PASSES: [Pass; 10] = [
+const PASSES: [Pass; 11] = [
     ("fold scales and shifts into convolutions", affine::run),
     ("recognise x * sigmoid(x)", silu::run),
     ("fuse activations into convolutions", activation::run),
     ("fuse residual additions into convolutions", residual::run),
+    ("add coarser maps without enlarging them", coarse::run),
     ("merge rearrangements that are joined", rearrange::run),
     ("fold borders of zeros into windows", pad::run),
     ("convolve what a space-to-depth was made of", stem::run),
