@@ -67,13 +67,16 @@ impl Felt {
 
     /// Adds to some pixels' squared changes, of three colours each.
     pub fn add_pixels(&mut self, y: usize, x: usize, squares: &[f32]) {
-        let (mut squares, mut at, block) = (squares, self.index(y, x), self.block());
-        let mut n = block - x % block;
-        while !squares.is_empty() {
-            let (here, rest) = squares.split_at((3 * n).min(squares.len()));
-            let value = &mut self.values[at];
-            *value = here.as_chunks().0.iter().fold(*value, |sum, [a, b, c]| sum + (a + b + c));
-            (squares, at, n) = (rest, at + 1, block);
+        let (pixels, at, block) = (squares.as_chunks().0, self.index(y, x), self.block());
+        let add = |value: &mut f32, [a, b, c]: &[f32; 3]| *value += a + b + c;
+        let values = self.values[at..].iter_mut();
+        if block == 1 {
+            values.zip(pixels).for_each(|(value, pixel)| add(value, pixel));
+            return;
+        }
+        let (first, rest) = pixels.split_at((block - x % block).min(pixels.len()));
+        for (value, pixels) in values.zip(std::iter::once(first).chain(rest.chunks(block))) {
+            pixels.iter().for_each(|pixel| add(value, pixel));
         }
     }
 
