@@ -514,3 +514,46 @@ fn look(felt: &Felt, how: &How, by: &Look, [y, x]: [usize; 2], word: u64, seen: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::{Coordinates, Resize, Rounding};
+    use super::super::resample::Taps;
+    use super::*;
+
+    #[test]
+    fn a_repeated_cell_is_seen_as_if_looked_up() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (small, by) = (MapShape::new(5, 40, 1), [2, 3]);
+        let large = MapShape::new(10, 120, 1);
+        let taps = Taps::new(Resize::Nearest(Coordinates::Asymmetric, Rounding::Floor), small, large);
+        let mut felt = Felt::new(small.h, small.w, 2, 0);
+        (0..200).for_each(|_| felt.add(random.usize(0..small.h), random.usize(0..small.w), random.f32()));
+        let look_by = Look { gains: vec![0.7], ..Look::default() };
+        for (y, x) in [(0, 0), (3, 64), (9, 0)] {
+            let word = random.u64(..) >> if x == 64 { 8 } else { 0 };
+            let [repeated, looked_up] = [How::Repeat(by), How::Resample(taps.clone())].map(|how| {
+                let mut seen =
+                    Seen { taps: Vec::new(), every_second: Vec::new(), others: [0.0; LANES], has_others: false };
+                look(&felt, &how, &look_by, [y, x], word, &mut seen);
+                seen.others
+            });
+            assert_eq!(repeated, looked_up, "{y} {x}");
+            assert!(repeated.iter().any(|v| *v > 0.0));
+        }
+    }
+
+    #[test]
+    fn pixels_add_up_in_their_squares() {
+        let squares: Vec<f32> = (0..3 * 20).map(|i| i as f32).collect();
+        for shift in 0..3 {
+            let mut felt = Felt::new(8, 40, 1, shift);
+            felt.add_pixels(5, 7, &squares);
+            for x in (0..40).step_by(1 << shift) {
+                let inside = (x..x + (1 << shift)).filter(|x| (7..27).contains(x));
+                let wanted: usize = inside.map(|x| 9 * (x - 7) + 3).sum();
+                assert_eq!(felt.get(5, x), wanted as f32, "{shift} {x}");
+            }
+        }
+    }
+}

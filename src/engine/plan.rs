@@ -544,6 +544,25 @@ mod tests {
     }
 
     #[test]
+    fn equal_weights_are_kept_once() {
+        let mut plan = beside(8);
+        let weights = |plan: &Plan, step: usize| match &plan.steps[step].kind {
+            Kind::Conv { how: ConvKind::Depthwise(packed), .. } => packed.weights.clone(),
+            other => panic!("{other:?}"),
+        };
+        let [first, second] = [0, 1].map(|step| weights(&plan, step));
+        assert!(Arc::ptr_eq(&first, &second));
+        let Kind::Conv { how: ConvKind::Depthwise(packed), .. } = &mut plan.steps[1].kind else { panic!("depthwise") };
+        let mut other = first.to_vec();
+        other[3] = -1.0;
+        packed.weights = Arc::new(other[..].into());
+        gather(&mut plan.steps);
+        let found = [0, 1].map(|step| weights(&plan, step));
+        assert!(!Arc::ptr_eq(&found[0], &found[1]));
+        assert_eq!((&found[0][..], &found[1][..]), (&first[..], &other[..]));
+    }
+
+    #[test]
     fn threads_stay_apart_where_a_kernel_reads_what_it_writes_beside() {
         let found = |c: usize| {
             let plan = beside(c);
