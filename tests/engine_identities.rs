@@ -331,7 +331,7 @@ fn lesser_changes_reach_their_readers_later() {
 #[test]
 fn what_waits_adds_up() {
     let mut n_waited = 0;
-    for seed in CASES {
+    for seed in 0..PYRAMIDS {
         let (mut random, graph, plan) = planned(seed);
         let s = graph.shape(graph.input);
         let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.3, 0.3)), f32::NAN);
@@ -340,7 +340,7 @@ fn what_waits_adds_up() {
         runner.run(&mut stream, 0.0);
         let (y, x) = (s.h / 2, s.w / 2);
         let mut first = None;
-        for frame in 0..400 {
+        for frame in 0..200 {
             let (map, changed, felt) = stream.input_measured();
             let cell = &mut map[(y * s.w + x) * s.c..][..s.c];
             cell.iter_mut().for_each(|v| *v += 0.01);
@@ -355,7 +355,7 @@ fn what_waits_adds_up() {
         // A window may step over the cell, a stride past it.
         let picture = stream.input().0.to_vec();
         let seen = outputs(&whole(&plan, Kernels::best(), &picture)) != outputs(&stream);
-        assert!(reached || !seen, "seed {seed}: a change of 4 was never computed");
+        assert!(reached || !seen, "seed {seed}: a change of 2 was never computed");
         n_waited += u32::from(first.is_some_and(|frame| frame > 0));
     }
     assert!(n_waited > 25, "{n_waited} graphs waited");

@@ -420,7 +420,7 @@ mod tests {
             let by = [random.usize(1..4), random.usize(1..70)];
             let (small, large) = (MapShape::new(h, w, 1), MapShape::new(h * by[0], w * by[1], 1));
             let taps = Taps::new(Resize::Nearest(Coordinates::HalfPixel, Rounding::PreferFloor), small, large);
-            assert!(taps.repeat(by), "{small} {large}");
+            assert_eq!(taps.repeats(small, large), Some(by), "{small} {large}");
             let mut from = ChangeSet::of(small);
             (0..random.usize(0..6)).for_each(|_| from.set(random.usize(0..h), random.usize(0..w)));
             let [mut found, mut wanted] = [(); 2].map(|()| ChangeSet::of(large));

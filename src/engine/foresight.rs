@@ -71,6 +71,7 @@ impl Felt {
         let add = |value: &mut f32, [a, b, c]: &[f32; 3]| *value += a + b + c;
         let values = self.values[at..].iter_mut();
         if block == 1 {
+            // Without a slice for each: they are many.
             values.zip(pixels).for_each(|(value, pixel)| add(value, pixel));
             return;
         }

@@ -402,7 +402,7 @@ fn step(graph: &Graph, i: usize) -> Step {
         }
         Op::Resize(how) => {
             let taps = Taps::new(*how, first, out);
-            spread[0] = match resample::repeats(first, out).filter(|by| taps.repeat(*by)) {
+            spread[0] = match taps.repeats(first, out) {
                 Some(by) => Spread::Repeat(by),
                 None => Spread::Resample(taps.clone()),
             };
@@ -447,12 +447,7 @@ fn gather(steps: &mut [Step]) {
             _ => {}
         }
     }
-    let mut firsts = HashMap::new();
-    let mut first = |(i, p): (usize, &&mut Packed)| {
-        let bits: Vec<u32> = p.weights.iter().map(|w| w.to_bits()).collect();
-        *firsts.entry(bits).or_insert(i)
-    };
-    let firsts: Vec<usize> = all.iter().enumerate().map(&mut first).collect();
+    let firsts = firsts(&all);
     let n_weights = |(i, first): (usize, &usize)| if *first == i { all[i].weights.len() } else { 0 };
     let weights = firsts.iter().enumerate().map(n_weights);
     let mut room = Room::of(weights.chain(all.iter().map(|p| p.bias.len())));
@@ -460,6 +455,13 @@ fn gather(steps: &mut [Step]) {
         all[i].weights = if first == i { Arc::new(room.copy(&all[i].weights)) } else { all[first].weights.clone() };
         all[i].bias = room.copy(&all[i].bias);
     }
+}
+
+/// For each the first that has the same weights, bit by bit.
+fn firsts(all: &[&mut Packed]) -> Vec<usize> {
+    let mut known: HashMap<Vec<u32>, usize> = HashMap::new();
+    let bits = |p: &Packed| p.weights.iter().map(|w| w.to_bits()).collect();
+    all.iter().enumerate().map(|(i, p)| *known.entry(bits(p)).or_insert(i)).collect()
 }
 
 /// The packed weights are what is read: the others need no memory.

@@ -28,10 +28,10 @@ impl Taps {
         Self { rows: line(how, from.h, to.h), cols: line(how, from.w, to.w) }
     }
 
-    /// Whether each output cell is the input cell of its place in [`repeats`].
-    pub fn repeat(&self, by: [usize; 2]) -> bool {
+    /// [`repeats`], if each output cell is the input cell of its place there.
+    pub fn repeats(&self, from: MapShape, to: MapShape) -> Option<[usize; 2]> {
         let are = |taps: &[Tap], by: usize| taps.iter().zip(0..).all(|(t, i)| t.share == 0.0 && t.first == i / by);
-        are(&self.rows, by[0]) && are(&self.cols, by[1])
+        repeats(from, to).filter(|by| are(&self.rows, by[0]) && are(&self.cols, by[1]))
     }
 
     /// The value at an output cell; `at` reads the input.

@@ -2,7 +2,7 @@
 //! pyramid's way down, without a map that only holds everything four times.
 
 use crate::engine::graph::{Graph, Op};
-use crate::engine::resample::{Taps, repeats};
+use crate::engine::resample::Taps;
 
 pub fn run(graph: &mut Graph) -> usize {
     let (uses, makers) = (graph.n_uses(), graph.makers());
@@ -14,7 +14,7 @@ pub fn run(graph: &mut Graph) -> usize {
         let Op::Resize(how) = maker.op else { continue };
         let small = maker.inputs[0];
         let (from, to) = (graph.shape(small), graph.shape(large));
-        let is_repeated = repeats(from, to).is_some_and(|by| Taps::new(how, from, to).repeat(by));
+        let is_repeated = Taps::new(how, from, to).repeats(from, to).is_some();
         if is_repeated && uses[large.0 as usize] == 1 {
             graph.nodes[i].inputs[1] = small;
             n += 1;
