@@ -3,8 +3,8 @@
 //! equals decoding everything.
 
 use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
-use super::heads::levels::{Level, Plane};
-use super::heads::{Head, HeadError, Place, Thresholds, select};
+use super::heads::levels::{Layout, Level, Plane};
+use super::heads::{Head, HeadError, Thresholds, select};
 use super::{Detection, Seen};
 use crate::engine::changes::ChangeSet;
 use crate::engine::demand::Given;
@@ -26,13 +26,16 @@ pub struct CellHead {
 /// A grid of cells whose planes are maps.
 #[derive(Debug, Clone, PartialEq)]
 struct MapLevel {
-    cols: usize,
-    rows: usize,
-    stride: u32,
-    /// Boxes a cell.
-    n_anchors: usize,
-    /// Map, and its numbers a box.
-    planes: Vec<(usize, usize)>,
+    level: Level,
+    /// The map of each of the level's planes.
+    maps: Vec<usize>,
+}
+
+impl MapLevel {
+    /// Most candidates.
+    fn room(&self) -> usize {
+        self.level.cols * self.level.rows * self.level.n_boxes()
+    }
 }
 
 impl CellHead {
@@ -41,42 +44,18 @@ impl CellHead {
     /// # Errors
     /// The outputs are not what this family puts out, or not cell by cell.
     pub fn bind(head: &Head, plan: &Plan, input: Size, n_classes: usize) -> Result<Self, String> {
-        let levels = match (head, head.levels(input, n_classes)) {
-            (_, Some(levels)) => {
-                let mut found = Vec::new();
-                for (i, level) in levels.iter().enumerate() {
-                    found.push(bind_level(plan, level, i)?);
-                }
-                found
-            }
-            (Head::Ultraface {}, None) => {
-                let (scores, boxes) = (output(plan, Some("scores"))?, output(plan, Some("boxes"))?);
-                if scores.parts.len() != boxes.parts.len() {
-                    return Err("scores and boxes come from different maps".into());
-                }
-                let pair = |i: usize| -> Result<MapLevel, String> {
-                    let (map, n_anchors) = rows_of(plan, &scores.parts[i], 2)?;
-                    let (other, same) = rows_of(plan, &boxes.parts[i], 4)?;
-                    let s = plan.maps[map].shape;
-                    if n_anchors != same || (plan.maps[other].shape.h, plan.maps[other].shape.w) != (s.h, s.w) {
-                        return Err("scores and boxes come from different grids".into());
-                    }
-                    Ok(MapLevel { cols: s.w, rows: s.h, stride: 1, n_anchors, planes: vec![(map, 2), (other, 4)] })
-                };
-                (0..scores.parts.len()).map(pair).collect::<Result<_, _>>()?
-            }
-            _ => return Err("this head's output is not made of cells".into()),
-        };
+        let levels = head.levels(input, n_classes).ok_or("this head's output is not made of cells")?;
+        let bind = |(i, level): (usize, Level)| bind_level(plan, level, i);
+        let levels = levels.into_iter().enumerate().map(bind).collect::<Result<_, _>>()?;
         Ok(Self { head: head.clone(), levels, input, n_classes })
     }
 
     /// Which numbers of the outputs count only where others reach [`CellHead::bar`].
     pub fn givens(&self) -> Vec<Given> {
         let Some((plane, channel)) = self.head.deciding() else { return Vec::new() };
-        let given = |level: &MapLevel| {
-            let (map, width) = level.planes[plane];
-            let channels = (0..level.n_anchors).map(|anchor| anchor * width + channel).collect();
-            Given { deciding: (map, channels), counting: level.planes.iter().map(|(map, _)| *map).collect() }
+        let given = |MapLevel { level, maps }: &MapLevel| {
+            let channels = (0..level.n_boxes()).map(|anchor| anchor * level.planes[plane].width + channel).collect();
+            Given { deciding: (maps[plane], channels), counting: maps.clone() }
         };
         self.levels.iter().map(given).collect()
     }
@@ -101,13 +80,12 @@ impl CellHead {
     ) -> Result<(), HeadError> {
         if candidates.levels.len() != self.levels.len() {
             // Room for the worst at once, so that no frame allocates.
-            let room = |l: &MapLevel| l.cols * l.rows * l.n_anchors;
-            candidates.levels = self.levels.iter().map(|l| Vec::with_capacity(room(l))).collect();
-            let most = self.levels.iter().map(room).max().unwrap_or(0);
+            candidates.levels = self.levels.iter().map(|l| Vec::with_capacity(l.room())).collect();
+            let most = self.levels.iter().map(MapLevel::room).max().unwrap_or(0);
             candidates.kept.reserve(most);
             candidates.cells.reserve(most);
-            candidates.changed = self.levels.iter().map(|l| ChangeSet::new(l.rows, l.cols)).collect();
-            candidates.merged.reserve(self.levels.iter().map(room).sum());
+            candidates.changed = self.levels.iter().map(|l| ChangeSet::new(l.level.rows, l.level.cols)).collect();
+            candidates.merged.reserve(self.levels.iter().map(MapLevel::room).sum());
         }
         for (i, level) in self.levels.iter().enumerate() {
             self.update_level(level, stream, now, t, candidates, i)?;
@@ -123,7 +101,7 @@ impl CellHead {
 
     fn update_level(
         &self,
-        level: &MapLevel,
+        MapLevel { level, maps }: &MapLevel,
         stream: &Stream,
         now: Seen,
         t: Thresholds,
@@ -135,16 +113,16 @@ impl CellHead {
         // Looked at again, with the same answer: as good as new.
         for c in known.iter_mut() {
             let (y, x) = (c.cell as usize / level.cols, c.cell as usize % level.cols);
-            if level.planes.iter().any(|(map, _)| stream.computed(*map).get(y, x)) {
+            if maps.iter().any(|map| stream.computed(*map).get(y, x)) {
                 c.seen = now;
             }
         }
-        if level.planes.iter().all(|(map, _)| stream.changes(*map).is_empty()) {
+        if maps.iter().all(|map| stream.changes(*map).is_empty()) {
             return Ok(());
         }
         let changed = &mut changed[i];
         changed.clear();
-        level.planes.iter().for_each(|(map, _)| changed.join(stream.changes(*map)));
+        maps.iter().for_each(|map| changed.join(stream.changes(*map)));
         changed.list(cells);
         kept.clear();
         let mut old = known.iter().copied().peekable();
@@ -155,21 +133,9 @@ impl CellHead {
                 kept.push(c);
             }
             while old.next_if(|c| c.cell == at).is_some() {}
-            let place = Place {
-                x,
-                y,
-                cols: level.cols,
-                rows: level.rows,
-                stride: level.stride,
-                input: self.input,
-                n_classes: self.n_classes,
-                min_score: least(t),
-            };
-            for anchor in 0..level.n_anchors {
-                let number = |k: usize, c: usize| {
-                    let (map, width) = level.planes[k];
-                    stream.cell(map, y, x)[anchor * width + c]
-                };
+            for anchor in 0..level.n_boxes() {
+                let place = level.place(at as usize, anchor, self.input, self.n_classes, least(t));
+                let number = |k: usize, c: usize| stream.cell(maps[k], y, x)[anchor * level.planes[k].width + c];
                 let found = self.head.cell(number, &place).map_err(|_| HeadError::NotFinite(format!("level {i}")))?;
                 kept.extend(found.map(|detection| Candidate { cell: at, anchor: anchor as u16, detection, seen: now }));
             }
@@ -194,12 +160,12 @@ fn output<'a>(plan: &'a Plan, name: Option<&str>) -> Result<&'a Output, String> 
     found.ok_or_else(|| format!("there is no output '{}'", name.unwrap_or("(any)")))
 }
 
-fn bind_level(plan: &Plan, level: &Level, i: usize) -> Result<MapLevel, String> {
-    let bind = |plane: &Plane| -> Result<(usize, usize), String> {
+fn bind_level(plan: &Plan, level: Level, i: usize) -> Result<MapLevel, String> {
+    let bind = |plane: &Plane| -> Result<usize, String> {
         let output = output(plan, plane.output.as_deref())?;
-        let part = if plane.output.is_none() && plane.is_rows { i } else { 0 };
+        let part = if plane.layout == Layout::AllLevels { i } else { 0 };
         let view = output.parts.get(part).ok_or_else(|| format!("output '{}' has no part {part}", output.name))?;
-        let (map, n_anchors) = if plane.is_rows {
+        let (map, n_boxes) = if plane.layout != Layout::Channels {
             rows_of(plan, view, plane.width)?
         } else if *view == View::whole(view.base, plan.maps[view.base.0 as usize].shape) {
             (view.base.0 as usize, 1)
@@ -207,13 +173,13 @@ fn bind_level(plan: &Plan, level: &Level, i: usize) -> Result<MapLevel, String> 
             return Err(format!("output '{}' is no map", output.name));
         };
         let s = plan.maps[map].shape;
-        if n_anchors != 1 || (s.h, s.w, s.c) != (level.rows, level.cols, plane.width) {
+        if (s.h, s.w, s.c, n_boxes) != (level.rows, level.cols, n_boxes * plane.width, level.n_boxes()) {
             return Err(format!("output '{}' has a map of {s} for {}x{} cells", output.name, level.rows, level.cols));
         }
-        Ok((map, plane.width))
+        Ok(map)
     };
-    let planes = level.planes.iter().map(bind).collect::<Result<_, _>>()?;
-    Ok(MapLevel { cols: level.cols, rows: level.rows, stride: level.stride, n_anchors: 1, planes })
+    let maps = level.planes.iter().map(bind).collect::<Result<_, _>>()?;
+    Ok(MapLevel { level, maps })
 }
 
 /// The map of which a view reads cell by cell, boxes of `width` numbers one after another, and

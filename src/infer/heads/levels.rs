@@ -3,7 +3,7 @@
 //! stand is the source's business: tensors of ONNX Runtime ([`Bound`]), or the
 //! layer engine's maps.
 
-use super::{Head, HeadError, Tensor, fastestdet, only, yunet};
+use super::{Head, HeadError, Tensor, fastestdet, only, ultraface, yunet};
 use crate::geom::Size;
 
 /// A grid of cells of one stride.
@@ -12,18 +12,37 @@ pub struct Level {
     pub cols: usize,
     pub rows: usize,
     pub stride: u32,
+    /// Sides (pixels) of the square priors that a cell's boxes are offsets to; empty: one box a cell, without a prior.
+    pub priors: &'static [f32],
     pub planes: Vec<Plane>,
 }
 
-/// Numbers of each cell.
+impl Level {
+    /// Boxes a cell.
+    pub fn n_boxes(&self) -> usize {
+        self.priors.len().max(1)
+    }
+}
+
+/// Numbers of each box.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane {
     /// The output's name; `None`: the only one.
     pub output: Option<String>,
-    /// Numbers a cell.
+    /// Numbers a box.
     pub width: usize,
-    /// Whether cells lie one after another (`[cells, width]`, levels too) or channels do (`[width, rows, cols]`).
-    pub is_rows: bool,
+    pub layout: Layout,
+}
+
+/// How an output holds a plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `[1, boxes, width]`, the levels one after another.
+    AllLevels,
+    /// `[1, boxes, width]`, of this level.
+    Rows,
+    /// `[1, width, rows, cols]`, of this level.
+    Channels,
 }
 
 impl Head {
@@ -33,67 +52,84 @@ impl Head {
             cols: (input.width / stride.max(1)) as usize,
             rows: (input.height / stride.max(1)) as usize,
             stride,
+            priors: &[],
             planes,
         };
-        let plane = |output: Option<String>, width: usize, is_rows: bool| Plane { output, width, is_rows };
+        let plane = |output: Option<String>, width: usize, layout: Layout| Plane { output, width, layout };
         Some(match self {
             Self::Yolox { strides } => {
-                strides.iter().map(|&s| level(s, vec![plane(None, 5 + n_classes, true)])).collect()
+                strides.iter().map(|&s| level(s, vec![plane(None, 5 + n_classes, Layout::AllLevels)])).collect()
             }
             Self::Yunet { strides } => strides
                 .iter()
                 .map(|&s| {
-                    let planes = yunet::PLANES.map(|(kind, width)| plane(Some(format!("{kind}_{s}")), width, true));
+                    let planes =
+                        yunet::PLANES.map(|(kind, width)| plane(Some(format!("{kind}_{s}")), width, Layout::Rows));
                     level(s, planes.to_vec())
                 })
                 .collect(),
-            Self::Fastestdet {} => vec![level(fastestdet::STRIDE, vec![plane(None, 5 + n_classes, false)])],
-            Self::Street { strides } => {
-                strides.iter().map(|&s| level(s, vec![plane(Some(format!("p{s}")), n_classes + 4, false)])).collect()
+            Self::Fastestdet {} => {
+                vec![level(fastestdet::STRIDE, vec![plane(None, 5 + n_classes, Layout::Channels)])]
             }
-            Self::Ultraface {} | Self::Yolov8 {} => return None,
+            Self::Street { strides } => strides
+                .iter()
+                .map(|&s| level(s, vec![plane(Some(format!("p{s}")), n_classes + 4, Layout::Channels)]))
+                .collect(),
+            Self::Ultraface {} => ultraface::LEVELS
+                .iter()
+                .map(|&(stride, priors)| Level {
+                    cols: input.width.div_ceil(stride) as usize,
+                    rows: input.height.div_ceil(stride) as usize,
+                    stride,
+                    priors,
+                    planes: ultraface::PLANES
+                        .map(|(name, width)| plane(Some(name.into()), width, Layout::AllLevels))
+                        .to_vec(),
+                })
+                .collect(),
+            Self::Yolov8 {} => return None,
         })
     }
 }
 
-/// A plane in a tensor: number `c` of cell `i` is `data[start + i * cell + c * channel]`.
+/// A plane in a tensor: number `c` of box `i` is `data[start + i * step + c * channel]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Bound<'a> {
     pub name: &'a str,
     pub data: &'a [f32],
     pub start: usize,
-    pub cell: usize,
+    pub step: usize,
     pub channel: usize,
 }
 
 impl Bound<'_> {
     pub fn at(&self, i: usize, c: usize) -> f32 {
-        self.data[self.start + i * self.cell + c * self.channel]
+        self.data[self.start + i * self.step + c * self.channel]
     }
 }
 
 /// Finds the planes of all levels, in order, in a model's outputs.
 pub fn bind<'a>(levels: &[Level], tensors: &[Tensor<'a>]) -> Result<Vec<Vec<Bound<'a>>>, HeadError> {
     let mut first = 0;
-    let n_all: usize = levels.iter().map(|l| l.cols * l.rows).sum();
+    let boxes = |l: &Level| l.cols * l.rows * l.n_boxes();
+    let n_all: usize = levels.iter().map(boxes).sum();
     levels
         .iter()
         .map(|level| {
-            let n = level.cols * level.rows;
+            let n = boxes(level);
             let planes = level.planes.iter().map(|plane| {
                 let tensor = match &plane.output {
                     None => only(tensors)?,
                     Some(name) => super::named(tensors, name)?,
                 };
-                let (start, dims): (usize, &[usize]) = match (plane.is_rows, &plane.output) {
-                    // All levels in one tensor, or each in its own.
-                    (true, None) => (first * plane.width, &[n_all, plane.width]),
-                    (true, Some(_)) => (0, &[n, plane.width]),
-                    (false, _) => (0, &[plane.width, level.rows, level.cols]),
+                let (start, dims): (usize, &[usize]) = match plane.layout {
+                    Layout::AllLevels => (first * plane.width, &[n_all, plane.width]),
+                    Layout::Rows => (0, &[n, plane.width]),
+                    Layout::Channels => (0, &[plane.width, level.rows, level.cols]),
                 };
                 let data = tensor.expect(dims)?;
-                let (cell, channel) = if plane.is_rows { (plane.width, 1) } else { (1, n) };
-                Ok(Bound { name: tensor.name, data, start, cell, channel })
+                let (step, channel) = if plane.layout == Layout::Channels { (1, n) } else { (plane.width, 1) };
+                Ok(Bound { name: tensor.name, data, start, step, channel })
             });
             let planes = planes.collect();
             first += n;

@@ -28,7 +28,7 @@ pub enum Head {
     Yolov8 {},
     /// `cls_S`, `obj_S`, `bbox_S`, `kps_S` for every stride.
     Yunet { strides: Vec<u32> },
-    /// `[1, priors, 2]` scores and `[1, priors, 4]` corners as shares of the picture.
+    /// `scores` `[1, priors, 2]` and `boxes` `[1, priors, 4]`, offsets to fixed priors.
     Ultraface {},
     /// `[1, 5 + classes, h, w]`: objectness, tanh centre, sigmoid size.
     Fastestdet {},
@@ -91,29 +91,17 @@ impl Head {
         out: &mut Vec<Detection>,
     ) -> Result<(), HeadError> {
         out.clear();
-        let p = Place { x: 0, y: 0, cols: 0, rows: 0, stride: 1, input, n_classes, min_score: t.score };
-        match (self, self.levels(input, n_classes)) {
-            (Self::Yolov8 {}, _) => yolov8::decode(tensors, n_classes, t.score, out)?,
-            (_, Some(levels)) => {
-                for (level, planes) in levels.iter().zip(levels::bind(&levels, tensors)?) {
-                    let p = Place { cols: level.cols, rows: level.rows, stride: level.stride, ..p };
-                    for y in 0..level.rows {
-                        for x in 0..level.cols {
-                            let i = y * level.cols + x;
-                            let found = self.cell(|k, c| planes[k].at(i, c), &Place { x, y, ..p });
-                            out.extend(found.map_err(|_| HeadError::NotFinite(planes[0].name.into()))?);
-                        }
-                    }
-                }
-            }
-            (_, None) => {
-                let (scores, boxes) = (named(tensors, "scores")?, named(tensors, "boxes")?);
-                let n = scores.shape.get(1).copied().unwrap_or(0).max(0) as usize;
-                let name = scores.name;
-                let (scores, boxes) = (scores.expect(&[n, 2])?, boxes.expect(&[n, 4])?);
-                for i in 0..n {
-                    let found = self.cell(|k, c| if k == 0 { scores[2 * i + c] } else { boxes[4 * i + c] }, &p);
-                    out.extend(found.map_err(|_| HeadError::NotFinite(name.into()))?);
+        let Some(levels) = self.levels(input, n_classes) else {
+            yolov8::decode(tensors, n_classes, t.score, out)?;
+            return select(out, t, |d| d);
+        };
+        for (level, planes) in levels.iter().zip(levels::bind(&levels, tensors)?) {
+            for cell in 0..level.rows * level.cols {
+                for anchor in 0..level.n_boxes() {
+                    let i = cell * level.n_boxes() + anchor;
+                    let place = level.place(cell, anchor, input, n_classes, t.score);
+                    let found = self.cell(|k, c| planes[k].at(i, c), &place);
+                    out.extend(found.map_err(|_| HeadError::NotFinite(planes[0].name.into()))?);
                 }
             }
         }
@@ -169,7 +157,7 @@ pub(super) fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -
     Ok(())
 }
 
-/// Which cell is decoded, of what grid, for what picture.
+/// Which box of which cell is decoded, of what grid, for what picture.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub x: usize,
@@ -177,9 +165,20 @@ pub(super) struct Place {
     pub cols: usize,
     pub rows: usize,
     pub stride: u32,
+    /// Side of the box's prior, pixels; 0 where the family has none.
+    pub prior: f32,
     pub input: Size,
     pub n_classes: usize,
     pub min_score: f32,
+}
+
+impl levels::Level {
+    /// Box `anchor` of the grid's cell number `cell`.
+    pub(super) fn place(&self, cell: usize, anchor: usize, input: Size, n_classes: usize, min_score: f32) -> Place {
+        let (cols, rows, stride) = (self.cols, self.rows, self.stride);
+        let prior = self.priors.get(anchor).copied().unwrap_or_default();
+        Place { x: cell % cols, y: cell / cols, cols, rows, stride, prior, input, n_classes, min_score }
+    }
 }
 
 /// A number that is none.
@@ -303,15 +302,21 @@ mod tests {
 
     #[test]
     fn ultraface_and_fastestdet() {
-        let found = decode(
-            &Head::Ultraface {},
-            &[
-                Tensor { name: "scores", shape: &[1, 2, 2], data: &[0.9, 0.1, 0.2, 0.8] },
-                Tensor { name: "boxes", shape: &[1, 2, 4], data: &[0.0, 0.0, 0.0, 0.0, 0.25, 0.25, 0.5, 0.75] },
-            ],
-            1,
-        );
-        check(&found.unwrap()[0], 0, 0.8, [16.0, 8.0, 32.0, 24.0]);
+        // 64x32 pixels: 8x4 cells of 3 priors, 4x2 of 2, 2x1 of 2, 1x1 (cut) of 3.
+        let n = 96 + 16 + 4 + 3;
+        let (mut scores, mut boxes) = (vec![0.0; n * 2], vec![0.0; n * 4]);
+        // Stride 16, cell (2, 1), its second prior: 48 wide, as high as the picture.
+        let i = 96 + (4 + 2) * 2 + 1;
+        scores[2 * i + 1] = 0.8;
+        boxes[4 * i..][..4].copy_from_slice(&[1.0, -1.0, 0.0, 0.5f32.ln() / 0.2]);
+        let shapes = [[1, n as i64, 2], [1, n as i64, 4]];
+        let tensors = [
+            Tensor { name: "scores", shape: &shapes[0], data: &scores },
+            Tensor { name: "boxes", shape: &shapes[1], data: &boxes },
+        ];
+        let found = decode(&Head::Ultraface {}, &tensors, 1).unwrap();
+        check(&found[0], 0, 0.8, [44.8 - 24.0, 20.8 - 8.0, 44.8 + 24.0, 20.8 + 8.0]);
+        assert_eq!(found.len(), 1);
         let mut data = [0.0; 7 * 8]; // 4x2 cells, 2 classes
         for (channel, v) in [0.5, 0.0, 0.0, 0.0, 0.0, 0.25, 0.75].into_iter().enumerate() {
             data[channel * 8 + 2] = v;
