@@ -23,6 +23,8 @@ pub mod leeway;
 pub mod process;
 pub mod schedule;
 #[cfg(feature = "daemon")]
+pub mod secret;
+#[cfg(feature = "daemon")]
 pub mod web;
 
 pub mod sim;

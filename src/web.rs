@@ -1,5 +1,6 @@
 //! A client for HTTP: whom it believes, how long it waits.
 
+use crate::files::read_at_most;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ pub struct ClientSettings<'a> {
     pub patience: Duration,
     pub redirects: u32,
 }
+
+/// Largest file of certificates that is read: the whole of a system's is a quarter of a megabyte.
+pub const MAX_PEM: u64 = 16 << 20;
 
 /// A client. A status that says no is an answer, too.
 ///
@@ -41,7 +45,7 @@ fn certificates(ca: Option<&Path>) -> io::Result<Vec<Certificate<'static>>> {
         return Ok(system.iter().map(|c| Certificate::from_der(c).to_owned()).collect());
     };
     let named = |e: String| io::Error::other(format!("{}: {e}", path.display()));
-    let pem = std::fs::read(path).map_err(|e| named(e.to_string()))?;
+    let pem = read_at_most(path, MAX_PEM, "certificates").map_err(|e| named(e.to_string()))?;
     let items = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
         Ok(PemItem::Certificate(c)) => Some(Ok(c)),
         Ok(_) => None,

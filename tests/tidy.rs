@@ -39,12 +39,13 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("geom", &[]),
     ("clock", &[]),
     ("files", &[]),
     ("process", &[]),
-    ("web", &[]),
+    ("web", &["files"]),
+    ("secret", &[]),
     ("schedule", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
@@ -55,9 +56,9 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("merge", &["frame", "geom", "infer"]),
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
-    ("capture", &["clock", "frame", "geom", "sim"]),
+    ("capture", &["clock", "files", "frame", "geom", "secret", "sim"]),
     ("output", &["capture", "files", "frame", "geom", "merge", "process", "scene", "schedule", "skip", "track", "web"]),
-    ("config", &["capture", "files", "geom", "infer", "output", "scene", "schedule", "skip", "track"]),
+    ("config", &["capture", "files", "geom", "infer", "output", "scene", "schedule", "secret", "skip", "track"]),
     (
         "pipeline",
         &[

@@ -4,9 +4,11 @@
 //! model's input; whenever the stream's own size changes, so does that one.
 //! Pictures are delivered on GStreamer's streaming thread.
 
+use super::custom::CustomPipeline;
 use super::intake::Intake;
-use super::{CaptureError, Source, SourceEvent, SourceSpec, redact, template};
+use super::{CaptureError, Source, SourceEvent, SourceSpec, template};
 use crate::geom::{Letterbox, Size};
+use crate::secret::percent_encoded;
 use crossbeam_channel::Sender;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -44,7 +46,7 @@ pub fn init() -> Result<(), CaptureError> {
 pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, epoch: u64) -> Result<Source, CaptureError> {
     let launch = template::choose(spec, |element| gst::ElementFactory::find(element).is_some())?;
     let gst_pipeline = gst::parse::launch(&launch.text)
-        .map_err(|e| CaptureError::Setup(format!("pipeline {}: {}", launch.name, redact(&e.to_string()))))?
+        .map_err(|e| CaptureError::Setup(format!("pipeline {}: {e}", launch.name)))?
         .downcast::<gst::Pipeline>()
         .map_err(|_| CaptureError::Setup(format!("pipeline {} is a single element", launch.name)))?;
     let guard = Guard { gst_pipeline, cancelled: Arc::default() };
@@ -54,6 +56,9 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, epoch: u64) -> R
     };
     if let Some(src) = guard.gst_pipeline.by_name("src") {
         configure_source(&src, spec)?;
+    }
+    if let SourceSpec::Pipeline(own) = spec {
+        fill_in_secrets(&guard.gst_pipeline, own)?;
     }
     let queue = named("queue")?;
     if pace == Pace::Live && queue.find_property("leaky").is_some() {
@@ -105,8 +110,12 @@ impl Drop for Guard {
 
 fn configure_source(src: &gst::Element, spec: &SourceSpec) -> Result<(), CaptureError> {
     match spec {
-        SourceSpec::Rtsp { address } => {
-            set(src, "location", address)?;
+        SourceSpec::Rtsp(address) => {
+            set(src, "location", &address.location)?;
+            if let Some(login) = &address.login {
+                set(src, "user-id", &login.user.0)?;
+                set(src, "user-pw", &login.password.0)?;
+            }
             // Microseconds without an answer before the connection counts as dead.
             set(src, "tcp-timeout", 5_000_000u64)?;
             set(src, "timeout", 5_000_000u64)?;
@@ -125,9 +134,41 @@ fn configure_source(src: &gst::Element, spec: &SourceSpec) -> Result<(), Capture
         }
         SourceSpec::V4l2 { device } => set(src, "device", device)?,
         SourceSpec::Csi { sensor } => set(src, "sensor-id", *sensor as i32)?,
-        SourceSpec::Pipeline { .. } | SourceSpec::Sim(_) => {}
+        SourceSpec::Pipeline(_) | SourceSpec::Sim(_) => {}
     }
     Ok(())
+}
+
+/// Puts secrets in the place of their words, in whatever property those stand.
+fn fill_in_secrets(gst_pipeline: &gst::Pipeline, own: &CustomPipeline) -> Result<(), CaptureError> {
+    let mut missing: Vec<_> = own.secrets.iter().collect();
+    for element in gst_pipeline.iterate_recurse().into_iter().flatten() {
+        for property in element.list_properties().iter().filter(|p| p.value_type() == gst::glib::Type::STRING) {
+            let flags = property.flags();
+            if !flags.contains(gst::glib::ParamFlags::READWRITE)
+                || flags.contains(gst::glib::ParamFlags::CONSTRUCT_ONLY)
+            {
+                continue;
+            }
+            let Some(mut text) = element.property::<Option<String>>(property.name()) else { continue };
+            let is_address = text.contains("://");
+            let before = missing.len();
+            for (word, secret) in own.secrets.iter().filter(|(word, _)| text.contains(word)).collect::<Vec<_>>() {
+                text = text.replace(word, &if is_address { percent_encoded(&secret.0) } else { secret.0.clone() });
+                missing.retain(|(other, _)| other != word);
+            }
+            if missing.len() < before {
+                element.set_property(property.name(), text);
+            }
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(CaptureError::Setup(
+            "a secret of the pipeline stands where none can be: ${NAME} may be in the text of an element's property"
+                .into(),
+        )),
+    }
 }
 
 /// Sets a property that a template's element may not have.
@@ -234,9 +275,5 @@ fn explain(error: &gst::message::Error) -> String {
     // The first line is a place in GStreamer's source; the last one the cause.
     let cause = debug.lines().skip(1).last().unwrap_or_default().trim();
     let cause = cause.trim_end_matches('.');
-    redact(&if cause.is_empty() || text.contains(cause) {
-        text
-    } else {
-        format!("{} ({cause})", text.trim_end_matches('.'))
-    })
+    if cause.is_empty() || text.contains(cause) { text } else { format!("{} ({cause})", text.trim_end_matches('.')) }
 }

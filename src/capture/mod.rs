@@ -8,8 +8,10 @@
 //!
 //! Nothing here knows of detectors. Only `gst.rs` and `template.rs` name GStreamer.
 
+mod address;
 mod backoff;
 mod clip;
+mod custom;
 mod gst;
 mod intake;
 mod sim;
@@ -24,7 +26,7 @@ pub use clip::Clip;
 pub use gst::{Pace, init, open_gst};
 pub use intake::{Intake, Slot, SlotMode, Taken, Waiting};
 pub use sim::open_sim;
-pub use spec::{SourceSpec, redact};
+pub use spec::{CameraSource, SourceSpec};
 pub use supervisor::{CameraState, Observer, Opener, Supervisor, SupervisorSettings};
 pub use survey::{Ability, probe, survey};
 pub use video::VideoWriter;

@@ -1,6 +1,10 @@
 //! The pipelines in `pipelines/`: which one this machine can run.
 
 use super::{CaptureError, SourceSpec};
+use crate::files::read_text;
+
+/// Largest template that is read.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Templates that are part of the binary: best first within a kind.
 const TEMPLATES: [(&str, &str); 6] = [
@@ -27,23 +31,23 @@ pub struct Launch {
 /// Names the elements that are missing, and their remedy.
 pub fn choose(spec: &SourceSpec, exists: impl Fn(&str) -> bool) -> Result<Launch, CaptureError> {
     let kind = match spec {
-        SourceSpec::Rtsp { .. } => "rtsp",
+        SourceSpec::Rtsp(_) => "rtsp",
         SourceSpec::File { .. } => "file",
         SourceSpec::V4l2 { .. } => "v4l2",
         SourceSpec::Csi { .. } => "csi",
-        SourceSpec::Pipeline { .. } => "custom",
+        SourceSpec::Pipeline(_) => "custom",
         SourceSpec::Sim(_) => return Err(CaptureError::Setup("a simulated camera needs no pipeline".into())),
     };
     let folder = std::env::var_os("PASSD_PIPELINES").map(std::path::PathBuf::from);
     let mut missing = Vec::new();
     for (name, built_in) in TEMPLATES.iter().filter(|(name, _)| name.split('.').next() == Some(kind)) {
-        let own = folder.as_ref().and_then(|f| std::fs::read_to_string(f.join(name)).ok());
+        let own = folder.as_ref().and_then(|f| read_text(&f.join(name), MAX_BYTES, "a pipeline").ok());
         let template = own.as_deref().unwrap_or(built_in);
         let lacking: Vec<&str> = needs(template).filter(|element| !exists(element)).collect();
         if lacking.is_empty() {
             let mut text: String = template.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ");
-            if let SourceSpec::Pipeline { text: own } = spec {
-                text = text.replace("{pipeline}", own);
+            if let SourceSpec::Pipeline(own) = spec {
+                text = text.replace("{pipeline}", &own.text);
             }
             return Ok(Launch { name: (*name).into(), text });
         }
@@ -67,14 +71,14 @@ mod tests {
 
     #[test]
     fn hardware_first_then_software_then_the_remedy() {
-        let spec = SourceSpec::Rtsp { address: "rtsp://cam/".into() };
+        let spec = SourceSpec::parse("rtsp://cam/").unwrap();
         assert_eq!(choose(&spec, |_| true).unwrap().name, "rtsp.jetson.gst");
         let software = choose(&spec, |e| !e.starts_with("nv")).unwrap();
         assert_eq!(software.name, "rtsp.software.gst");
         assert!(software.text.starts_with("rtspsrc name=src") && !software.text.contains('#'), "{}", software.text);
         let error = choose(&spec, |e| e != "rtspsrc").unwrap_err().to_string();
         assert!(error.contains("rtsp.software.gst lacks rtspsrc") && error.contains("apt-get"), "{error}");
-        let free = choose(&SourceSpec::Pipeline { text: "videotestsrc".into() }, |_| true).unwrap();
+        let free = choose(&SourceSpec::parse("gst:videotestsrc").unwrap(), |_| true).unwrap();
         assert!(free.text.starts_with("videotestsrc ! queue name=queue"), "{}", free.text);
     }
 

@@ -1,7 +1,7 @@
 //! `passd demo`: the daemon on the embedded default, watched and checked.
 
 use super::{Failure, print_line};
-use crate::capture::redact;
+use crate::capture::SourceSpec;
 use crate::config::{self, EventsConfig};
 use crate::daemon::Daemon;
 use crate::eval::TruthOf;
@@ -86,7 +86,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::Usage(e.to_string()))?;
     let [camera] = config.cameras.as_slice() else { return Err(failed(&"the demo has one camera")) };
     let camera = camera.clone();
-    let sim = SimSettings::parse(&camera.source).map_err(|e| failed(&e))?;
+    let SourceSpec::Sim(sim) = &camera.source.spec else { return Err(failed(&"the demo's camera is a simulated one")) };
+    let sim = sim.clone();
     // For the page; it goes with the demo.
     let kept = Folder(std::env::temp_dir().join(format!("passd-demo-{}", std::process::id())));
     config.events = Some(EventsConfig {
@@ -99,7 +100,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let begun = Instant::now();
     let daemon = Daemon::start(config, vec![recorder.clone()]).map_err(|e| failed(&e))?;
     let address = daemon.address().map(|a| format!("http://{a}")).unwrap_or_default();
-    print_line(&format!("watching {} for {} s", redact(&camera.source), args.seconds))?;
+    print_line(&format!("watching {} for {} s", camera.source.shown, args.seconds))?;
     print_line(&format!("the page is at {address}/"))?;
     let style = ProgressStyle::with_template("{bar:30} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(args.seconds * 5).with_style(style);

@@ -75,18 +75,13 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
                 camera.id
             );
         }
-        if let SourceSpec::File { path } = &camera.spec
+        if let SourceSpec::File { path } = &camera.source.spec
             && !path.exists()
         {
             eprintln!("passd: camera {}: there is no file {} now", camera.id, path.display());
         }
         let mode = camera.skip_mode.map_or("auto", |m| m.name());
-        print_line(&format!(
-            "{}: {}, model {}, skip {mode}",
-            camera.id,
-            crate::capture::redact(&camera.source),
-            camera.detector.model
-        ))?;
+        print_line(&format!("{}: {}, model {}, skip {mode}", camera.id, camera.source.shown, camera.detector.model))?;
     }
     if config.cameras.is_empty() {
         eprintln!("passd: no camera is enabled");

@@ -4,7 +4,6 @@
 
 use super::file::{self, File};
 use super::resolved::{CameraConfig, Config, JsonlTarget};
-use crate::capture::redact;
 use crate::scene::filter::Filter;
 use crate::skip::{ModeChoice, SkipMode};
 use std::time::Duration;
@@ -31,7 +30,7 @@ pub fn effective(config: &Config) -> String {
 
 fn camera(c: &CameraConfig) -> file::Camera {
     file::Camera {
-        source: Some(redact(&c.source)),
+        source: Some(c.source.shown.clone()),
         enabled: None,
         detect: Some(c.detect),
         masks: c.skip.masks.clone(),

@@ -1,9 +1,10 @@
 //! File, environment and secrets become one [`File`], then a [`Config`].
 
 use super::file::File;
-use super::locate::{ConfigError, Document, Problem};
+use super::locate::{ConfigError, Document, MOST_PROBLEMS, Problem};
 use super::resolved::{Config, resolve};
-use crate::files::read_at_most;
+use crate::files::read_text;
+use crate::secret::{expand, percent_encoded};
 use serde_json::Value;
 use std::path::Path;
 
@@ -16,12 +17,7 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Everything that is wrong, each with file, line and key.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let file = path.display().to_string();
-    let fail = |what: String| ConfigError {
-        file: file.clone(),
-        problems: vec![Problem { line: None, key: String::new(), what }],
-    };
-    let bytes = read_at_most(path, MAX_BYTES, "a config").map_err(|e| fail(e.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|e| fail(e.to_string()))?;
+    let text = read_text(path, MAX_BYTES, "a config").map_err(|e| ConfigError::whole(&file, e.to_string()))?;
     load_text(&file, &text, std::env::vars_os())
 }
 
@@ -34,17 +30,23 @@ pub fn load_text(
     text: &str,
     variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> Result<Config, ConfigError> {
-    let fail = |problems: Vec<Problem>| ConfigError { file: file.into(), problems };
-    let document = Document::parse(text).map_err(|p| fail(vec![p]))?;
+    let fail = |problem: Problem| ConfigError::new(file, vec![problem], 1);
+    let document = Document::parse(text).map_err(fail)?;
     let schema = serde_json::to_value(super::schema()).expect("a schema is JSON");
-    let problems = document.unknown_keys(&schema);
-    if !problems.is_empty() {
-        return Err(fail(problems));
+    let unknown = document.unknown_keys(&schema);
+    if unknown.n > 0 {
+        return Err(ConfigError::new(file, unknown.first, unknown.n));
     }
     let variables: Vec<(String, String)> =
         variables.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     let overrides: config::Map<String, String> =
         variables.iter().filter(|(k, _)| k.starts_with("PASSD__")).cloned().collect();
+    // `[4000000000]` would be a list of so many.
+    let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if let Some(odd) = overrides.keys().find(|name| !name.chars().all(is_key)) {
+        let what = format!("{odd} in the environment sets no single value: lists are set in the file alone");
+        return Err(ConfigError::whole(file, what));
+    }
     let problem = |key: &str, what: String| {
         let name = format!("PASSD__{}", key.to_uppercase().replace('.', "__"));
         // Of the key itself, or of something in it.
@@ -53,6 +55,11 @@ pub fn load_text(
             Some(v) => Problem { line: None, key: key.into(), what: format!("{what} (set by {v} in the environment)") },
             None => Problem { line: document.line(key), key: key.into(), what },
         }
+    };
+    let several = |mut complaints: Vec<(String, String)>| {
+        let n = complaints.len();
+        complaints.truncate(MOST_PROBLEMS);
+        ConfigError::new(file, complaints.into_iter().map(|(key, what)| problem(&key, what)).collect(), n)
     };
     let environment = config::Environment::with_prefix("PASSD")
         .prefix_separator("__")
@@ -64,7 +71,18 @@ pub fn load_text(
         .add_source(environment)
         .build()
         .and_then(config::Config::try_deserialize)
-        .map_err(|e| fail(vec![problem("", e.to_string())]))?;
+        .map_err(|e| fail(problem("", e.to_string())))?;
+    // JSON has no word for them: they would count as not set.
+    let mut complaints = Vec::new();
+    walk(&mut values, "", &mut |value, key| {
+        if value.is_null() {
+            complaints
+                .push((key.to_owned(), "expected a finite number or a text in quotes, not inf or nan".to_owned()));
+        }
+    });
+    if !complaints.is_empty() {
+        return Err(several(complaints));
+    }
 
     // Types first: what is said of a value then is said of it as written, without its secrets.
     let typed = |values: &Value| {
@@ -73,23 +91,44 @@ pub fn load_text(
                 path if path == "." => String::new(),
                 path => path,
             };
-            // Types are said with their values.
-            let what = match key.ends_with("password") || key.ends_with("token") {
-                true => "expected a text".to_owned(),
-                false => in_words(&crate::capture::redact(&e.inner().to_string())),
-            };
-            fail(vec![problem(&key, what)])
+            let what = in_words(&without_value(&e.inner().to_string()));
+            fail(problem(&key, what))
         })
     };
     typed(&values)?;
     let lookup = |name: &str| secret(name, &variables);
-    let mut problems = Vec::new();
-    expand(&mut values, "", &lookup, &mut |key, what| problems.push(problem(key, what)));
-    if !problems.is_empty() {
-        return Err(fail(problems));
+    walk(&mut values, "", &mut |value, key| {
+        let is_address = key == "webhook.url";
+        let Value::String(text) = value else { return };
+        // A source says itself where its secrets belong.
+        if !text.contains("${") || is_source(key) {
+            return;
+        }
+        let encoded = |name: &str| lookup(name).map(|secret| percent_encoded(&secret));
+        match if is_address { expand(text, &encoded) } else { expand(text, &lookup) } {
+            Ok(expanded) => *text = expanded,
+            Err(what) => complaints.push((key.to_owned(), what)),
+        }
+    });
+    if !complaints.is_empty() {
+        return Err(several(complaints));
     }
-    let parsed = typed(&values)?;
-    resolve(&parsed).map_err(|problems| fail(problems.into_iter().map(|(key, what)| problem(&key, what)).collect()))
+    resolve(&typed(&values)?, &lookup).map_err(several)
+}
+
+fn is_source(key: &str) -> bool {
+    key.strip_prefix("cameras.").is_some_and(|rest| rest.ends_with(".source"))
+}
+
+/// A complaint of a wrong type without the value that was found: it may be a secret.
+fn without_value(complaint: &str) -> String {
+    match complaint.split_once(", expected ") {
+        Some((found, expected)) if complaint.starts_with("invalid type: ") => {
+            let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+            format!("{kind}, expected {expected}")
+        }
+        _ => complaint.to_owned(),
+    }
 }
 
 /// Says what was expected as a user of TOML calls it.
@@ -110,65 +149,30 @@ fn in_words(complaint: &str) -> String {
     WORDS.iter().fold(complaint.to_owned(), |text, (rust, words)| text.replace(rust, words))
 }
 
+/// Largest credential that is read.
+const MAX_SECRET: u64 = 64 << 10;
+
 /// A secret: a credential of systemd (`LoadCredential=`), else a variable.
 fn secret(name: &str, variables: &[(String, String)]) -> Option<String> {
     let variable = |name: &str| variables.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let file = variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name));
-    file.and_then(|path| std::fs::read_to_string(path).ok())
-        .map(|text| text.trim_end().to_owned())
+    file.and_then(|path| read_text(&path, MAX_SECRET, "a secret").ok())
+        .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
         .or_else(|| variable(name))
 }
 
-/// Replaces `${NAME}` in every string; `$${` stands for `${`.
-fn expand(
-    value: &mut Value,
-    key: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    complain: &mut dyn FnMut(&str, String),
-) {
+/// Visits every value that is no table and no list, with its key.
+fn walk(value: &mut Value, key: &str, visit: &mut dyn FnMut(&mut Value, &str)) {
     match value {
-        Value::String(text) if text.contains("${") => match expand_text(text, lookup) {
-            Ok(expanded) => *text = expanded,
-            Err(what) => complain(key, what),
-        },
-        Value::Array(items) => items.iter_mut().for_each(|item| expand(item, key, lookup, complain)),
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, key, visit)),
         Value::Object(map) => {
             for (name, item) in map {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                expand(item, &key, lookup, complain);
+                walk(item, &key, visit);
             }
         }
-        _ => {}
+        _ => visit(value, key),
     }
-}
-
-fn expand_text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        if rest[..at].ends_with('$') {
-            out.push_str(&rest[..at - 1]);
-            out.push_str("${");
-            rest = &rest[at + 2..];
-            continue;
-        }
-        out.push_str(&rest[..at]);
-        let end = rest[at..].find('}').ok_or("'${' is never closed by '}'")? + at;
-        let name = &rest[at + 2..end];
-        if name.is_empty()
-            || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.')
-            || name.contains("..")
-        {
-            return Err(format!("'${{{name}}}' is no name of a secret"));
-        }
-        let value = lookup(name).ok_or_else(|| {
-            format!("secret '{name}' is not set: neither a variable of the environment nor a credential of systemd")
-        })?;
-        out.push_str(&value);
-        rest = &rest[end + 1..];
-    }
-    out.push_str(rest);
-    Ok(out)
 }
 
 #[cfg(test)]
@@ -189,7 +193,7 @@ mod tests {
             assert!(parts.iter().all(|p| error.contains(p)), "{error}\nlacks one of {parts:?}");
             assert!(!error.contains("hunter2"), "{error}");
         };
-        check("cameras = [\n", &["passd.toml:", "no TOML"]);
+        check("cameras = [\n", &["passd.toml:", "not valid TOML"]);
         check("", &["passd.toml", "no camera"]);
         check(&format!("{CAMERA}sorce = \"x\"\n"), &["passd.toml:3: cameras.front.sorce", "did you mean 'source'"]);
         check(&format!("{CAMERA}[skip]\nzebra = 1\n"), &["passd.toml:4: skip.zebra", "there are", "max_age"]);
@@ -201,7 +205,7 @@ mod tests {
         check(&format!("{CAMERA}[skip]\nmode = \"fast\"\n"), &["passd.toml:4: skip.mode", "`off`"]);
         check("[cameras.front]\n", &["passd.toml:1: cameras.front", "source"]);
         check("[cameras.Front]\nsource = \"x.mp4\"\n", &["cameras.Front", "lower-case"]);
-        check("[cameras.a]\nsource = \"rtsp://u:hunter2@:x/\"\n", &["passd.toml:2: cameras.a.source", "***@"]);
+        check("[cameras.a]\nsource = \"rtsp://u:hunter2@:x/\"\n", &["passd.toml:2: cameras.a.source", "no address"]);
         check(
             "[cameras.a]\nsource = \"rtsp://u:${CAM_PW}@h/\"\n",
             &["passd.toml:2: cameras.a.source", "secret 'CAM_PW' is not set"],
@@ -237,6 +241,56 @@ mod tests {
         );
     }
 
+    /// As JSON, on the way, they would be nothing: `token = inf` was no token at all.
+    #[test]
+    fn infinities_are_refused_wherever_they_stand() {
+        let schema = serde_json::to_value(super::super::schema()).unwrap();
+        let mut keys = Vec::new();
+        let tables = ["detector", "skip", "tracking", "capture", "inference", "budget", "http", "events", "mqtt"];
+        for table in tables.into_iter().chain(["webhook", "restream"]) {
+            let of = schema["properties"][table]["$ref"].as_str().unwrap().trim_start_matches('#');
+            let properties = schema.pointer(of).unwrap()["properties"].as_object().unwrap();
+            keys.extend(properties.keys().map(|key| format!("{table}.{key}")));
+        }
+        assert!(keys.len() > 38, "{keys:?}");
+        for key in keys {
+            for value in ["inf", "-inf", "nan", "+nan"] {
+                let error = with(&format!("{key} = {value}\n{CAMERA}"), &[]).unwrap_err();
+                assert!(error.contains(&format!("passd.toml:1: {key}")) && error.contains("inf or nan"), "{error}");
+            }
+            let variable = format!("PASSD__{}", key.to_uppercase().replace('.', "__"));
+            let error = with(CAMERA, &[(&variable, "inf")]).unwrap_err();
+            assert!(error.contains("inf or nan") && error.contains(&variable), "{error}");
+        }
+        let error = with(&format!("{CAMERA}masks = [[[0, 0], [inf, 0], [0, 1]]]\n"), &[]).unwrap_err();
+        assert!(error.contains("passd.toml:3: cameras.front.masks"), "{error}");
+        let error = with(&format!("{CAMERA}[http]\ntoken = 12345678901234567\n"), &[]).unwrap_err();
+        assert!(error.contains("http.token") && error.contains("expected a text"), "{error}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_mistakes_are_told_in_a_few_lines() {
+        let text: String = (0..100_000).map(|i| format!("k{i} = 1\n")).collect();
+        let error = with(&text, &[]).unwrap_err();
+        assert_eq!(error.lines().count(), 21, "{error}");
+        assert!(error.ends_with("and 99980 more like these"), "{error}");
+        let text: String = (0..20_000).map(|i| format!("[cameras.Cam{i}]\nsource = \"a:b\"\n")).collect();
+        assert_eq!(with(&text, &[]).unwrap_err().lines().count(), 21);
+    }
+
+    #[test]
+    fn an_index_in_the_environment_is_refused() {
+        let error = with(CAMERA, &[("PASSD__CAMERAS__FRONT__MASKS[4000000000]", "1")]).unwrap_err();
+        assert!(error.contains("MASKS[4000000000]") && error.contains("lists"), "{error}");
+    }
+
+    #[test]
+    fn secrets_in_addresses_are_what_they_are() {
+        let text = format!("{CAMERA}[webhook]\nurl = \"https://me:${{PW}}@host/${{PW}}\"\n");
+        let config = with(&text, &[("PW", "p@s#1/%2")]).unwrap();
+        assert_eq!(config.webhook.unwrap().url, "https://me:p%40s%231%2F%252@host/p%40s%231%2F%252");
+    }
+
     #[test]
     fn what_is_wrong_for_all_cameras_is_said_once() {
         let text = format!("{CAMERA}[cameras.back]\nsource = \"x\"\n[capture]\nbackoff_first = 9\nbackoff_max = 3\n");
@@ -267,7 +321,10 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.cameras[0].skip.patch, Some(64));
         assert_eq!(config.http.as_ref().unwrap().listen.port(), 1234);
-        assert_eq!(config.cameras[0].source, "rtsp://u:hunter2@h/${x}");
+        let source = &config.cameras[0].source;
+        let crate::capture::SourceSpec::Rtsp(address) = &source.spec else { panic!("{source:?}") };
+        assert_eq!((address.location.as_str(), source.shown.as_str()), ("rtsp://h/${x}", "rtsp://u:${CAM_PW}@h/$${x}"));
+        assert_eq!(address.login.as_ref().unwrap().password.0, "hunter2");
         assert!(!format!("{:?}", config.cameras[0]).contains("hunter2"), "nor in debug prints");
         let error = with(text, &[("CAM_PW", "x"), ("PASSD__SKIP__PACTH", "64")]).unwrap_err();
         assert!(error.contains("pacth") && error.contains("environment"), "{error}");

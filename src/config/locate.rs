@@ -21,6 +21,26 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+/// Most problems that are listed: who has more has one mistake many times.
+pub const MOST_PROBLEMS: usize = 20;
+
+impl ConfigError {
+    /// Of `n_all` problems the first are `problems`.
+    pub fn new(file: &str, mut problems: Vec<Problem>, n_all: usize) -> Self {
+        problems.truncate(MOST_PROBLEMS);
+        let n_more = n_all.saturating_sub(problems.len());
+        if n_more > 0 {
+            problems.push(Problem { line: None, key: String::new(), what: format!("and {n_more} more like these") });
+        }
+        Self { file: file.into(), problems }
+    }
+
+    /// One problem of the file as a whole.
+    pub fn whole(file: &str, what: String) -> Self {
+        Self::new(file, vec![Problem { line: None, key: String::new(), what }], 1)
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, p) in self.problems.iter().enumerate() {
@@ -44,32 +64,41 @@ impl std::error::Error for ConfigError {}
 
 /// A parsed file that still knows its lines.
 pub struct Document<'a> {
-    text: &'a str,
-    root: Option<Spanned<DeTable<'a>>>,
+    root: Spanned<DeTable<'a>>,
+    /// Where each line ends, in bytes.
+    ends: Vec<usize>,
+}
+
+/// Keys that a schema does not have: the first of them, and how many there are.
+#[derive(Debug, Default)]
+pub struct UnknownKeys {
+    pub first: Vec<Problem>,
+    pub n: usize,
 }
 
 impl<'a> Document<'a> {
     /// # Errors
     /// The file is no TOML: line and reason.
     pub fn parse(text: &'a str) -> Result<Self, Problem> {
+        let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at).collect::<Vec<_>>();
         match DeTable::parse(text) {
-            Ok(root) => Ok(Self { text, root: Some(root) }),
+            Ok(root) => Ok(Self { root, ends }),
             Err(e) => Err(Problem {
-                line: e.span().map(|s| line_of(text, s.start)),
+                line: e.span().map(|s| line_of(&ends, s.start)),
                 key: String::new(),
-                what: format!("this is no TOML: {}", e.message()),
+                what: format!("not valid TOML: {}", e.message()),
             }),
         }
     }
 
     /// The line of `key`, or of the nearest table around it that is in the file.
     pub fn line(&self, key: &str) -> Option<usize> {
-        let mut table = self.root.as_ref()?.get_ref();
+        let mut table = self.root.get_ref();
         let mut found = None;
         for part in key.split('.') {
             let part = part.split('[').next().unwrap_or(part);
-            let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == part) else { break };
-            found = Some(line_of(self.text, name.span().start));
+            let Some((name, value)) = table.get_key_value(part) else { break };
+            found = Some(line_of(&self.ends, name.span().start));
             match value.get_ref() {
                 DeValue::Table(inner) => table = inner,
                 _ => break,
@@ -79,12 +108,10 @@ impl<'a> Document<'a> {
     }
 
     /// Every key that `schema` does not have, with the one that was probably meant.
-    pub fn unknown_keys(&self, schema: &serde_json::Value) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if let Some(root) = &self.root {
-            self.check_table(root.get_ref(), schema, schema, "", &mut problems);
-        }
-        problems
+    pub fn unknown_keys(&self, schema: &serde_json::Value) -> UnknownKeys {
+        let mut unknown = UnknownKeys::default();
+        self.check_table(self.root.get_ref(), schema, schema, "", &mut unknown);
+        unknown
     }
 
     fn check_table(
@@ -93,7 +120,7 @@ impl<'a> Document<'a> {
         schema: &serde_json::Value,
         root: &serde_json::Value,
         path: &str,
-        out: &mut Vec<Problem>,
+        out: &mut UnknownKeys,
     ) {
         let schema = follow(schema, root);
         let Some(known) = schema.get("properties").and_then(|p| p.as_object()) else {
@@ -115,11 +142,13 @@ impl<'a> Document<'a> {
                         self.check_table(table, inner, root, &key, out);
                     }
                 }
-                None => out.push(Problem {
-                    line: Some(line_of(self.text, name.span().start)),
-                    what: unknown(name.get_ref(), known.keys().map(String::as_str)),
-                    key,
-                }),
+                None => {
+                    out.n += 1;
+                    if out.first.len() < MOST_PROBLEMS {
+                        let what = unknown(name.get_ref(), known.keys().map(String::as_str));
+                        out.first.push(Problem { line: Some(line_of(&self.ends, name.span().start)), what, key });
+                    }
+                }
             }
         }
     }
@@ -151,6 +180,7 @@ pub fn unknown<'k>(key: &str, known: impl Iterator<Item = &'k str> + Clone) -> S
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+/// The line of a byte, from 1; `ends` are those of the lines before.
+fn line_of(ends: &[usize], at: usize) -> usize {
+    ends.partition_point(|end| *end < at) + 1
 }

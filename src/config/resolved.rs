@@ -3,7 +3,7 @@
 pub use super::file::Policy;
 use super::file::{self, File, Pace};
 use super::{mqtt, scene, webhook};
-use crate::capture::{SourceSpec, SupervisorSettings, redact};
+use crate::capture::{CameraSource, SupervisorSettings};
 use crate::geom::Size;
 use crate::infer::heads::Thresholds;
 use crate::infer::session::{Provider, SessionSettings};
@@ -15,6 +15,7 @@ use crate::scene::SceneSettings;
 use crate::scene::filter::Filters;
 use crate::schedule::Priority;
 use crate::schedule::allowance::Budget;
+use crate::secret::Lookup;
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::TrackSettings;
 use std::fmt;
@@ -43,9 +44,7 @@ pub struct Config {
 #[derive(Clone, PartialEq)]
 pub struct CameraConfig {
     pub id: String,
-    /// With its credentials: never printed.
-    pub source: String,
-    pub spec: SourceSpec,
+    pub source: CameraSource,
     pub pace: crate::capture::Pace,
     /// Whether anything is looked for.
     pub detect: bool,
@@ -89,10 +88,7 @@ impl CameraConfig {
 
 impl fmt::Debug for CameraConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CameraConfig")
-            .field("id", &self.id)
-            .field("source", &redact(&self.source))
-            .finish_non_exhaustive()
+        f.debug_struct("CameraConfig").field("id", &self.id).field("source", &self.source).finish_non_exhaustive()
     }
 }
 
@@ -155,7 +151,8 @@ pub struct EventsConfig {
 type Complaints = Vec<(String, String)>;
 
 /// Checks and completes. Collects every complaint before giving up.
-pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
+/// `lookup` finds the secrets of sources; those of everything else have been put in already.
+pub(super) fn resolve(file: &File, lookup: Lookup<'_>) -> Result<Config, Complaints> {
     let mut complaints = Complaints::new();
     let mut complain = |key: &str, what: String| complaints.push((key.to_owned(), what));
     if file.cameras.is_empty() {
@@ -189,12 +186,12 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
         scene::check_polygons(&camera.masks, &format!("{key}.masks"), &mut complain);
         scene::check_filters(&camera.filters, &format!("{key}.filters"), &mut complain);
         let scene = scene::resolve(camera, &key, &mut complain);
-        match camera.source.as_deref().map(SourceSpec::parse) {
+        match camera.source.as_deref().map(|source| CameraSource::parse(source, lookup)) {
             None => complain(&key, "lacks a source".into()),
             Some(Err(e)) => complain(&format!("{key}.source"), e.to_string()),
-            Some(Ok(spec)) => {
+            Some(Ok(source)) => {
                 if camera.enabled.unwrap_or(true) {
-                    cameras.push(resolve_camera(id, camera, spec, scene, file));
+                    cameras.push(resolve_camera(id, camera, source, scene, file));
                 }
             }
         }
@@ -225,7 +222,7 @@ pub(super) fn resolve(file: &File) -> Result<Config, Complaints> {
 fn resolve_camera(
     id: &str,
     camera: &file::Camera,
-    spec: SourceSpec,
+    source: CameraSource,
     scene: SceneSettings,
     file: &File,
 ) -> CameraConfig {
@@ -242,13 +239,12 @@ fn resolve_camera(
     let skip = SkipSettings::default();
     CameraConfig {
         id: id.to_owned(),
-        source: camera.source.clone().unwrap_or_default(),
         pace: match c.pace.or(dc.pace) {
-            _ if spec.is_live() => crate::capture::Pace::Live,
+            _ if source.spec.is_live() => crate::capture::Pace::Live,
             Some(Pace::Fast) => crate::capture::Pace::Fast,
             Some(Pace::Realtime) | None => crate::capture::Pace::Realtime,
         },
-        spec,
+        source,
         detect: camera.detect.unwrap_or(true),
         detector: DetectorConfig {
             model: d.model.clone().or_else(|| dd.model.clone()).unwrap_or_else(|| "street-nano".into()),

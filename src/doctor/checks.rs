@@ -1,7 +1,7 @@
 //! The checks, one a part of the daemon.
 
 use super::{Finding, can_write};
-use crate::capture::{SourceSpec, probe, redact, survey};
+use crate::capture::{SourceSpec, probe, survey};
 use crate::config::{CameraConfig, Config, JsonlTarget};
 use crate::engine::kernels::Kernels;
 use crate::infer::layers::plan_of;
@@ -47,14 +47,14 @@ pub fn playing(config: Option<&Config>, tell: Tell<'_>) {
     };
     tell(Finding::good("GStreamer", version));
     let cameras = config.map_or(&[][..], |c| &c.cameras);
-    let has = |wanted: fn(&SourceSpec) -> bool| cameras.iter().any(|c| wanted(&c.spec));
-    let (rtsp, v4l2) = (has(|s| matches!(s, SourceSpec::Rtsp { .. })), has(|s| matches!(s, SourceSpec::V4l2 { .. })));
+    let has = |wanted: fn(&SourceSpec) -> bool| cameras.iter().any(|c| wanted(&c.source.spec));
+    let (rtsp, v4l2) = (has(|s| matches!(s, SourceSpec::Rtsp(_))), has(|s| matches!(s, SourceSpec::V4l2 { .. })));
     for a in abilities {
         let is_needed = match a.what {
             "V4L2 cameras" => v4l2,
             "MP4 files" => has(|s| matches!(s, SourceSpec::File { .. })),
             "H.265" => false,
-            "scaling" => cameras.iter().any(|c| !matches!(c.spec, SourceSpec::Sim(_))),
+            "scaling" => cameras.iter().any(|c| !matches!(c.source.spec, SourceSpec::Sim(_))),
             _ => rtsp,
         };
         let remedy = format!("apt-get install {}", a.package);
@@ -159,7 +159,7 @@ pub fn models(config: &Config, tell: Tell<'_>) {
 
 /// Every camera's first picture, all at a time.
 pub fn cameras(config: &Config, tell: Tell<'_>) {
-    let look = |camera: &CameraConfig| probe(&camera.spec, camera.capture.connect);
+    let look = |camera: &CameraConfig| probe(&camera.source.spec, camera.capture.connect);
     let found: Vec<_> = std::thread::scope(|scope| {
         let looks: Vec<_> = config.cameras.iter().map(|camera| scope.spawn(move || look(camera))).collect();
         looks.into_iter().map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
@@ -169,11 +169,12 @@ pub fn cameras(config: &Config, tell: Tell<'_>) {
         tell(match found {
             Ok((size, took)) => Finding::good(what, format!("a picture of {size} after {:.1} s", took.as_secs_f64())),
             Err(e) => {
-                let says = format!("{}: {}", redact(&camera.source), redact(&e.to_string()));
+                let source = &camera.source;
+                let says = format!("{}: {}", source.shown, source.secrets.hide(&e.to_string()));
                 // GStreamer's word for 401.
                 let remedy = match says.contains("nauthorized") {
                     true => "it answers, and does not take this name and password: see the camera's users".into(),
-                    false => remedy_of_camera(&camera.spec),
+                    false => remedy_of_camera(&source.spec),
                 };
                 Finding::bad(what, says, remedy)
             }
@@ -183,7 +184,7 @@ pub fn cameras(config: &Config, tell: Tell<'_>) {
 
 fn remedy_of_camera(spec: &SourceSpec) -> String {
     match spec {
-        SourceSpec::Rtsp { .. } => {
+        SourceSpec::Rtsp(_) => {
             "is it on, in this network, and are path, name and password right? ffprobe or VLC show whether the address works".into()
         }
         SourceSpec::V4l2 { device } => format!(
@@ -191,7 +192,7 @@ fn remedy_of_camera(spec: &SourceSpec) -> String {
         ),
         SourceSpec::Csi { .. } => "is the ribbon seated, and does nvargus-daemon run (systemctl restart nvargus-daemon)?".into(),
         SourceSpec::File { path } => format!("is {} a video that this user may read?", path.display()),
-        SourceSpec::Pipeline { .. } => "try the pipeline with gst-launch-1.0".into(),
+        SourceSpec::Pipeline(_) => "try the pipeline with gst-launch-1.0".into(),
         SourceSpec::Sim(_) => "see the address".into(),
     }
 }

@@ -3,7 +3,7 @@
 use super::InferError;
 use super::model::{Model, ModelFolders};
 use crate::engine::profile::Profile;
-use crate::files::{read_at_most, write_whole};
+use crate::files::{read_text, write_whole};
 use std::path::Path;
 
 /// Largest profile that is read.
@@ -33,8 +33,7 @@ pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Resul
 fn read(path: &Path, model: &Model) -> Result<Profile, InferError> {
     let shown = path.display().to_string();
     let err = |e: &dyn std::fmt::Display| InferError::model(&shown, e);
-    let bytes = read_at_most(path, MAX_BYTES, "a gate profile").map_err(|e| err(&e))?;
-    let text = String::from_utf8(bytes).map_err(|e| err(&e))?;
+    let text = read_text(path, MAX_BYTES, "a gate profile").map_err(|e| err(&e))?;
     parse(&shown, &text, model)
 }
 

@@ -8,7 +8,7 @@ use super::InferError;
 use super::heads::Head;
 use super::onnx;
 use super::preprocess::{Colour, Normalise};
-use crate::files::read_at_most;
+use crate::files::{read_at_most, read_text};
 use crate::geom::Size;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -152,7 +152,7 @@ impl Model {
 
     fn load_sidecar(path: &Path, folders: &ModelFolders) -> Result<Self, InferError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| InferError::model(&shown, e))?;
+        let text = read_sidecar(path).map_err(|e| InferError::model(&shown, e))?;
         let sidecar = parse(&shown, &text)?;
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         Self::with_sidecar(&name, sidecar, path.parent(), folders)
@@ -184,8 +184,7 @@ impl Model {
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let beside = path.with_extension("toml");
         if beside.is_file() {
-            let text =
-                std::fs::read_to_string(&beside).map_err(|e| InferError::model(beside.display().to_string(), e))?;
+            let text = read_sidecar(&beside).map_err(|e| InferError::model(beside.display().to_string(), e))?;
             return Self::checked(&name, &shown, bytes, parse(&beside.display().to_string(), &text)?);
         }
         let sum = hex(&bytes);
@@ -287,7 +286,7 @@ fn sidecars(folders: &ModelFolders) -> Vec<(String, String)> {
             if !name.contains('.')
                 && name != "registry"
                 && !all.iter().any(|a| a.0 == name)
-                && let Ok(text) = std::fs::read_to_string(path)
+                && let Ok(text) = read_sidecar(path)
             {
                 all.push((name, text));
             }
@@ -307,6 +306,12 @@ fn parse(file: &str, text: &str) -> Result<Sidecar, InferError> {
 
 /// Largest model file that is read: beyond it is a mistake or an attack.
 const MAX_BYTES: u64 = 2 << 30;
+/// Largest sidecar that is read.
+const MAX_SIDECAR: u64 = 1 << 20;
+
+fn read_sidecar(path: &Path) -> std::io::Result<String> {
+    read_text(path, MAX_SIDECAR, "a sidecar")
+}
 
 fn read(path: &Path) -> Result<Arc<[u8]>, InferError> {
     let shown = path.display().to_string();

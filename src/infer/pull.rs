@@ -1,7 +1,7 @@
 //! Fetches the files of models: what the registry names, checked, whole or not at all.
 
 use super::model::hex;
-use crate::files::{draft_of, read_at_most};
+use crate::files::{draft_of, read_at_most, read_text};
 use crate::web::{ClientSettings, client};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -41,8 +41,8 @@ pub fn registry(path: Option<&Path>) -> Result<Registry, String> {
         None => ("(built in) registry.toml".to_owned(), REGISTRY.to_owned()),
         Some(path) => {
             let name = path.display().to_string();
-            let bytes = read_at_most(path, 1 << 20, "a registry").map_err(|e| format!("{name}: {e}"))?;
-            (name.clone(), String::from_utf8(bytes).map_err(|e| format!("{name}: {e}"))?)
+            let text = read_text(path, 1 << 20, "a registry").map_err(|e| format!("{name}: {e}"))?;
+            (name, text)
         }
     };
     let registry: Registry = toml::from_str(&text).map_err(|e| format!("{name}: {e}"))?;
@@ -132,7 +132,7 @@ fn is_right(entry: &Entry, path: &Path) -> io::Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
         Ok(m) if m.len() != entry.size => Ok(false),
-        Ok(_) => Ok(hex(&std::fs::read(path)?) == entry.sha256),
+        Ok(_) => Ok(hex(&read_at_most(path, MAX_BYTES, "a model")?) == entry.sha256),
     }
 }
 

@@ -7,7 +7,7 @@ use super::stage::Stage;
 use super::turns::{Place, SharedAllowance, Turn};
 use crate::capture::{
     CameraState, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, SupervisorSettings, Taken, Waiting,
-    open_gst, open_sim, redact,
+    open_gst, open_sim,
 };
 use crate::clock::Clock;
 use crate::config::CameraConfig;
@@ -62,7 +62,7 @@ pub struct Camera {
 
 /// Opens real sources.
 pub fn open_source(config: &CameraConfig, clock: Arc<dyn Clock>) -> Opener {
-    let (spec, pace) = (config.spec.clone(), config.pace);
+    let (spec, pace) = (config.source.spec.clone(), config.pace);
     Arc::new(move |intake, epoch| match &spec {
         SourceSpec::Sim(settings) => Ok(open_sim(settings, pace, intake, epoch, clock.clone())),
         _ => open_gst(&spec, pace, intake, epoch),
@@ -96,7 +96,7 @@ impl Camera {
         let counts = Arc::new(SceneCounts::of(&scene, &names));
         let board = Arc::new(CameraBoard::new(
             &config.id,
-            redact(&config.source),
+            config.source.shown.clone(),
             info.model.clone(),
             info.mode.name(),
             info.provider.clone(),
@@ -129,10 +129,10 @@ impl Camera {
             opener: (around.open)(&config, around.clock.clone()),
             intake: intake.clone(),
             clock: around.clock.clone(),
-            observer: observer(&config.id, board.clone(), around.metrics.clone()),
+            observer: observer(&config, board.clone(), around.metrics.clone()),
             stop,
             seed: config.id.bytes().fold(7u64, |sum, b| sum.wrapping_mul(31).wrapping_add(u64::from(b))),
-            live_source: config.spec.is_live(),
+            live_source: config.source.spec.is_live(),
             helpers: Arc::default(),
         };
         let thread = |prefix: &str| {
@@ -246,11 +246,13 @@ impl Camera {
     }
 }
 
-fn observer(id: &str, board: Arc<CameraBoard>, metrics: Arc<Metrics>) -> crate::capture::Observer {
-    let camera = id.to_owned();
+fn observer(config: &CameraConfig, board: Arc<CameraBoard>, metrics: Arc<Metrics>) -> crate::capture::Observer {
+    let (camera, secrets) = (config.id.clone(), config.source.secrets.clone());
     metrics.set_camera_state(&camera, CameraState::Connecting);
     Box::new(move |state, cause| {
-        board.set_state(state, cause);
+        // All that is said of a source comes through here.
+        let cause = cause.map(|cause| secrets.hide(cause));
+        board.set_state(state, cause.as_deref());
         metrics.set_camera_state(&camera, state);
         let cause = cause.unwrap_or_default();
         match state {

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::api::problem;
+use crate::files::{Links, open_plain, read_open};
 use crate::output::events::store::{Picture, Query};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -12,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 /// Events of one answer, unless it is said, and at most.
 const USUAL: usize = 50;
 const MOST: usize = 500;
+/// Largest picture that is read.
+const MAX_PICTURE: u64 = 64 << 20;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +65,8 @@ pub async fn crop(State(s): State<Shared>, Path(id): Path<String>) -> Response {
 async fn picture(s: &Shared, id: &str, picture: Picture) -> Response {
     let Some(archive) = &s.archive else { return no_archive() };
     let Some(path) = archive.picture(id, picture) else { return no_event() };
-    match tokio::task::spawn_blocking(move || std::fs::read(path)).await {
+    let read = move || read_open(open_plain(&path, Links::Refused)?, MAX_PICTURE, "a picture");
+    match tokio::task::spawn_blocking(read).await {
         Ok(Ok(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
         // Gone between the question and the answer.
         _ => no_event(),

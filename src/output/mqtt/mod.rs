@@ -13,6 +13,8 @@ use super::events::wire::MessageJson;
 use super::metrics::Metrics;
 use super::{Command, Sink};
 use crate::capture::Backoff;
+use crate::files::read_at_most;
+use crate::web::MAX_PEM;
 use crossbeam_channel::Sender;
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, StateError};
 use rumqttc::{TlsConfiguration, Transport};
@@ -168,7 +170,11 @@ fn options(s: &MqttSettings) -> std::io::Result<MqttOptions> {
         let tls = match &s.ca {
             Some(path) => {
                 let named = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-                TlsConfiguration::Simple { ca: std::fs::read(path).map_err(named)?, alpn: None, client_auth: None }
+                TlsConfiguration::Simple {
+                    ca: read_at_most(path, MAX_PEM, "certificates").map_err(named)?,
+                    alpn: None,
+                    client_auth: None,
+                }
             }
             None => {
                 let mut roots = rustls::RootCertStore::empty();
