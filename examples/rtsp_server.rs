@@ -3,7 +3,9 @@
 //!     cargo run --example rtsp_server -- PORT [WIDTHxHEIGHT] [user:password]
 //!
 //! Prints the address once it serves. A line "640x480" on standard input
-//! changes the size of the running stream. CODEC=mjpeg sends JPEGs instead.
+//! changes the size of the running stream. CODEC=mjpeg sends JPEGs instead,
+//! LAUNCH whatever its pipeline makes (pay0, pay1, …). AUTH=digest asks for the
+//! password by Digest, else it is asked for by Basic.
 
 use gstreamer as gst;
 use gstreamer_rtsp_server::{self as server, prelude::*};
@@ -26,10 +28,11 @@ fn main() {
             "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=1"
         }
     };
-    factory.set_launch(&format!(
+    let usual = format!(
         "( videotestsrc is-live=true pattern=ball ! capsfilter name=size caps=video/x-raw,width={width},height={height},framerate=15/1 \
          ! videoconvert ! video/x-raw,format=I420 ! {encoder} )"
-    ));
+    );
+    factory.set_launch(&std::env::var("LAUNCH").unwrap_or(usual));
     factory.set_shared(true);
     if let Some((user, password)) = args.get(2).and_then(|a| a.split_once(':')) {
         protect(&rtsp, &factory, user, password);
@@ -69,7 +72,13 @@ fn parse(size: &str) -> (i32, i32) {
 fn protect(rtsp: &server::RTSPServer, factory: &server::RTSPMediaFactory, user: &str, password: &str) {
     let auth = server::RTSPAuth::new();
     let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
-    auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token);
+    match std::env::var("AUTH").as_deref() {
+        Ok("digest") => {
+            auth.set_supported_methods(server::gst_rtsp::RTSPAuthMethod::Digest);
+            auth.add_digest(user, password, &token);
+        }
+        _ => auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token),
+    }
     let role =
         gst::Structure::builder("user").field("media.factory.access", true).field("media.factory.construct", true);
     factory.add_role_from_structure(&role.build());

@@ -29,7 +29,8 @@ pub struct Frame {
     /// The same moment, nanoseconds since 1970 UTC.
     pub captured_unix_ns: u64,
     pub letterbox: Letterbox,
-    /// Which incarnation of the source it is from: frames of two are not neighbours.
+    /// Which uninterrupted piece of media time it is from: `pts_ns` never goes back within one, and frames of two are no
+    /// neighbours.
     pub epoch: u64,
     pixels: Arc<Pixels>,
 }
@@ -55,7 +56,7 @@ impl Frame {
         self
     }
 
-    /// Marked as of one incarnation of its source.
+    /// Marked as of one piece of media time.
     pub fn of_epoch(mut self, epoch: u64) -> Self {
         self.epoch = epoch;
         self

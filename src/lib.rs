@@ -25,6 +25,8 @@ pub mod schedule;
 #[cfg(feature = "daemon")]
 pub mod secret;
 #[cfg(feature = "daemon")]
+pub mod text;
+#[cfg(feature = "daemon")]
 pub mod web;
 
 pub mod sim;

@@ -13,8 +13,12 @@ use std::time::Duration;
 fn doctor(folder: &Path, config: &str) -> (Option<i32>, Vec<Value>) {
     let path = folder.join("passd.toml");
     std::fs::write(&path, config.replace("{dir}", &folder.display().to_string())).unwrap();
-    let out =
-        Command::new(env!("CARGO_BIN_EXE_passd")).args(["doctor", "--json", "--config"]).arg(&path).output().unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_passd"))
+        .args(["doctor", "--json", "--config"])
+        .arg(&path)
+        .env("PASSD_MODELS", common::models(folder))
+        .output()
+        .unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(!text.contains("hunter2") && !String::from_utf8_lossy(&out.stderr).contains("hunter2"));
     (out.status.code(), serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
@@ -42,7 +46,7 @@ fn a_machine_that_is_well() {
     let hook = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = camera.address.replace("rtsp://", "rtsp://admin:hunter2@");
     let config = format!(
-        "[cameras.door]\nsource = \"{address}\"\n[cameras.street]\nsource = \"sim://street\"\n[inference]\nproviders = [\"cpu\"]\n\
+        "[cameras.door]\nsource = \"{address}\"\ndetector.model = \"anything\"\n[cameras.street]\nsource = \"sim://street\"\n[inference]\nproviders = [\"cpu\"]\n\
          [events]\npath = \"{{dir}}/events\"\nmax_mib = 1\n[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n\
          [webhook]\nurl = \"http://{}/\"\n[http]\nlisten = \"127.0.0.1:{}\"\n",
         hook.local_addr().unwrap(),
@@ -76,7 +80,7 @@ fn a_machine_that_is_not() {
     let camera = RtspServer::start(0, "320x240", Some("admin:hunter2"));
     let guarded = camera.address.replace("rtsp://", "rtsp://admin:wrong@");
     let config = format!(
-        "[cameras.porch]\nsource = \"{guarded}\"\n[cameras.door]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{closed}/cam\"\ncapture.connect_timeout = 5\n\
+        "[detector]\nmodel = \"anything\"\n[cameras.porch]\nsource = \"{guarded}\"\n[cameras.door]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{closed}/cam\"\ncapture.connect_timeout = 5\n\
          [cameras.file]\nsource = \"/nowhere.mp4\"\n[cameras.other]\nsource = \"sim://street\"\ndetector.model = \"no-such-model\"\n\
          [inference]\nproviders = [\"cuda\"]\n[events]\npath = \"/proc/events\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:{closed}\"\nusername = \"me\"\npassword = \"hunter2\"\n\
          [webhook]\nurl = \"http://127.0.0.1:{closed}/\"\n[http]\nlisten = \"192.0.2.1:8090\"\ntoken = \"hunter2hunter2hunter2\"\n"
@@ -84,8 +88,8 @@ fn a_machine_that_is_not() {
     let (code, findings) = doctor(folder.path(), &config);
     assert_eq!(code, Some(1));
     for (what, says, remedy) in [
-        ("camera door", "127.0.0.1", "name and password"),
-        ("camera porch", "nauthorized", "does not take this name and password"),
+        ("camera door", "refuses the connection", "554"),
+        ("camera porch", "does not take this name and password", "see the camera's users"),
         ("camera file", "/nowhere.mp4", "video"),
         ("model no-such-model", "no such model", "passd models pull no-such-model"),
         ("provider cuda", "built without it", "inference.library"),

@@ -24,7 +24,7 @@ fn until(browser: &Browser, expression: &str) -> Value {
 const CONFIG: &str = "[cameras.street]\nsource = \"sim://street?seed=3&fps=10&traffic=2\"\n\
     zones.all = { polygon = [[0, 0], [1, 0], [1, 1], [0, 1]] }\n\
     [cameras.yard]\nsource = \"sim://street?seed=8&fps=10&size=320x192\"\n\
-    [cameras.gate]\nsource = \"rtsp://admin:hunter2@127.0.0.1:9/cam\"\n\
+    [cameras.gate]\nsource = \"rtsp://admin:hunter2@127.0.0.1:9/cam\"\ndetector.model = \"anything\"\n\
     [events]\npath = \"{dir}/events\"\n[http]\nlisten = \"{http}\"\n";
 
 #[test]

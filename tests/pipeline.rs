@@ -95,6 +95,7 @@ impl DetectorFactory for DarkFactory {
         self.n_made.fetch_add(1, Ordering::Relaxed);
         let size = Size::new(320, 192);
         let info = DetectorInfo {
+            simulated: false,
             model: "dark".into(),
             state_bytes: 0,
             labels: ["spot".to_owned()].into(),

@@ -153,7 +153,7 @@ fn a_slow_reader_slows_nothing() {
 fn a_dead_camera_disturbs_no_other_and_its_password_stays_hidden() {
     let server = RtspServer::start(0, "320x240", None);
     let config = format!(
-        "[cameras.dead]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{}/cam\"\n[cameras.good]\nsource = \"{}\"\n[http]\nlisten = \"{{http}}\"\n",
+        "[detector]\nmodel = \"anything\"\n[cameras.dead]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{}/cam\"\n[cameras.good]\nsource = \"{}\"\n[http]\nlisten = \"{{http}}\"\n",
         free_port(),
         server.address
     );

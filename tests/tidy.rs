@@ -39,13 +39,14 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 25] = [
+const MAY_USE: [(&str, &[&str]); 26] = [
     ("geom", &[]),
     ("clock", &[]),
     ("files", &[]),
     ("process", &[]),
     ("web", &["files"]),
     ("secret", &[]),
+    ("text", &[]),
     ("schedule", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
@@ -56,9 +57,12 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     ("merge", &["frame", "geom", "infer"]),
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
-    ("capture", &["clock", "files", "frame", "geom", "secret", "sim"]),
+    ("capture", &["clock", "files", "frame", "geom", "secret", "sim", "text"]),
     ("output", &["capture", "files", "frame", "geom", "merge", "process", "scene", "schedule", "skip", "track", "web"]),
-    ("config", &["capture", "files", "geom", "infer", "output", "scene", "schedule", "secret", "skip", "track"]),
+    (
+        "config",
+        &["capture", "files", "geom", "infer", "output", "scene", "schedule", "secret", "skip", "text", "track"],
+    ),
     (
         "pipeline",
         &[
@@ -104,7 +108,7 @@ const CONFINED: [(&str, &[&str]); 9] = [
     (
         "gstreamer",
         &[
-            "capture/gst.rs",
+            "capture/gst/",
             "capture/video.rs",
             "capture/mod.rs",
             "capture/template.rs",

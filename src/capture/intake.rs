@@ -139,8 +139,7 @@ struct Pacer {
 
 impl Pacer {
     fn lets_through(&mut self, epoch: u64, pts_ns: u64) -> bool {
-        // Another stream, or a clock that was set back.
-        let is_new = epoch != self.epoch || self.due_ns > pts_ns + 2 * self.interval_ns;
+        let is_new = epoch != self.epoch;
         // A picture that comes a little before its time is the one that was meant.
         let is_early = pts_ns + self.interval_ns / 8 < self.due_ns;
         if is_early && !is_new {
@@ -151,6 +150,38 @@ impl Pacer {
         self.due_ns = if is_new || is_late { pts_ns } else { self.due_ns } + self.interval_ns;
         self.epoch = epoch;
         true
+    }
+}
+
+/// Media time of one camera, in uninterrupted pieces: within an epoch it never goes back, and never leaps ahead.
+#[derive(Debug, Default)]
+struct Timeline {
+    incarnation: u64,
+    epoch: u64,
+    last_pts_ns: u64,
+    /// When that picture came.
+    last_ns: u64,
+}
+
+/// A smaller step back is a time stamp that trembles: the picture takes the time of the one before.
+const SMALL_STEP_NS: u64 = 500_000_000;
+/// Media time may run ahead of the clock by this much from one picture to the next. Beyond it nothing that is known
+/// still holds.
+const LONGEST_LEAP_NS: u64 = 60_000_000_000;
+
+impl Timeline {
+    /// Epoch and media time of the next picture.
+    fn next(&mut self, incarnation: u64, pts_ns: u64, now_ns: u64) -> (u64, u64) {
+        let back_ns = self.last_pts_ns.saturating_sub(pts_ns);
+        let ahead_ns = pts_ns.saturating_sub(self.last_pts_ns);
+        let passed_ns = now_ns.saturating_sub(self.last_ns);
+        let goes_on = incarnation == self.incarnation
+            && back_ns <= SMALL_STEP_NS
+            && ahead_ns <= passed_ns.saturating_add(LONGEST_LEAP_NS);
+        self.epoch += u64::from(!goes_on);
+        self.last_pts_ns = if goes_on { pts_ns.max(self.last_pts_ns) } else { pts_ns };
+        (self.incarnation, self.last_ns) = (incarnation, now_ns);
+        (self.epoch, self.last_pts_ns)
     }
 }
 
@@ -171,10 +202,13 @@ struct Shared {
     last_put_ns: AtomicU64,
     waiting_since_ns: AtomicU64,
     n_queue_drops: AtomicU64,
-    pacer: Mutex<Pacer>,
+    /// Held for one picture at a time, so that frames are numbered and timed in the order in which they go on.
+    time: Mutex<(Timeline, Pacer)>,
+    n_corrupt: AtomicU64,
+    last_corrupt_ns: AtomicU64,
     n_surplus: AtomicU64,
-    /// Changes with every incarnation: a source that was given up delivers no more.
-    epoch: AtomicU64,
+    /// A source that was given up delivers no more.
+    incarnation: AtomicU64,
 }
 
 impl Intake {
@@ -193,9 +227,11 @@ impl Intake {
             last_put_ns: AtomicU64::new(0),
             waiting_since_ns: AtomicU64::new(0),
             n_queue_drops: AtomicU64::new(0),
-            pacer: Mutex::new(Pacer { interval_ns, ..Pacer::default() }),
+            time: Mutex::new((Timeline::default(), Pacer { interval_ns, ..Pacer::default() })),
+            n_corrupt: AtomicU64::new(0),
+            last_corrupt_ns: AtomicU64::new(0),
             n_surplus: AtomicU64::new(0),
-            epoch: AtomicU64::new(0),
+            incarnation: AtomicU64::new(0),
         }))
     }
 
@@ -206,17 +242,18 @@ impl Intake {
 
     /// Starts an incarnation; pictures of earlier ones are refused from now on.
     pub fn begin(&self) -> u64 {
-        self.0.epoch.fetch_add(1, Ordering::AcqRel) + 1
+        self.0.incarnation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    pub fn is_current(&self, epoch: u64) -> bool {
-        self.0.epoch.load(Ordering::Acquire) == epoch
+    pub fn is_current(&self, incarnation: u64) -> bool {
+        self.0.incarnation.load(Ordering::Acquire) == incarnation
     }
 
-    /// Delivers a picture that has been scaled to `letterbox.content`: BGR rows of `stride` bytes.
+    /// Delivers a picture that has been scaled to `letterbox.content`: BGR rows of `stride` bytes. The times of the
+    /// frames that come of it never go back within an epoch: where `pts_ns` does, or leaps ahead, another one begins.
     pub fn deliver(
         &self,
-        epoch: u64,
+        incarnation: u64,
         pts_ns: u64,
         letterbox: &Letterbox,
         content: &[u8],
@@ -224,16 +261,22 @@ impl Intake {
         cancelled: &AtomicBool,
     ) {
         let shared = &self.0;
-        if !self.is_current(epoch) || letterbox.input != shared.input {
+        if !self.is_current(incarnation) || letterbox.input != shared.input {
             return;
         }
         let id = FrameId(shared.n_frames.fetch_add(1, Ordering::Relaxed));
         let now_ns = shared.clock.monotonic_ns();
-        if shared.first_of.swap(epoch, Ordering::Relaxed) != epoch {
+        if shared.first_of.swap(incarnation, Ordering::Relaxed) != incarnation {
             shared.first_frame_ns.store(now_ns, Ordering::Relaxed);
         }
         shared.last_frame_ns.store(now_ns, Ordering::Relaxed);
-        if !shared.pacer.lock().unwrap_or_else(PoisonError::into_inner).lets_through(epoch, pts_ns) {
+        let (epoch, pts_ns, lets_through) = {
+            let mut time = shared.time.lock().unwrap_or_else(PoisonError::into_inner);
+            let (timeline, pacer) = &mut *time;
+            let (epoch, pts_ns) = timeline.next(incarnation, pts_ns, now_ns);
+            (epoch, pts_ns, pacer.lets_through(epoch, pts_ns))
+        };
+        if !lets_through {
             shared.n_surplus.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -244,6 +287,22 @@ impl Intake {
         if shared.slot.put(frame, cancelled) {
             shared.waiting_since_ns.store(now_ns, Ordering::Relaxed);
         }
+    }
+
+    /// A picture came that does not show what the camera saw.
+    pub fn count_corrupt(&self) {
+        self.0.last_corrupt_ns.store(self.0.clock.monotonic_ns(), Ordering::Relaxed);
+        self.0.n_corrupt.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Pictures that were damaged, or came before the first key frame.
+    pub fn n_corrupt(&self) -> u64 {
+        self.0.n_corrupt.load(Ordering::Relaxed)
+    }
+
+    /// When the last one of those came.
+    pub fn last_corrupt_ns(&self) -> u64 {
+        self.0.last_corrupt_ns.load(Ordering::Relaxed)
     }
 
     /// A decoded frame was lost before it was scaled.
@@ -326,6 +385,36 @@ mod tests {
     }
 
     #[test]
+    fn media_time_never_goes_back_within_an_epoch() {
+        const MS: u64 = 1_000_000;
+        let mut timeline = Timeline::default();
+        let mut next = |pts_ms: u64, now_ms: u64| {
+            let (epoch, pts_ns) = timeline.next(1, pts_ms * MS, now_ms * MS);
+            (epoch, pts_ns / MS)
+        };
+        assert_eq!((next(5000, 0), next(5100, 100)), ((1, 5000), (1, 5100)));
+        assert_eq!(next(5050, 200), (1, 5100), "a stamp that trembles");
+        assert_eq!(next(5300, 300), (1, 5300));
+        assert_eq!((next(0, 400), next(100, 500)), ((2, 0), (2, 100)), "a file begins anew");
+        assert_eq!(next(37_600_000, 600), (3, 37_600_000), "an hour in a tenth of a second");
+        assert_eq!(next(300, 700), (4, 300));
+        assert_eq!(next(3_600_300, 3_600_700), (4, 3_600_300), "an hour in an hour");
+        let mut rng = fastrand::Rng::with_seed(14);
+        let (mut last, mut now) = ((0, 0), 0);
+        for _ in 0..10_000 {
+            now += rng.u64(0..200);
+            let pts = if rng.u8(..20) == 0 {
+                rng.u64(..1 << 40)
+            } else {
+                last.1 + rng.u64(0..3000) - rng.u64(0..1000).min(last.1)
+            };
+            let found = next(pts, now);
+            assert!(found.0 > last.0 || (found.0 == last.0 && found.1 >= last.1), "{last:?} {found:?}");
+            last = found;
+        }
+    }
+
+    #[test]
     fn no_more_than_is_wanted() {
         let times = |fps: f64, pts: &[u64]| {
             let mut pacer = Pacer { interval_ns: (1e9 / fps) as u64, ..Pacer::default() };
@@ -336,10 +425,11 @@ mod tests {
         assert_eq!(times(10.0, &at(100, 100)), 100, "just as many as are wanted");
         assert_eq!(times(10.0, &at(150, 100)), 100);
         assert_eq!(times(2.0, &at(33, 300)), 20);
-        // After a gap nothing is made up for, and a clock that is set back stops nothing.
-        let gap: Vec<u64> =
-            at(40, 25).into_iter().chain(at(40, 25).into_iter().map(|ms| ms + 60_000)).chain(at(40, 25)).collect();
-        assert_eq!(times(10.0, &gap), 30);
+        // After a gap nothing is made up for, and a time that begins anew stops nothing.
+        let gap: Vec<u64> = at(40, 25).into_iter().chain(at(40, 25).into_iter().map(|ms| ms + 60_000)).collect();
+        assert_eq!(times(10.0, &gap), 20);
+        let mut pacer = Pacer { interval_ns: 100_000_000, ..Pacer::default() };
+        assert!(pacer.lets_through(1, 60_000_000_000) && pacer.lets_through(2, 0));
     }
 
     #[test]

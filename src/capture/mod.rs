@@ -6,12 +6,13 @@
 //!      +---- supervisor <-----+ events: failed, ended; stall; back-off; state
 //! ```
 //!
-//! Nothing here knows of detectors. Only `gst.rs` and `template.rs` name GStreamer.
+//! Nothing here knows of detectors. Only `gst/`, `video.rs` and `survey.rs` name GStreamer.
 
 mod address;
 mod backoff;
 mod clip;
 mod custom;
+mod diagnosis;
 mod gst;
 mod intake;
 mod sim;
@@ -23,11 +24,12 @@ mod video;
 
 pub use backoff::Backoff;
 pub use clip::Clip;
-pub use gst::{Pace, init, open_gst};
+pub use diagnosis::{Diagnosis, diagnose};
+pub use gst::{Pace, init, n_left_behind, open_gst};
 pub use intake::{Intake, Slot, SlotMode, Taken, Waiting};
 pub use sim::open_sim;
 pub use spec::{CameraSource, SourceSpec};
-pub use supervisor::{CameraState, Observer, Opener, Supervisor, SupervisorSettings};
+pub use supervisor::{CameraState, Explainer, Observer, Opener, Supervisor, SupervisorSettings};
 pub use survey::{Ability, probe, survey};
 pub use video::VideoWriter;
 

@@ -45,6 +45,9 @@ impl CameraState {
 /// Opens a source once. Called again for every attempt, on a helper thread.
 pub type Opener = Arc<dyn Fn(&Intake, u64) -> Result<Source, CaptureError> + Send + Sync>;
 
+/// Finds cause and remedy for what a source said of its end. Called on a helper thread, as it may take seconds.
+pub type Explainer = Arc<dyn Fn(String) -> String + Send + Sync>;
+
 /// Told of every change of state, with its cause where there is one.
 pub type Observer = Box<dyn Fn(CameraState, Option<&str>) + Send>;
 
@@ -70,12 +73,16 @@ impl Default for SupervisorSettings {
 
 /// A stream that showed pictures for this long is a good one: after it the next attempt comes soon.
 const STEADY_NS: u64 = 10_000_000_000;
+/// A file stalls no sooner.
+const FILE_STALL: Duration = Duration::from_secs(10);
 /// Helpers of one camera that may hang at a time before it stops trying.
 const MAX_STUCK: usize = 4;
 
 pub struct Supervisor {
     pub settings: SupervisorSettings,
     pub opener: Opener,
+    /// `None`: what a source says is good enough.
+    pub explainer: Option<Explainer>,
     pub intake: Intake,
     pub clock: Arc<dyn Clock>,
     pub observer: Observer,
@@ -112,8 +119,8 @@ impl Supervisor {
                     self.intake.slot().close();
                     return;
                 }
-                // A clip that breaks in the middle breaks there every time.
-                Outcome::Failed(cause) if !self.live_source && self.intake.n_frames() > before => {
+                // A file that cannot be played, or breaks in the middle, does so every time.
+                Outcome::Failed(cause) if !self.live_source => {
                     (self.observer)(CameraState::Ended, Some(&cause));
                     self.intake.slot().close();
                     return;
@@ -124,6 +131,7 @@ impl Supervisor {
                     if self.intake.n_frames() > before && stood_ns >= STEADY_NS {
                         backoff.reset();
                     }
+                    let Some(cause) = self.explain(cause) else { return };
                     let wait = backoff.wait();
                     let text = format!("{cause}; next attempt in {:.1} s", wait.as_secs_f64());
                     (self.observer)(CameraState::BackingOff, Some(&text));
@@ -175,8 +183,27 @@ impl Supervisor {
         }
     }
 
+    /// What is behind a cause; `None`: told to stop meanwhile.
+    fn explain(&self, cause: String) -> Option<String> {
+        let Some(explainer) = self.explainer.clone() else { return Some(cause) };
+        let (sender, explained) = bounded(1);
+        let said = cause.clone();
+        on_helper(&self.helpers, move || {
+            let _ = sender.send(explainer(said));
+        });
+        select! {
+            recv(explained) -> found => Some(found.unwrap_or(cause)),
+            recv(self.stop) -> _ => None,
+            default(self.settings.connect) => Some(cause),
+        }
+    }
+
     fn watch(&self, source: &Source, before: u64) -> Outcome {
         let opened_ns = self.clock.monotonic_ns();
+        let corrupt_before = self.intake.n_corrupt();
+        let mut waits_for_key = false;
+        // The pauses of a file are its own.
+        let stall = if self.live_source { self.settings.stall } else { self.settings.stall.max(FILE_STALL) };
         let mut state = CameraState::Connecting;
         loop {
             let live = self.intake.n_frames() > before;
@@ -184,10 +211,17 @@ impl Supervisor {
                 state = CameraState::Live;
                 (self.observer)(state, None);
             }
+            let is_corrupt = self.intake.n_corrupt() > corrupt_before;
+            if !live && is_corrupt && !waits_for_key {
+                waits_for_key = true;
+                (self.observer)(CameraState::Connecting, Some("waiting for a key frame"));
+            }
+            // A picture that is of no use is a sign of life.
+            let corrupt_ns = if is_corrupt { self.intake.last_corrupt_ns() } else { 0 };
             let (since_ns, limit) = if live {
-                (self.intake.last_frame_ns(), self.settings.stall)
+                (self.intake.last_frame_ns().max(corrupt_ns), stall)
             } else {
-                (opened_ns, self.settings.connect)
+                (opened_ns.max(corrupt_ns), self.settings.connect)
             };
             let silent = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(since_ns));
             // A source that is held up by a full slot has not stalled.
@@ -287,6 +321,7 @@ mod tests {
         let supervisor = Supervisor {
             settings: SupervisorSettings { connect: Duration::from_secs(100_000), ..SupervisorSettings::default() },
             opener,
+            explainer: None,
             intake,
             clock,
             observer: Box::new(move |state, _| {

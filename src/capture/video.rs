@@ -101,6 +101,6 @@ impl VideoWriter {
 
 impl Drop for VideoWriter {
     fn drop(&mut self) {
-        let _ = self.gst_pipeline.set_state(gst::State::Null);
+        super::gst::stop(&self.gst_pipeline);
     }
 }

@@ -1,7 +1,7 @@
 //! `passd run`, `passd check`, `passd schema`.
 
 use super::{Failure, print_line};
-use crate::capture::SourceSpec;
+use crate::capture::{SourceSpec, probe};
 use crate::config;
 use crate::daemon::{self, DaemonError};
 use crate::infer::model::{Model, ModelFolders};
@@ -26,8 +26,8 @@ pub struct RunArgs {
 
 /// Check a config without running it
 ///
-/// Exit status 0: it is good. 1: a model that it names is missing or wrong. 2: the config is wrong;
-/// each complaint has file, line and key.
+/// Exit status 0: it is good. 1: a model or a video file that it names is missing or wrong. 2: the config is
+/// wrong; each complaint has file, line and key. Cameras are not connected to: `passd doctor` does that.
 ///
 /// Example: passd check --config passd.toml
 #[derive(clap::Args)]
@@ -68,6 +68,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
         let model = Model::load(&camera.detector.model, &folders).map_err(named)?;
         model.check_size(camera.detector.size.unwrap_or(model.size)).map_err(named)?;
         let with_camera = |what: String| Failure::Failed(format!("camera {}: {what}", camera.id));
+        camera.check_model(&model.name, model.sidecar.simulated).map_err(with_camera)?;
         camera.check_labels(&model.name, &model.labels).map_err(with_camera)?;
         for label in camera.needless_filters(&model.labels) {
             eprintln!(
@@ -75,10 +76,8 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
                 camera.id
             );
         }
-        if let SourceSpec::File { path } = &camera.source.spec
-            && !path.exists()
-        {
-            eprintln!("passd: camera {}: there is no file {} now", camera.id, path.display());
+        if let SourceSpec::File { .. } = &camera.source.spec {
+            probe(&camera.source.spec, camera.capture.connect).map_err(|e| with_camera(e.to_string()))?;
         }
         let mode = camera.skip_mode.map_or("auto", |m| m.name());
         print_line(&format!("{}: {}, model {}, skip {mode}", camera.id, camera.source.shown, camera.detector.model))?;

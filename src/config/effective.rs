@@ -225,6 +225,7 @@ mod tests {
             capture = { pace = "fast", max_fps = 4, backoff_first = 0.5 }
             [cameras.b]
             source = "rtsp://10.0.0.7/stream"
+            detector.model = "yolox_nano"
             [cameras.c]
             source = "sim://street"
             enabled = false
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden() {
-        let text = "[cameras.a]\nsource = \"rtsp://admin:hunter2@10.0.0.7/stream?token=hunter2\"\n\
+        let text = "[cameras.a]\nsource = \"rtsp://admin:hunter2@10.0.0.7/stream?token=hunter2\"\ndetector.model = \"m\"\n\
             [http]\ntoken = \"hunter2hunter2hunter2\"\n[mqtt]\nurl = \"mqtt://broker\"\nusername = \"me\"\npassword = \"hunter2\"\n\
             [webhook]\nurl = \"https://me:hunter2@host/hook/hunter2?sig=hunter2\"\ntoken = \"hunter2\"\n[restream]\nlisten = \"127.0.0.1:1\"\npassword = \"hunter2hunter2\"\n";
         let written = effective(&load_text("a.toml", text, std::iter::empty()).unwrap());

@@ -74,7 +74,8 @@ pub struct Camera {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Detector {
-    /// Name of a model (`passd models list`) or path of an .onnx file with a sidecar. Default: street-nano.
+    /// Name of a model (`passd models list`) or path of an .onnx file with a sidecar. Default: street-nano for
+    /// `sim://`, none for anything else.
     pub model: Option<String>,
     /// Input size, `640x384`, if the model runs at others than its own.
     pub size: Option<String>,

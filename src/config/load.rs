@@ -268,6 +268,19 @@ mod tests {
         assert!(error.contains("http.token") && error.contains("expected a text"), "{error}");
     }
 
+    /// The built-in model sees cars and people on any floor.
+    #[test]
+    fn a_real_camera_needs_a_model() {
+        let error = with("[cameras.a]\nsource = \"rtsp://h/\"\n", &[]).unwrap_err();
+        assert!(error.contains("passd.toml:1: cameras.a.detector.model: is not set"), "{error}");
+        assert!(error.contains("passd models pull yolox_nano"), "{error}");
+        assert_eq!(with(CAMERA, &[]).unwrap().cameras[0].detector.model, "street-nano");
+        let text = "[cameras.a]\nsource = \"rtsp://h/\"\ndetector.model = \"street-nano\"\n";
+        let camera = &with(text, &[]).unwrap().cameras[0];
+        assert!(camera.check_model("street-nano", true).unwrap_err().contains("simulated street"));
+        assert!(camera.check_model("m", false).is_ok());
+    }
+
     #[test]
     fn a_hundred_thousand_mistakes_are_told_in_a_few_lines() {
         let text: String = (0..100_000).map(|i| format!("k{i} = 1\n")).collect();
@@ -313,7 +326,7 @@ mod tests {
 
     #[test]
     fn environment_overrides_and_secrets() {
-        let text = "[cameras.a]\nsource = \"rtsp://u:${CAM_PW}@h/$${x}\"\n";
+        let text = "[cameras.a]\nsource = \"rtsp://u:${CAM_PW}@h/$${x}\"\ndetector.model = \"m\"\n";
         let config = with(
             text,
             &[("CAM_PW", "hunter2"), ("PASSD__SKIP__PATCH", "64"), ("PASSD__HTTP__LISTEN", "127.0.0.1:1234")],

@@ -3,7 +3,7 @@
 pub use super::file::Policy;
 use super::file::{self, File, Pace};
 use super::{mqtt, scene, webhook};
-use crate::capture::{CameraSource, SupervisorSettings};
+use crate::capture::{CameraSource, SourceSpec, SupervisorSettings};
 use crate::geom::Size;
 use crate::infer::heads::Thresholds;
 use crate::infer::session::{Provider, SessionSettings};
@@ -80,6 +80,20 @@ impl CameraConfig {
         }
     }
 
+    /// Whether a model is for pictures such as this camera's.
+    ///
+    /// # Errors
+    /// It knows only the simulated street; says which to take.
+    pub fn check_model(&self, model: &str, is_simulated: bool) -> Result<(), String> {
+        if !is_simulated || matches!(self.source.spec, SourceSpec::Sim(_)) {
+            return Ok(());
+        }
+        Err(format!(
+            "detector.model: {model} knows only the simulated street (sim://) and sees cars and people on a bare floor. \
+             {ANOTHER_MODEL}"
+        ))
+    }
+
     /// Labels that are filtered and that the model has not: filters may be meant for the models of other cameras.
     pub fn needless_filters<'a>(&'a self, known: &'a [String]) -> impl Iterator<Item = &'a str> {
         self.filters.by_label.keys().filter(|l| *l != "*" && !known.contains(l)).map(String::as_str)
@@ -91,6 +105,10 @@ impl fmt::Debug for CameraConfig {
         f.debug_struct("CameraConfig").field("id", &self.id).field("source", &self.source).finish_non_exhaustive()
     }
 }
+
+/// What to do where there is no model.
+const ANOTHER_MODEL: &str = "Name one that knows yours: `passd models pull yolox_nano` fetches a general one, then \
+    [detector] model = \"yolox_nano\"; `passd models list` shows all";
 
 /// What a detector is made of: cameras with equal ones share it.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,6 +208,10 @@ pub(super) fn resolve(file: &File, lookup: Lookup<'_>) -> Result<Config, Complai
             None => complain(&key, "lacks a source".into()),
             Some(Err(e)) => complain(&format!("{key}.source"), e.to_string()),
             Some(Ok(source)) => {
+                let has_model = camera.detector.model.is_some() || file.detector.model.is_some();
+                if !has_model && !matches!(source.spec, SourceSpec::Sim(_)) {
+                    complain(&format!("{key}.detector.model"), format!("is not set. {ANOTHER_MODEL}"));
+                }
                 if camera.enabled.unwrap_or(true) {
                     cameras.push(resolve_camera(id, camera, source, scene, file));
                 }

@@ -53,6 +53,9 @@ pub enum DaemonError {
     Jsonl { path: String, source: std::io::Error },
     #[error("events cannot be kept in {path}: {source}; give events.path, or set events.enabled = false")]
     Events { path: String, source: std::io::Error },
+    /// Clips ended before their time.
+    #[error("{0}")]
+    Clips(String),
     #[error("{0}")]
     Other(String),
 }
@@ -170,6 +173,11 @@ impl Daemon {
         self.pipeline.is_finished()
     }
 
+    /// Clips that could not be played to their end, each with the reason.
+    pub fn failures(&self) -> Vec<String> {
+        self.pipeline.failures()
+    }
+
     /// Cameras that get frames but put nothing out.
     pub fn stuck(&self, limit: Duration) -> Vec<&str> {
         self.pipeline.stuck(limit)
@@ -221,7 +229,7 @@ fn apply(pipeline: &mut Pipeline, config: &Config, overrides: &mut Overrides) ->
 /// Runs until a signal says stop or every clip is over.
 ///
 /// # Errors
-/// As [`Daemon::start`]; once running it does not fail.
+/// As [`Daemon::start`]; once running it fails only if every clip is over, and one of them could not be played.
 pub fn run(path: &Path, watch: bool) -> Result<(), DaemonError> {
     let watch = watch.then(|| Watch::new(path));
     let config = config::load(path)?;
@@ -236,8 +244,10 @@ pub fn run(path: &Path, watch: bool) -> Result<(), DaemonError> {
     }
     let daemon = daemon?;
     notifier.ready();
-    serve(daemon, path, watch, &signals, &notifier, told);
-    Ok(())
+    match serve(daemon, path, watch, &signals, &notifier, told) {
+        failures if failures.is_empty() => Ok(()),
+        failures => Err(DaemonError::Clips(failures.join("\n"))),
+    }
 }
 
 /// How much longer the service manager is asked to wait, again and again.
@@ -289,7 +299,8 @@ fn while_busy<T: Send>(
     })
 }
 
-/// The main loop. `pending` came while the daemon was being started.
+/// The main loop. `pending` came while the daemon was being started. Returns what ended before its time, if the end of
+/// all clips ended the loop.
 fn serve(
     mut daemon: Daemon,
     path: &Path,
@@ -297,7 +308,8 @@ fn serve(
     signals: &Receiver<Signal>,
     notifier: &Notifier,
     mut pending: Option<Signal>,
-) {
+) -> Vec<String> {
+    let mut failures = Vec::new();
     let limit = notifier.watchdog().map_or(STUCK, |w| w / 2);
     let ticks = tick(notifier.watchdog().map_or(Duration::from_secs(2), |w| (w / 4).min(Duration::from_secs(2))));
     let mut since = (0, Instant::now());
@@ -360,6 +372,7 @@ fn serve(
                 }
                 if daemon.is_finished() {
                     tracing::info!("every clip is over");
+                    failures = daemon.failures();
                     break;
                 }
             }
@@ -375,4 +388,5 @@ fn serve(
     if stopper.is_err() || ended.recv_timeout(SHUTDOWN).is_err_and(|e| e.is_timeout()) {
         tracing::error!("not everything came to its end in time");
     }
+    failures
 }

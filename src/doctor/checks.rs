@@ -1,7 +1,7 @@
 //! The checks, one a part of the daemon.
 
 use super::{Finding, can_write};
-use crate::capture::{SourceSpec, probe, survey};
+use crate::capture::{SourceSpec, diagnose, probe, survey};
 use crate::config::{CameraConfig, Config, JsonlTarget};
 use crate::engine::kernels::Kernels;
 use crate::infer::layers::plan_of;
@@ -157,29 +157,55 @@ pub fn models(config: &Config, tell: Tell<'_>) {
     }
 }
 
-/// Every camera's first picture, all at a time.
+/// Every camera's first picture, all at a time; where there is none, why.
 pub fn cameras(config: &Config, tell: Tell<'_>) {
-    let look = |camera: &CameraConfig| probe(&camera.source.spec, camera.capture.connect);
+    let look = |camera: &CameraConfig| {
+        probe(&camera.source.spec, camera.capture.connect).map_err(|e| match &camera.source.spec {
+            SourceSpec::Rtsp(address) => (e, diagnose(address)),
+            _ => (e, None),
+        })
+    };
     let found: Vec<_> = std::thread::scope(|scope| {
         let looks: Vec<_> = config.cameras.iter().map(|camera| scope.spawn(move || look(camera))).collect();
         looks.into_iter().map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
     for (camera, found) in config.cameras.iter().zip(found) {
         let what = format!("camera {}", camera.id);
-        tell(match found {
-            Ok((size, took)) => Finding::good(what, format!("a picture of {size} after {:.1} s", took.as_secs_f64())),
-            Err(e) => {
-                let source = &camera.source;
-                let says = format!("{}: {}", source.shown, source.secrets.hide(&e.to_string()));
-                // GStreamer's word for 401.
-                let remedy = match says.contains("nauthorized") {
-                    true => "it answers, and does not take this name and password: see the camera's users".into(),
-                    false => remedy_of_camera(&source.spec),
-                };
-                Finding::bad(what, says, remedy)
+        let source = &camera.source;
+        match found {
+            Ok((size, took)) => {
+                tell(Finding::good(what.clone(), format!("a picture of {size} after {:.1} s", took.as_secs_f64())));
+                if let SourceSpec::V4l2 { device } = &source.spec
+                    && let Some(id) = ids_of(device).first()
+                {
+                    let says = format!("{device} may be another camera after the next start; {id} is this one always");
+                    tell(Finding::note(what, says));
+                }
             }
-        });
+            Err((e, diagnosis)) => {
+                let (said, remedy) = match diagnosis {
+                    Some(found) => (found.cause, found.remedy),
+                    None => (e.to_string(), remedy_of_camera(&source.spec)),
+                };
+                let says = format!("{}: {}", source.shown, source.secrets.hide(&said));
+                tell(Finding::bad(what, says, remedy));
+            }
+        }
     }
+}
+
+/// Where cameras have names that stay.
+const BY_ID: &str = "/dev/v4l/by-id";
+
+/// Lasting names of a device; of all devices, where it is not there.
+fn ids_of(device: &str) -> Vec<String> {
+    let wanted = std::fs::canonicalize(device).ok();
+    let entries = std::fs::read_dir(BY_ID).into_iter().flatten().flatten().map(|e| e.path());
+    let is_it = |path: &PathBuf| wanted.is_none() || std::fs::canonicalize(path).ok() == wanted;
+    let mut ids: Vec<String> = entries.filter(is_it).map(|p| p.display().to_string()).collect();
+    ids.retain(|id| id != device);
+    ids.sort();
+    ids
 }
 
 fn remedy_of_camera(spec: &SourceSpec) -> String {
@@ -187,8 +213,12 @@ fn remedy_of_camera(spec: &SourceSpec) -> String {
         SourceSpec::Rtsp(_) => {
             "is it on, in this network, and are path, name and password right? ffprobe or VLC show whether the address works".into()
         }
+        SourceSpec::V4l2 { device } if !Path::new(device).exists() => match ids_of(device).as_slice() {
+            [] => format!("plug it in; there is no {device}, and no camera in {BY_ID}"),
+            ids => format!("there is no {device}; there are {}", ids.join(", ")),
+        },
         SourceSpec::V4l2 { device } => format!(
-            "is {device} there, does its user belong to the group 'video' (usermod -aG video USER), and does nobody else use it?"
+            "does the user of passd belong to the group 'video' (usermod -aG video USER), and does nobody else use {device}?"
         ),
         SourceSpec::Csi { .. } => "is the ribbon seated, and does nvargus-daemon run (systemctl restart nvargus-daemon)?".into(),
         SourceSpec::File { path } => format!("is {} a video that this user may read?", path.display()),
@@ -208,6 +238,13 @@ pub fn folders(config: &Config, tell: Tell<'_>) {
     {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         wanted.push(("JSON lines", folder.to_owned(), j.rotate_bytes * (1 + u64::from(j.keep))));
+    }
+    let named = [("models", "inference.models", &config.models), ("cache", "inference.cache", &cache_of(config))];
+    for (what, key, folder) in named {
+        if let Some(folder) = folder.as_ref().filter(|f| !f.is_dir()) {
+            let says = format!("{key}: there is no folder {}", folder.display());
+            tell(Finding::bad(what, says, format!("make it, or set {key} to one that is there")));
+        }
     }
     for (what, folder, most) in wanted {
         let shown = folder.display();
@@ -229,6 +266,11 @@ pub fn folders(config: &Config, tell: Tell<'_>) {
             )
         });
     }
+}
+
+fn cache_of(config: &Config) -> Option<PathBuf> {
+    let needs = |c: &&CameraConfig| c.detector.providers.contains(&Provider::Tensorrt);
+    config.cameras.iter().find(needs).and_then(|c| c.detector.cache.clone())
 }
 
 pub fn network(config: &Config, tell: Tell<'_>) {
@@ -267,9 +309,11 @@ fn listen(what: &str, key: &str, address: SocketAddr) -> Finding {
     let what = format!("{what} on {address}");
     match TcpListener::bind(address) {
         Ok(_) => Finding::good(what, "is free"),
-        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            Finding::note(what, "somebody listens there: a passd that runs already, or it will not start")
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => Finding::warning(
+            what,
+            "the port is in use: if not by the passd of this config, which runs already, it will not start",
+            format!("find out by whom (ss -ltnp 'sport = :{}'), or set {key} to another port", address.port()),
+        ),
         Err(e) => Finding::bad(what, e.to_string(), format!("set {key} to an address of this machine")),
     }
 }

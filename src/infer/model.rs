@@ -31,6 +31,9 @@ pub struct Sidecar {
     pub input: Input,
     pub head: Head,
     pub labels: Labels,
+    /// Trained on simulated pictures (`sim://`): of real ones it knows nothing.
+    #[serde(default)]
+    pub simulated: bool,
     /// Measured accuracy, free-form: shown by `models info`, never interpreted.
     #[serde(default)]
     pub measured: toml::Table,

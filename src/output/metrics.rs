@@ -100,6 +100,7 @@ pub struct Metrics {
     pub camera_state: Family<StateLabel, Gauge>,
     pub degraded: Family<KindLabel, Gauge>,
     pub restream_encoders: Gauge,
+    pipelines_left: Gauge,
     pub reconnects: Family<CameraLabel, Counter>,
     pub detector: Family<DetectorLabel, Gauge>,
     output_dropped: Family<SinkLabel, Counter>,
@@ -140,6 +141,7 @@ impl Default for Metrics {
             camera_state: Family::default(),
             degraded: Family::default(),
             restream_encoders: Gauge::default(),
+            pipelines_left: Gauge::default(),
             reconnects: Family::default(),
             detector: Family::default(),
             output_dropped: Family::default(),
@@ -151,7 +153,7 @@ impl Default for Metrics {
         r.register("frames_processed", "Frames whose detections were put out", m.frames_processed.clone());
         r.register(
             "frames_dropped",
-            "Frames that were not processed: replaced by a newer one, lost in a full decoder queue, failed in the model, or more than max_fps",
+            "Frames that were not processed: replaced by a newer one, lost in a full decoder queue, damaged or before the first key frame (corrupt), failed in the model, or more than max_fps",
             m.frames_dropped.clone(),
         );
         r.register("patches", "Patches by the skip stage's decision", m.patches.clone());
@@ -205,6 +207,11 @@ impl Default for Metrics {
             "Cameras that are encoded because somebody watches",
             m.restream_encoders.clone(),
         );
+        r.register(
+            "pipelines_left_behind",
+            "Pipelines of GStreamer that could not be stopped",
+            m.pipelines_left.clone(),
+        );
         r.register("reconnects", "Attempts to connect after the first", m.reconnects.clone());
         r.register("detector_info", "Model, size, provider and mode in use", m.detector.clone());
         r.register("output_dropped", "Results that a sink could not take in time", m.output_dropped.clone());
@@ -248,6 +255,7 @@ impl Metrics {
 
     /// The text that Prometheus scrapes.
     pub fn render(&self) -> String {
+        self.pipelines_left.set(crate::capture::n_left_behind() as i64);
         self.resident_bytes.set(crate::process::resident_mib() * 1024.0 * 1024.0);
         let mut text = String::new();
         // Writing to a string cannot fail.

@@ -6,8 +6,8 @@ use super::detectors::{DetectorHandle, Job};
 use super::stage::Stage;
 use super::turns::{Place, SharedAllowance, Turn};
 use crate::capture::{
-    CameraState, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, SupervisorSettings, Taken, Waiting,
-    open_gst, open_sim,
+    CameraState, Explainer, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, SupervisorSettings, Taken,
+    Waiting, diagnose, open_gst, open_sim,
 };
 use crate::clock::Clock;
 use crate::config::CameraConfig;
@@ -69,6 +69,16 @@ pub fn open_source(config: &CameraConfig, clock: Arc<dyn Clock>) -> Opener {
     })
 }
 
+/// Finds out why an RTSP camera does not answer.
+fn explainer(config: &CameraConfig) -> Option<Explainer> {
+    let SourceSpec::Rtsp(address) = &config.source.spec else { return None };
+    let address = address.clone();
+    Some(Arc::new(move |said| match diagnose(&address) {
+        Some(found) => format!("{}. Remedy: {}", found.cause, found.remedy),
+        None => said,
+    }))
+}
+
 impl Camera {
     /// Starts the camera's threads.
     ///
@@ -127,6 +137,7 @@ impl Camera {
         let supervisor = Supervisor {
             settings: SupervisorSettings { delay, ..config.capture.clone() },
             opener: (around.open)(&config, around.clock.clone()),
+            explainer: explainer(&config),
             intake: intake.clone(),
             clock: around.clock.clone(),
             observer: observer(&config, board.clone(), around.metrics.clone()),
@@ -229,6 +240,12 @@ impl Camera {
         self.stage.is_finished() && self.board.state().0 == CameraState::Ended
     }
 
+    /// Why a clip ended before its time, if it did.
+    pub fn failure(&self) -> Option<String> {
+        let (state, cause) = self.board.state();
+        cause.filter(|_| state == CameraState::Ended)
+    }
+
     /// Frames come, but for `limit` nothing has been put out.
     pub fn is_stuck(&self, limit: Duration) -> bool {
         let state = self.board.state().0;
@@ -256,7 +273,8 @@ fn observer(config: &CameraConfig, board: Arc<CameraBoard>, metrics: Arc<Metrics
         metrics.set_camera_state(&camera, state);
         let cause = cause.unwrap_or_default();
         match state {
-            CameraState::Connecting => tracing::debug!(camera, "connecting"),
+            CameraState::Connecting if cause.is_empty() => tracing::debug!(camera, "connecting"),
+            CameraState::Connecting => tracing::info!(camera, "connecting: {cause}"),
             CameraState::Live => tracing::info!(camera, "live"),
             CameraState::Stalled => tracing::warn!(camera, "stalled: {cause}"),
             CameraState::Ended if cause.is_empty() => tracing::info!(camera, "ended"),
@@ -320,6 +338,7 @@ struct Counted {
     replaced: u64,
     lost: u64,
     surplus: u64,
+    corrupt: u64,
 }
 
 impl Worker {
@@ -619,13 +638,15 @@ impl Worker {
             replaced: self.intake.slot().n_replaced(),
             lost: self.intake.n_queue_drops(),
             surplus: self.intake.n_surplus(),
+            corrupt: self.intake.n_corrupt(),
         };
         let (h, before) = (&self.handles, self.counted);
         h.captured.inc_by(now.captured - before.captured);
         h.replaced.inc_by(now.replaced - before.replaced);
         h.lost.inc_by(now.lost - before.lost);
         h.surplus.inc_by(now.surplus - before.surplus);
-        self.board.n_dropped.store(now.replaced + now.lost, Ordering::Relaxed);
+        h.corrupt.inc_by(now.corrupt - before.corrupt);
+        self.board.n_dropped.store(now.replaced + now.lost + now.corrupt, Ordering::Relaxed);
         self.counted = now;
     }
 }

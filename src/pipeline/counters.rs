@@ -20,6 +20,7 @@ pub(super) struct Handles {
     pub replaced: Counter,
     pub lost: Counter,
     pub surplus: Counter,
+    pub corrupt: Counter,
     pub failed: Counter,
     pub computed: Counter,
     pub carried: Counter,
@@ -143,6 +144,7 @@ impl Handles {
             replaced: dropped("replaced"),
             lost: dropped("queue"),
             surplus: dropped("max_fps"),
+            corrupt: dropped("corrupt"),
             degraded: Degraded::KINDS
                 .map(|d| m.degraded.get_or_create_owned(&KindLabel { camera: id.into(), kind: d.name() })),
             failed: dropped("failed"),

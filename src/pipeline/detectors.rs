@@ -51,6 +51,8 @@ enum Request {
 pub struct DetectorInfo {
     pub model: String,
     pub labels: Arc<[String]>,
+    /// For `sim://` alone.
+    pub simulated: bool,
     pub size: Size,
     pub provider: String,
     pub mode: SkipMode,
@@ -208,6 +210,7 @@ impl DetectorFactory for OrtFactory {
         let info = DetectorInfo {
             model: model.name.clone(),
             labels: model.labels.clone(),
+            simulated: model.sidecar.simulated,
             size,
             provider: provider.to_string(),
             mode,

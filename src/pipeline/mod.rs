@@ -42,7 +42,7 @@ pub enum StartError {
     #[error("camera {camera}: no thread: {source}")]
     Thread { camera: String, source: std::io::Error },
     #[error("camera {camera}: {what}")]
-    Label { camera: String, what: String },
+    Model { camera: String, what: String },
 }
 
 impl Pipeline {
@@ -75,8 +75,9 @@ impl Pipeline {
             };
             let info = &detector.info;
             config
-                .check_labels(&info.model, &info.labels)
-                .map_err(|what| StartError::Label { camera: camera(), what })?;
+                .check_model(&info.model, info.simulated)
+                .and_then(|()| config.check_labels(&info.model, &info.labels))
+                .map_err(|what| StartError::Model { camera: camera(), what })?;
             for label in config.needless_filters(&info.labels) {
                 tracing::warn!(
                     camera = config.id,
@@ -129,6 +130,12 @@ impl Pipeline {
     /// Every camera is a clip, and over.
     pub fn is_finished(&self) -> bool {
         !self.cameras.is_empty() && self.cameras.iter().all(Camera::is_finished)
+    }
+
+    /// Clips that could not be played to their end, each with the reason.
+    pub fn failures(&self) -> Vec<String> {
+        let failure = |c: &Camera| c.failure().map(|cause| format!("camera {}: {cause}", c.config.id));
+        self.cameras.iter().filter_map(failure).collect()
     }
 
     /// Stops all cameras; what is being computed comes out, within `deadline` for all together.

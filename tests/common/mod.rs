@@ -4,6 +4,7 @@
 #[cfg(feature = "daemon")]
 pub mod browser;
 pub mod model;
+pub mod odd_camera;
 #[cfg(feature = "daemon")]
 pub mod ort;
 #[cfg(feature = "daemon")]
@@ -24,6 +25,19 @@ pub fn shared() -> Option<PathBuf> {
     }
     println!("skipped: {} is not here (set PASSD_SHARED)", folder.display());
     None
+}
+
+/// A folder of models, in `folder`: `anything` is the built-in model, for pictures of all kinds. What it sees in real
+/// ones means nothing.
+pub fn models(folder: &std::path::Path) -> PathBuf {
+    let models = folder.join("models");
+    std::fs::create_dir_all(&models).unwrap();
+    let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models");
+    std::fs::copy(ours.join("street-nano.onnx"), models.join("anything.onnx")).unwrap();
+    let sidecar = std::fs::read_to_string(ours.join("street-nano.toml")).unwrap();
+    let sidecar = sidecar.replace("street-nano.onnx", "anything.onnx").replace("simulated = true", "simulated = false");
+    std::fs::write(models.join("anything.toml"), sidecar).unwrap();
+    models
 }
 
 /// Waits until `condition` holds.
@@ -70,16 +84,17 @@ pub struct RtspServer {
 
 impl RtspServer {
     pub fn start(port: u16, size: &str, credentials: Option<&str>) -> Self {
-        Self::start_with(port, size, credentials, "h264")
+        Self::start_with(port, size, credentials, &[])
     }
 
-    pub fn start_with(port: u16, size: &str, credentials: Option<&str>, codec: &str) -> Self {
+    /// With variables of `examples/rtsp_server.rs`.
+    pub fn start_with(port: u16, size: &str, credentials: Option<&str>, variables: &[(&str, &str)]) -> Self {
         // target/debug/deps/this_test -> target/debug/examples/rtsp_server
         let test = std::env::current_exe().unwrap();
         let binary = test.parent().unwrap().parent().unwrap().join("examples/rtsp_server");
         let mut command = Command::new(&binary);
         command
-            .env("CODEC", codec)
+            .envs(variables.iter().copied())
             .arg(port.to_string())
             .arg(size)
             .args(credentials)

@@ -46,7 +46,12 @@ impl Service {
         let _ = std::fs::remove_file(&socket);
         let notes = UnixDatagram::bind(&socket).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_passd"));
-        command.args(["run", "--config"]).arg(&path).env("NOTIFY_SOCKET", &socket).env("RUST_LOG", "info");
+        command
+            .args(["run", "--config"])
+            .arg(&path)
+            .env("PASSD_MODELS", super::models(folder.path()))
+            .env("NOTIFY_SOCKET", &socket)
+            .env("RUST_LOG", "info");
         command.env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
         if let Some(w) = watchdog {
             command.env("WATCHDOG_USEC", w.as_micros().to_string());

@@ -1,0 +1,29 @@
+//! Text from elsewhere (cameras, brokers, models), as it may stand in a log or on a terminal.
+
+/// At most `most` characters of `text`, without what moves a cursor, changes colours or begins a new line.
+pub fn printable(text: &str, most: usize) -> String {
+    let mut out = String::new();
+    for (n, c) in text.chars().enumerate() {
+        if n == most {
+            out.push('…');
+            break;
+        }
+        // Beside control characters those that turn the direction of what follows.
+        let is_odd = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        out.push(if is_odd { ' ' } else { c });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left() {
+        assert_eq!(printable("a\x1b[31mb\r\n<3>c\u{202e}d\u{9b}", 100), "a [31mb  <3>c d ");
+        assert_eq!(printable("übung", 3), "übu…");
+        assert_eq!(printable("übung", 5), "übung");
+    }
+}

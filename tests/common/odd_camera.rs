@@ -1,0 +1,155 @@
+//! A camera that speaks RTSP in ways of its own, written out: what no real server does on purpose.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// What it does to whoever connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oddity {
+    /// Answers in no language.
+    Garbage,
+    /// Answers nothing, and keeps the connection.
+    Silence,
+    /// Ends its answer in the middle of a line.
+    Half,
+    /// Names a length that never comes.
+    Endless,
+    /// Sends everybody to itself.
+    Redirect,
+    /// Answers every request so.
+    Status(u16),
+    /// Asks for a password in a way that few know.
+    Sha256,
+    /// Sends packets of NAL types that nobody supports.
+    UnknownNal,
+    /// Has sound alone.
+    Audio,
+}
+
+/// It runs until it is dropped.
+pub struct OddCamera {
+    pub address: SocketAddr,
+    pub n_connections: Arc<AtomicUsize>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl OddCamera {
+    pub fn start(oddity: Oddity) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (n_connections, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, stop) = (n_connections.clone(), stopping.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if stop.load(Ordering::Acquire) {
+                    return;
+                }
+                counted.fetch_add(1, Ordering::AcqRel);
+                let stop = stop.clone();
+                std::thread::spawn(move || drop(serve(stream, oddity, address, &stop)));
+            }
+        });
+        Self { address, n_connections, stopping }
+    }
+
+    pub fn url(&self) -> String {
+        format!("rtsp://{}/cam", self.address)
+    }
+
+    pub fn n_connections(&self) -> usize {
+        self.n_connections.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for OddCamera {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(mut stream: TcpStream, oddity: Oddity, address: SocketAddr, stop: &AtomicBool) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let mut request = String::new();
+        while !request.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut request)? == 0 {
+                return Ok(());
+            }
+        }
+        let cseq = request.lines().find_map(|l| l.strip_prefix("CSeq:")).unwrap_or(" 1").trim().to_owned();
+        let method = request.split(' ').next().unwrap_or_default().to_owned();
+        let mut say = |code: u16, headers: &str, body: &str| {
+            let length = body.len();
+            let head =
+                format!("RTSP/1.0 {code} Odd\r\nCSeq: {cseq}\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
+            stream.write_all(head.as_bytes())
+        };
+        match oddity {
+            Oddity::Garbage => return stream.write_all(b"\x00\xffthis is no RTSP\r\n\r\n\r\n"),
+            Oddity::Silence => {
+                // Until the other side has had enough.
+                let mut rest = String::new();
+                while reader.read_line(&mut rest)? > 0 && !stop.load(Ordering::Acquire) {}
+                return Ok(());
+            }
+            Oddity::Half => return stream.write_all(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nPubl"),
+            Oddity::Endless => stream.write_all(b"RTSP/1.0 200 OK\r\nContent-Length: 1000000000\r\n\r\nv=0\r\n")?,
+            Oddity::Redirect => say(302, &format!("Location: rtsp://{address}/cam\r\n"), "")?,
+            Oddity::Status(code) => say(code, "", "")?,
+            Oddity::Sha256 if method != "OPTIONS" => {
+                let ask = "WWW-Authenticate: Digest realm=\"cam\", nonce=\"42\", algorithm=SHA-256, qop=\"auth\"\r\n";
+                say(401, ask, "")?;
+            }
+            _ => match method.as_str() {
+                "DESCRIBE" => {
+                    let media = match oddity {
+                        Oddity::Audio => "m=audio 0 RTP/AVP 0\r\na=control:a\r\n",
+                        _ => {
+                            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:v\r\n"
+                        }
+                    };
+                    let body = format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=odd\r\nt=0 0\r\n{media}");
+                    say(
+                        200,
+                        &format!("Content-Type: application/sdp\r\nContent-Base: rtsp://{address}/cam/\r\n"),
+                        &body,
+                    )?;
+                }
+                "SETUP" => say(200, "Session: 7\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n", "")?,
+                "PLAY" => {
+                    say(200, "Session: 7\r\n", "")?;
+                    return send_unknown_nals(stream, stop);
+                }
+                _ => say(200, "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n", "")?,
+            },
+        }
+    }
+}
+
+/// RTP packets whose payloads are of NAL types that are reserved, or that no receiver has.
+fn send_unknown_nals(mut stream: TcpStream, stop: &AtomicBool) -> std::io::Result<()> {
+    let types = [26u8, 27, 25, 29, 30, 31];
+    for n in 0..1500u16 {
+        if stop.load(Ordering::Acquire) {
+            break;
+        }
+        let kind = types[usize::from(n) % types.len()];
+        let mut packet = vec![0x80, 96 | 0x80];
+        packet.extend(n.to_be_bytes());
+        packet.extend((u32::from(n) * 3000).to_be_bytes());
+        packet.extend(7u32.to_be_bytes());
+        packet.push(0x60 | kind);
+        packet.extend([0xff; 60]);
+        let mut framed = vec![b'$', 0];
+        framed.extend((packet.len() as u16).to_be_bytes());
+        framed.extend(&packet);
+        stream.write_all(&framed)?;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
