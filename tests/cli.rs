@@ -121,7 +121,12 @@ fn models_that_are_not_what_they_say_are_refused() {
     check("text", b"hello", &sidecar, &["text.onnx", "not an ONNX model"]);
     check("empty", b"", &sidecar, &["empty.onnx"]);
     check("size", &onnx, &sidecar.replace("640x384", "320x384"), &["size.onnx", "320x384"]);
-    check("labels", &onnx, &sidecar.replace("[\"person\", \"car\"]", "[\"person\"]"), &["labels.onnx", "shape"]);
+    check(
+        "labels",
+        &onnx,
+        &sidecar.replace("[\"person\", \"car\"]", "[\"person\"]"),
+        &["labels.onnx", "the model has 2 classes, the sidecar 1 label"],
+    );
     check("none", &onnx, &sidecar.replace("[\"person\", \"car\"]", "[]"), &["none.onnx", "0 labels"]);
     check("head", &onnx, &sidecar.replace("kind = \"street\"", "kind = \"yolox\""), &["head.onnx", "shape"]);
     check("key", &onnx, &sidecar.replace("licence", "license"), &["key.toml", "license"]);

@@ -342,7 +342,7 @@ fn windows() {
             let w = m.weights(&[4, 4, 3, 3], 36);
             let mut y = x.to_owned();
             for _ in 0..9 {
-                y = m.node("ConvTranspose", &[&y, &w], &[("strides", Ints(&[256, 256]))]);
+                y = m.node("ConvTranspose", &[&y, &w], &[("strides", Ints(&[16, 16]))]);
             }
             y
         }),
@@ -518,7 +518,7 @@ fn growth() {
         }),
         ("dimensions one by one", "dimensions", |m, x| {
             let mut y = x.to_owned();
-            for _ in 0..15_000 {
+            for _ in 0..7_000 {
                 y = m.node("Unsqueeze", &[&y], &[("axes", Ints(&[0]))]);
             }
             y
@@ -528,7 +528,7 @@ fn growth() {
             let mut y = m.node("GlobalAveragePool", &[x], &[]);
             y = m.node("Conv", &[&y, &w], &[]);
             let half = m.floats(&[], &[0.5]);
-            for _ in 0..10_000 {
+            for _ in 0..5_000 {
                 y = m.node("Mul", &[&y, &half], &[]);
             }
             y
@@ -711,4 +711,49 @@ fn mutate_constant(graph: &mut onnx::Graph, rng: &mut fastrand::Rng) {
     if rng.bool() {
         tensor.raw_data.clear();
     }
+}
+
+/// A small file, and what it may cost.
+#[test]
+fn small_files_have_small_costs() {
+    let refused = |build: Build, reason: &str| {
+        let mut model = Model::new(13);
+        let picture = model.input(4, 64, 64);
+        let last = build(&mut model, &picture);
+        model.output(&last);
+        let file = model.build();
+        let message = read(&file, 64, 64).unwrap_err().to_string();
+        assert!(message.contains(reason), "{message}");
+    };
+    refused(
+        |m, x| {
+            let w = m.weights(&[4, 512, 4, 4], 64);
+            m.node("ConvTranspose", &[x, &w], &[("strides", Ints(&[256, 256]))])
+        },
+        "strides [256, 256] of a transposed convolution",
+    );
+    refused(
+        |m, x| {
+            let widen = m.weights(&[256, 4, 1, 1], 4);
+            let shared = m.weights(&[256, 256, 1, 1], 256);
+            let mut y = m.node("Conv", &[x, &widen], &[]);
+            for _ in 0..2000 {
+                y = m.node("Conv", &[&y, &shared], &[]);
+            }
+            y
+        },
+        "weights need more than",
+    );
+    refused(|m, x| (0..20_000).fold(x.to_owned(), |x, _| m.node("Relu", &[&x], &[])), "20000 nodes are too many; 8000");
+    // As many as may be, laid out too.
+    let mut model = Model::new(13);
+    let picture = model.input(4, 64, 64);
+    let last = (0..8000).fold(picture, |x, i| model.node(["Relu", "Tanh"][i % 2], &[&x], &[]));
+    model.output(&last);
+    let file = model.build();
+    let start = Instant::now();
+    let graph = import(&file, 64, 64).unwrap();
+    passd::engine::plan::Plan::new(graph).unwrap();
+    println!("8000 nodes took {:?}", start.elapsed());
+    assert!(start.elapsed() < LIMIT, "took {:?}", start.elapsed());
 }

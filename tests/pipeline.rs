@@ -251,6 +251,23 @@ fn a_frame_that_fails_is_dropped_and_counted_and_the_next_one_is_computed() {
     assert!(rig.metrics.render().contains(&format!("reason=\"failed\"}} {failed}")));
 }
 
+/// Its source is live, and nothing comes of it.
+#[test]
+fn a_model_whose_every_frame_fails_is_noticed() {
+    let config = config("[cameras.a]\nsource = \"sim://street?size=320x192&fps=50\"\n");
+    let mut rig = rig(Arc::new(DarkFactory { fail_every: 1, ..DarkFactory::default() }));
+    rig.pipeline.apply(&config.cameras).unwrap();
+    let limit = Duration::from_secs(1);
+    wait_for("the failure is noticed", LONG, || {
+        rig.clock.advance(Duration::from_millis(20));
+        (rig.pipeline.stuck(limit) == ["a"]).then_some(())
+    });
+    let (condition, why) = rig.board.get("a").unwrap().condition();
+    assert!(condition == "failing" && why.as_ref().unwrap().contains("no finite numbers"), "{why:?}");
+    assert!(!rig.board.healthy.load(Ordering::Relaxed));
+    rig.pipeline.stop(Duration::from_secs(3));
+}
+
 #[test]
 fn a_hanging_detector_is_noticed_and_does_not_hold_up_the_end() {
     let config = config("[cameras.a]\nsource = \"sim://street?size=320x192&fps=50\"\n");

@@ -53,7 +53,7 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     ("leeway", &["geom"]),
     ("skip", &["frame", "geom", "leeway"]),
     ("engine", &["leeway"]),
-    ("infer", &["engine", "files", "frame", "geom", "leeway", "skip", "web"]),
+    ("infer", &["engine", "files", "frame", "geom", "leeway", "skip", "text", "web"]),
     ("merge", &["frame", "geom", "infer"]),
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
@@ -67,12 +67,12 @@ const MAY_USE: [(&str, &[&str]); 26] = [
         "pipeline",
         &[
             "capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "process", "scene",
-            "schedule", "skip", "track",
+            "schedule", "skip", "text", "track",
         ],
     ),
     ("eval", &["capture", "engine", "frame", "geom", "infer", "merge", "pipeline", "process", "sim", "skip", "track"]),
     ("daemon", &["capture", "clock", "config", "files", "infer", "output", "pipeline", "schedule", "skip"]),
-    ("doctor", &["capture", "config", "engine", "files", "infer", "output", "web"]),
+    ("doctor", &["capture", "config", "engine", "files", "infer", "output", "pipeline", "web"]),
     (
         "cli",
         &[

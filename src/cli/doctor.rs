@@ -1,6 +1,6 @@
 //! `passd doctor`: what works here, what does not, and what mends it.
 
-use super::{Failure, print_line};
+use super::{Failure, counted, print_line};
 use crate::config;
 use crate::doctor::{Finding, Verdict, examine};
 use std::io::ErrorKind;
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             None
         }
         Some((path, Ok(config))) => {
-            tell(Finding::good("config", format!("{}, {} camera(s)", path.display(), config.cameras.len())));
+            tell(Finding::good("config", format!("{}, {}", path.display(), counted(config.cameras.len(), "camera"))));
             Some(config)
         }
         Some((path, Err(e))) => {
@@ -65,8 +65,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match (n(Verdict::Bad), n(Verdict::Warning)) {
         (0, _) if args.json => Ok(()),
         (0, 0) => print_line("all is well"),
-        (0, warnings) => print_line(&format!("all works; {warnings} warning(s)")),
-        (bad, _) => Err(Failure::Failed(format!("{bad} thing(s) do not work"))),
+        (0, warnings) => print_line(&format!("all works, with {}", counted(warnings, "warning"))),
+        (bad, _) => Err(Failure::Failed(format!("{} found", counted(bad, "problem")))),
     }
 }
 

@@ -12,6 +12,7 @@ mod log;
 mod models;
 mod run;
 mod sim;
+mod trial;
 
 use crate::geom::Size;
 use crate::infer::InferError;
@@ -62,6 +63,9 @@ enum Command {
     Engines(engines::Args),
     Doctor(doctor::Args),
     Sim(sim::Args),
+    /// Try a model in a process of its own; called by passd itself
+    #[command(hide = true, name = crate::pipeline::trial::COMMAND)]
+    TryModel,
     /// Print a completion script for a shell
     ///
     /// Example: passd completions bash > /etc/bash_completion.d/passd
@@ -100,6 +104,7 @@ impl From<std::io::Error> for Failure {
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     log::start();
+    crate::pipeline::trial::use_this_program();
     let result = match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => run::check(&args),
@@ -112,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Engines(args) => engines::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::TryModel => trial::run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "passd", &mut std::io::stdout());
             Ok(())
@@ -166,6 +172,11 @@ impl ModelArgs {
         let (model, size) = self.model()?;
         Ok((Runtime::get(self.library.as_deref())?, model, size))
     }
+}
+
+/// `1 camera`, `2 cameras`.
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Whole lines to standard output; a reader that went away is no error.

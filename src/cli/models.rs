@@ -1,12 +1,15 @@
 //! `passd models`: which models there are, and what is known of them.
 
 use super::{Failure, print_line};
+use crate::config::DetectorConfig;
 use crate::engine::plan::Step;
 use crate::files::try_to_write;
 use crate::geom::Size;
 use crate::infer::layers::plan_of;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::pull::{self, PullSettings};
+use crate::infer::session::Runtime;
+use crate::pipeline::OrtFactory;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,7 +46,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         registry: Option<PathBuf>,
     },
-    /// Everything that the sidecar says, and whether the file is what it should be
+    /// Everything that the sidecar says, whether the file is what it should be, and whether and how it runs
+    ///
+    /// Exit status 1: it does not run, and why.
     Info {
         /// Name, or path of an .onnx file
         model: String,
@@ -74,11 +79,26 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Ok(())
         }
         Command::Pull { names, to, registry } => {
-            let to = to.clone().or_else(|| args.models.clone()).unwrap_or_else(usual_folder);
-            pull_all(names, &to, registry.as_deref())
+            match to.clone().or_else(|| args.models.clone()) {
+                Some(to) => pull_all(names, &to, registry.as_deref()),
+                None => {
+                    // Wherever it is looked for, it need not be fetched again.
+                    let mut missing = names.clone();
+                    for name in names {
+                        if let Ok(model) = Model::load(name, &folders) {
+                            print_line(&format!("{name:<20} is here: {}", model.file))?;
+                            missing.retain(|n| n != name);
+                        }
+                    }
+                    match missing.is_empty() {
+                        true => Ok(()),
+                        false => pull_all(&missing, &usual_folder(), registry.as_deref()),
+                    }
+                }
+            }
         }
-        Command::Info { model, size, layers } => {
-            let model = Model::load(model, &folders)?;
+        Command::Info { model: name, size, layers } => {
+            let model = Model::load(name, &folders)?;
             let s = &model.sidecar;
             let sizes = s.input.multiple_of.map_or("this size only".to_owned(), |m| format!("or any multiple of {m}"));
             print_line(&format!("name         {}", model.name))?;
@@ -96,6 +116,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             for (key, value) in &s.measured {
                 print_line(&format!("measured     {key} = {value}"))?;
             }
+            let factory = OrtFactory::new(Runtime::get(None)?, folders.clone());
+            let (_, verdict) = factory.examine(&DetectorConfig::usual(name, *size), None)?;
+            print_line(&format!("runs         in mode {}: {}", verdict.mode, verdict.why))?;
             print_plan(&model, size.unwrap_or(model.size), *layers, &folders)
         }
     }

@@ -1,10 +1,12 @@
 //! `passd run`, `passd check`, `passd schema`.
 
-use super::{Failure, print_line};
+use super::{Failure, counted, print_line};
 use crate::capture::{SourceSpec, probe};
 use crate::config;
 use crate::daemon::{self, DaemonError};
-use crate::infer::model::{Model, ModelFolders};
+use crate::infer::model::ModelFolders;
+use crate::infer::session::Runtime;
+use crate::pipeline::OrtFactory;
 use std::path::PathBuf;
 
 /// Run the daemon
@@ -63,11 +65,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = config::load(&args.config).map_err(|e| Failure::Usage(e.to_string()))?;
     let folders = ModelFolders::usual(config.models.as_deref());
+    let factory = OrtFactory::new(Runtime::get(config.library.as_deref())?, folders);
     for camera in &config.cameras {
-        let named = |e: crate::infer::InferError| Failure::Failed(format!("camera {}: {e}", camera.id));
-        let model = Model::load(&camera.detector.model, &folders).map_err(named)?;
-        model.check_size(camera.detector.size.unwrap_or(model.size)).map_err(named)?;
         let with_camera = |what: String| Failure::Failed(format!("camera {}: {what}", camera.id));
+        let (model, verdict) =
+            factory.examine(&camera.detector, camera.skip_mode).map_err(|e| with_camera(e.to_string()))?;
         camera.check_model(&model.name, model.sidecar.simulated).map_err(with_camera)?;
         camera.check_labels(&model.name, &model.labels).map_err(with_camera)?;
         for label in camera.needless_filters(&model.labels) {
@@ -79,13 +81,15 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
         if let SourceSpec::File { .. } = &camera.source.spec {
             probe(&camera.source.spec, camera.capture.connect).map_err(|e| with_camera(e.to_string()))?;
         }
-        let mode = camera.skip_mode.map_or("auto", |m| m.name());
-        print_line(&format!("{}: {}, model {}, skip {mode}", camera.id, camera.source.shown, camera.detector.model))?;
+        print_line(&format!(
+            "{}: {}, model {}, mode {} ({})",
+            camera.id, camera.source.shown, camera.detector.model, verdict.mode, verdict.why
+        ))?;
     }
     if config.cameras.is_empty() {
         eprintln!("passd: no camera is enabled");
     }
-    print_line(&format!("{}: good, {} camera(s)", args.config.display(), config.cameras.len()))
+    print_line(&format!("{}: good, {}", args.config.display(), counted(config.cameras.len(), "camera")))
 }
 
 pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {

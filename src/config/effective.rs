@@ -5,7 +5,6 @@
 use super::file::{self, File};
 use super::resolved::{CameraConfig, Config, JsonlTarget};
 use crate::scene::filter::Filter;
-use crate::skip::{ModeChoice, SkipMode};
 use std::time::Duration;
 
 /// Stands for a secret.
@@ -46,12 +45,7 @@ fn camera(c: &CameraConfig) -> file::Camera {
             labels: (!c.labels.is_empty()).then(|| c.labels.clone()),
         },
         skip: file::Skip {
-            mode: Some(match c.skip_mode {
-                None => ModeChoice::Auto,
-                Some(SkipMode::Off) => ModeChoice::Off,
-                Some(SkipMode::Regions) => ModeChoice::Regions,
-                Some(SkipMode::Layers) => ModeChoice::Layers,
-            }),
+            mode: Some(c.skip_mode.into()),
             patch: c.skip.patch,
             threshold: c.skip.threshold,
             max_age: c.skip.max_age_ns.map(ns),

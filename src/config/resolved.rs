@@ -106,6 +106,9 @@ impl fmt::Debug for CameraConfig {
     }
 }
 
+/// Least score, and overlap of one class, where nothing else is set.
+const SCORE: f32 = 0.4;
+const NMS_IOU: f32 = 0.5;
 /// What to do where there is no model.
 const ANOTHER_MODEL: &str = "Name one that knows yours: `passd models pull yolox_nano` fetches a general one, then \
     [detector] model = \"yolox_nano\"; `passd models list` shows all";
@@ -129,6 +132,24 @@ pub struct DetectorConfig {
 }
 
 impl DetectorConfig {
+    /// A model as it is used where nothing else is set, on the CPU.
+    pub fn usual(model: &str, size: Option<Size>) -> Self {
+        Self {
+            model: model.into(),
+            size,
+            score: SCORE,
+            nms_iou: NMS_IOU,
+            context: None,
+            break_even: None,
+            providers: vec![Provider::Cpu],
+            threads: 1,
+            workers: None,
+            fp16: false,
+            batch: 1,
+            cache: None,
+        }
+    }
+
     pub fn session(&self) -> SessionSettings {
         SessionSettings {
             providers: self.providers.clone(),
@@ -271,8 +292,8 @@ fn resolve_camera(
         detector: DetectorConfig {
             model: d.model.clone().or_else(|| dd.model.clone()).unwrap_or_else(|| "street-nano".into()),
             size: d.size.as_ref().or(dd.size.as_ref()).and_then(|s| s.parse().ok()),
-            score: d.score.or(dd.score).unwrap_or(0.4),
-            nms_iou: d.nms_iou.or(dd.nms_iou).unwrap_or(0.5),
+            score: d.score.or(dd.score).unwrap_or(SCORE),
+            nms_iou: d.nms_iou.or(dd.nms_iou).unwrap_or(NMS_IOU),
             context: s.context.or(ds.context),
             break_even: s.break_even.or(ds.break_even),
             providers,

@@ -4,10 +4,10 @@ use super::{Finding, can_write};
 use crate::capture::{SourceSpec, diagnose, probe, survey};
 use crate::config::{CameraConfig, Config, JsonlTarget};
 use crate::engine::kernels::Kernels;
-use crate::infer::layers::plan_of;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::{Provider, Runtime, Session, SessionSettings};
 use crate::output::{mqtt, restream};
+use crate::pipeline::OrtFactory;
 use crate::web::{ClientSettings, client};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -122,38 +122,43 @@ fn remedy_of(provider: Provider) -> &'static str {
 
 pub fn models(config: &Config, tell: Tell<'_>) {
     let folders = ModelFolders::usual(config.models.as_deref());
+    // Whoever has none was told so.
+    let Ok(runtime) = Runtime::get(config.library.as_deref()) else { return };
+    let factory = OrtFactory::new(runtime, folders.clone());
     let mut seen = Vec::new();
     for camera in &config.cameras {
         let name = camera.detector.model.as_str();
-        let key = (name, camera.detector.size);
+        let key = (&camera.detector, camera.skip_mode);
         let is_known = seen.contains(&key);
         seen.push(key);
         let what = format!("model {name}");
-        let model = match Model::load(name, &folders) {
-            Ok(model) => model,
+        let (model, verdict) = match factory.examine(&camera.detector, camera.skip_mode) {
+            Ok(found) => found,
             Err(e) => {
-                tell(Finding::bad(what, e.to_string(), format!("passd models pull {name}")));
+                let is_here = Model::load(name, &folders).is_ok();
+                let remedy = match is_here {
+                    true => "see docs/models.md; `passd models info` shows more of it".to_owned(),
+                    false => format!("passd models pull {name}"),
+                };
+                tell(Finding::bad(what, e.to_string(), remedy));
                 continue;
             }
         };
-        if let Err(says) = camera.check_labels(name, &model.labels) {
+        let fits =
+            camera.check_model(name, model.sidecar.simulated).and_then(|()| camera.check_labels(name, &model.labels));
+        if let Err(says) = fits {
             tell(Finding::bad(what.clone(), format!("camera {}: {says}", camera.id), "take another label or model"));
         }
         if is_known {
             continue;
         }
         let size = camera.detector.size.unwrap_or(model.size);
-        if let Err(e) = model.check_size(size) {
-            tell(Finding::bad(what, e.to_string(), "set detector.size, or leave it out"));
-            continue;
-        }
-        tell(match plan_of(&model, size) {
-            Ok((plan, _)) => {
-                let mib = plan.state_bytes() as f64 / f64::from(1 << 20);
-                Finding::good(what, format!("{}, {size}, runs on the layer engine, {mib:.0} MiB a camera", model.file))
-            }
-            Err(e) => Finding::note(what, format!("{}, {size}; not on the layer engine: {e}", model.file)),
-        });
+        let memory = match verdict.state_bytes >> 20 {
+            0 => String::new(),
+            mib => format!(", {mib} MiB a camera"),
+        };
+        let says = format!("{}, {size}, mode {}{memory}: {}", model.file, verdict.mode, verdict.why);
+        tell(Finding::good(what, says));
     }
 }
 

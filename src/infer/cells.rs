@@ -165,6 +165,11 @@ fn bind_level(plan: &Plan, level: Level, i: usize) -> Result<MapLevel, String> {
         let output = output(plan, plane.output.as_deref())?;
         let part = if plane.layout == Layout::AllLevels { i } else { 0 };
         let view = output.parts.get(part).ok_or_else(|| format!("output '{}' has no part {part}", output.name))?;
+        let beside = plane.width - plane.n_classes;
+        let width = view.shape().get(if plane.layout == Layout::Channels { 1 } else { 2 }).copied().unwrap_or(0);
+        if plane.n_classes > 0 && width != plane.width && width > beside {
+            return Err(HeadError::Labels { classes: width - beside, labels: plane.n_classes }.to_string());
+        }
         let (map, n_boxes) = if plane.layout != Layout::Channels {
             rows_of(plan, view, plane.width)?
         } else if *view == View::whole(view.base, plan.maps[view.base.0 as usize].shape) {

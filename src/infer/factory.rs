@@ -54,20 +54,31 @@ impl Recipe {
     }
 
     fn choose(&self, runtime: &Runtime) -> Result<Made, InferError> {
-        let dense = DenseDetector::open(runtime, self.model.clone(), self.size, self.thresholds, &self.session)?;
-        let provider = dense.provider();
-        drop(dense);
+        let dense = DenseDetector::open(runtime, self.model.clone(), self.size, self.thresholds, &self.session);
+        let (provider, refused_by_runtime) = match dense {
+            Ok(dense) => (dense.provider(), None),
+            // Where the processor may serve.
+            Err(e) if self.session.providers.contains(&Provider::Cpu) => (Provider::Cpu, Some(e)),
+            Err(e) => return Err(e),
+        };
         let kernels = Kernels::best();
         let refused = if provider != Provider::Cpu {
             format!("{provider} runs whole layers only")
         } else if !kernels.is_fast() {
             "this processor has no fused multiply-add that the layer engine could use".into()
         } else {
-            match self.open(runtime, SkipMode::Layers, format!("the layer engine runs this model ({})", kernels.name)) {
+            let mut why = format!("the layer engine runs this model ({})", kernels.name);
+            if let Some(e) = &refused_by_runtime {
+                why += &format!("; ONNX Runtime does not: {e}");
+            }
+            match self.open(runtime, SkipMode::Layers, why) {
                 Ok(made) => return Ok(made),
                 Err(e) => e.to_string(),
             }
         };
+        if let Some(e) = refused_by_runtime {
+            return Err(e);
+        }
         if self.model.sidecar.input.multiple_of.is_some() {
             return self.open(runtime, SkipMode::Regions, format!("not layers: {refused}"));
         }

@@ -72,12 +72,31 @@ pub fn plan_of(model: &Model, size: Size) -> Result<(Plan, Option<Tail>), InferE
     let (graph, tail) =
         import::import_with_tail(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
     let plan = Plan::new(graph).map_err(|e| err(&e))?;
+    check_state(&plan, model.onnx.len()).map_err(|e| err(&e))?;
     let (head, n_classes) = (&model.sidecar.head, model.labels.len());
     let givens = match CellHead::bind(head, &plan, size, n_classes) {
         Ok(head) => head.givens(),
         Err(_) => WholeHead::givens(head, &plan, n_classes),
     };
     Ok((plan.given(&givens), tail))
+}
+
+/// Memory of a stream's maps: of any file, for each of its bytes, and at most. YOLOX-nano (3.7 MB) takes 374 MiB for
+/// pictures of 1920x1088.
+const STATE: (usize, usize, usize) = (1 << 30, 256, 4 << 30);
+
+/// Whether a camera's state is what the model is worth: a small file may describe maps of any size.
+fn check_state(plan: &Plan, n_bytes: usize) -> Result<(), String> {
+    let most = n_bytes.saturating_mul(STATE.1).saturating_add(STATE.0).min(STATE.2);
+    let needed = plan.state_bytes();
+    match needed > most {
+        false => Ok(()),
+        true => Err(format!(
+            "its maps need {} MiB a camera, more than {}, the most for a file of {n_bytes} bytes; take a smaller size",
+            needed >> 20,
+            most >> 20
+        )),
+    }
 }
 
 /// A model as the engine runs it, and what is left to ONNX Runtime.
@@ -99,7 +118,7 @@ impl Plans {
     pub fn get(&self, model: &Model, size: Size) -> Result<Arc<Planned>, InferError> {
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(.., planned)| planned.strong_count() > 0);
-        let sha256 = &model.sidecar.sha256;
+        let sha256 = &model.sha256;
         let found = plans.iter().find(|(of, s, _)| of == sha256 && *s == size);
         if let Some(planned) = found.and_then(|(.., planned)| planned.upgrade()) {
             return Ok(planned);

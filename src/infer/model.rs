@@ -86,13 +86,19 @@ const EMBEDDED: [(&str, &str, Option<&[u8]>); 5] = [
     ("fastestdet", include_str!("../../models/fastestdet.toml"), None),
 ];
 
+/// Stands for the file of an embedded model.
+const BUILT_IN: &str = "(built in)";
+
 /// A checked model, ready to be loaded into sessions.
 #[derive(Debug, Clone)]
 pub struct Model {
     pub name: String,
     /// Where the ONNX file was found; "(built in)" for the embedded one.
     pub file: String,
+    /// As it is run: weights that lay beside it are in it.
     pub onnx: Arc<[u8]>,
+    /// Of [`Model::onnx`], SHA-256 in hexadecimal.
+    pub sha256: String,
     pub sidecar: Sidecar,
     pub labels: Arc<[String]>,
     pub normalise: Normalise,
@@ -139,7 +145,7 @@ impl Model {
         if let Some((name, text, onnx)) = EMBEDDED.iter().find(|e| e.0 == name_or_path) {
             let sidecar = parse(&format!("(built in) {name}.toml"), text)?;
             return match onnx {
-                Some(bytes) => Self::checked(name, "(built in)", (*bytes).into(), sidecar),
+                Some(bytes) => Self::checked(name, BUILT_IN, (*bytes).into(), sidecar),
                 None => Self::with_sidecar(name, sidecar, None, folders),
             };
         }
@@ -172,8 +178,10 @@ impl Model {
             InferError::model(
                 &sidecar.file,
                 format!(
-                    "the file of model '{name}' is missing. `passd models pull {name}` fetches it, if it is in the registry; or get it from {} and put it into one of {}",
+                    "the file of model '{name}' is missing. `passd models pull {name}` fetches it, if it is in the registry; or get it \
+                     from {}, name it {} and put it into one of {}",
                     sidecar.source,
+                    sidecar.file,
                     list(&folders.0)
                 ),
             )
@@ -201,12 +209,14 @@ impl Model {
         Err(InferError::model(
             &shown,
             format!(
-                "there is no sidecar {} beside it, and no known model has its checksum {sum}. The README says how to write one",
+                "there is no sidecar {} beside it, and no known model has its checksum, {sum}. A sidecar says how the model is \
+                 fed and read: docs/models.md has one to start from",
                 beside.display()
             ),
         ))
     }
 
+    /// `file` says where `onnx` was found.
     fn checked(name: &str, file: &str, onnx: Arc<[u8]>, sidecar: Sidecar) -> Result<Self, InferError> {
         let err = |reason: String| InferError::model(file, reason);
         let sum = hex(&onnx);
@@ -216,12 +226,21 @@ impl Model {
                 sidecar.sha256
             )));
         }
-        let declared = onnx::input(&onnx).map_err(|e| err(e.to_string()))?;
+        let said = |e: onnx::OnnxError| err(e.to_string());
+        let folder = Path::new(file).parent().filter(|_| file != BUILT_IN);
+        let (onnx, sha256) = match onnx::inlined(&onnx, folder).map_err(said)? {
+            Some(whole) => (whole.as_slice().into(), hex(&whole)),
+            None => (onnx, sum),
+        };
+        onnx::vet(&onnx).map_err(said)?;
+        sidecar.head.check().map_err(|e| err(format!("sidecar of '{name}': {e}")))?;
+        let declared = onnx::input(&onnx).map_err(said)?;
         let size: Size =
             sidecar.input.size.parse().map_err(|e| err(format!("sidecar of '{name}', input.size: {e}")))?;
         let fits = |dim: Option<i64>, want: u32| dim.is_none_or(|d| d == i64::from(want));
         if !fits(declared.dims[3], size.width) || !fits(declared.dims[2], size.height) {
-            return Err(err(format!("the model takes {:?}, but the sidecar of '{name}' says {size}", declared.dims)));
+            let [_, _, h, w] = declared.dims.map(|d| d.map_or_else(|| "?".to_owned(), |d| d.to_string()));
+            return Err(err(format!("the model takes pictures of {w}x{h}, but the sidecar of '{name}' says {size}")));
         }
         if sidecar
             .input
@@ -250,7 +269,12 @@ impl Model {
         }
         let input = &sidecar.input;
         let normalise = Normalise { colour: input.colour, mean: input.mean, scale: input.scale };
-        Ok(Self { name: name.into(), file: file.into(), onnx, labels, normalise, size, sidecar })
+        Ok(Self { name: name.into(), file: file.into(), onnx, sha256, labels, normalise, size, sidecar })
+    }
+
+    /// Whether it came with the program.
+    pub fn is_built_in(&self) -> bool {
+        self.file == BUILT_IN
     }
 
     /// Whether the model runs at `size`.

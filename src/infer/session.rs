@@ -11,6 +11,7 @@ use super::preprocess::{Crop, fill_tensor};
 use crate::engine::import::Tail;
 use crate::frame::PADDING;
 use crate::geom::Size;
+use crate::text::printable;
 use ort::ep;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
@@ -200,7 +201,7 @@ impl Session {
         let bytes = onnx::with_input_shape(&model.onnx, dims).map_err(|e| err("reading", &e))?;
         let inner = builder(runtime, model, size, provider, s)
             .and_then(|mut b| b.commit_from_memory(&bytes))
-            .map_err(|e| err(&format!("ONNX Runtime refuses it on {provider}"), &e))?;
+            .map_err(|e| err(&format!("ONNX Runtime refuses it on {provider}"), &in_words(&e.to_string(), model)))?;
         let [input] = inner.inputs() else {
             return Err(err("inputs", &format!("{} found, expected one picture", inner.inputs().len())));
         };
@@ -226,7 +227,10 @@ impl Session {
             }
             head.decode(tensors, size, n_classes, thresholds, &mut found).map_err(|e| e.to_string())
         })
-        .map_err(|e| err(format!("a test run failed: {e}")))?;
+        .map_err(|e| match e {
+            InferError::Run { reason, .. } => err(reason),
+            other => other,
+        })?;
         if self.provider != Provider::Cpu {
             let on_cpu = SessionSettings { providers: vec![Provider::Cpu], ..s.clone() };
             let mut cpu = Self::open_on(runtime, model, self.size, self.batch, Provider::Cpu, &on_cpu)?;
@@ -267,8 +271,10 @@ impl Session {
     /// The run failed, or `read` did.
     pub fn run(&mut self, mut read: impl FnMut(usize, &[Tensor<'_>]) -> Result<(), String>) -> Result<(), InferError> {
         let err = |reason: String| InferError::Run { model: self.model.clone(), reason };
-        let outputs =
-            self.inner.run(ort::inputs![self.input.as_str() => &self.tensor]).map_err(|e| err(e.to_string()))?;
+        let outputs = self
+            .inner
+            .run(ort::inputs![self.input.as_str() => &self.tensor])
+            .map_err(|e| err(without_places(&e.to_string())))?;
         let views = views(&outputs, self.batch).map_err(err)?;
         for i in 0..self.batch {
             let tensors: Vec<Tensor<'_>> = views
@@ -292,6 +298,39 @@ impl Session {
         })?;
         Ok(all)
     }
+}
+
+/// What ONNX Runtime says, for somebody who has a file and not its source.
+fn in_words(said: &str, model: &Model) -> String {
+    let said = without_places(said);
+    if said.contains("IR version") {
+        let ours = onnx::ir_version(&model.onnx);
+        return format!(
+            "the file is of ONNX IR version {ours}, which is newer than this library ({said}). Set an older one \
+             (onnx: model.ir_version = 10, then save), export with an older opset, or bring ONNX Runtime up to date"
+        );
+    }
+    said
+}
+
+/// Without the places in the library's own source that it begins with: `/src/model.cc:181 ns::f(int) what is wrong`.
+fn without_places(said: &str) -> String {
+    let mut text = said.to_owned();
+    while let Some(at) = text.find(".cc:") {
+        let start = text[..at].rfind([' ', ':', '\n']).map_or(0, |i| i + 1);
+        let after = &text[at + 4..];
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        // The function's name and its arguments.
+        let mut depth = 0;
+        let end = after.char_indices().skip(digits).find_map(|(i, c)| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            (c == ')' && depth == 0).then_some(i + 1)
+        });
+        let is_function = after[digits..].trim_start().split(' ').next().is_some_and(|word| word.contains("::"));
+        let cut = at + 4 + if is_function { end.unwrap_or(digits) } else { digits };
+        text.replace_range(start..cut, "");
+    }
+    printable(text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.'), 600)
 }
 
 /// Name, shape with a batch of 1, and data of the whole batch, of each output.
@@ -395,7 +434,7 @@ fn builder(
             let mut trt = ep::TensorRT::default().with_fp16(s.fp16);
             if let Some(cache) = &s.cache {
                 // The engine's file name has the model, so that one folder serves all.
-                let prefix = format!("{}_{}_{}", model.name, &model.sidecar.sha256[..12], size);
+                let prefix = format!("{}_{}_{}", model.name, &model.sha256[..12], size);
                 trt = trt
                     .with_engine_cache(true)
                     .with_engine_cache_path(cache.display())
@@ -414,4 +453,24 @@ fn on_cpu(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
     let b = b.with_optimization_level(GraphOptimizationLevel::All)?;
     // Frames come one at a time, and between them the core belongs to others.
     Ok(b.with_intra_threads(threads)?.with_intra_op_spinning(false)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_says_of_its_own_source_is_left_out() {
+        for (said, want) in [
+            (
+                "Load model from memory failed:/onnxruntime_src/onnxruntime/core/graph/model.cc:181 onnxruntime::Model::Model(ModelProto&&, const F<int(char)>&) Unsupported model IR version: 12, max supported IR version: 11\n",
+                "Load model from memory failed: Unsupported model IR version: 12, max supported IR version: 11",
+            ),
+            ("/a/b.cc:12 bad thing happened", "bad thing happened"),
+            ("two x.cc:1 a::b(c) one, y.cc:22 d::e() other.", "two one, other"),
+            ("nothing of that", "nothing of that"),
+        ] {
+            assert_eq!(without_places(said), want);
+        }
+    }
 }

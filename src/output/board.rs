@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
+/// The condition of a camera whose every frame fails in the model.
+const FAILING: &str = "failing";
+
 /// All cameras, by name.
 #[derive(Default)]
 pub struct Board {
@@ -45,6 +48,8 @@ pub struct CameraBoard {
     pub size: String,
     pub control: Control,
     state: Mutex<(CameraState, Option<String>)>,
+    /// Since when every frame fails in the model, on the pipeline's clock, and why.
+    failing: Mutex<Option<(u64, String)>>,
     degraded: Mutex<Degraded>,
     latest: Mutex<Option<Arc<FrameResult>>>,
     counts: Mutex<Arc<SceneCounts>>,
@@ -132,6 +137,7 @@ impl CameraBoard {
             provider,
             size,
             state: Mutex::new((CameraState::Connecting, None)),
+            failing: Mutex::default(),
             degraded: Mutex::default(),
             history: Mutex::default(),
             latest: Mutex::default(),
@@ -157,6 +163,32 @@ impl CameraBoard {
 
     pub fn set_state(&self, state: CameraState, cause: Option<&str>) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (state, cause.map(str::to_owned));
+    }
+
+    /// Since when every frame has failed in the model, and why it does now.
+    pub fn failing(&self) -> Option<(u64, String)> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A frame failed.
+    pub fn set_failing(&self, now_ns: u64, why: &str) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_ns = failing.as_ref().map_or(now_ns, |(since, _)| *since);
+        *failing = Some((since_ns, why.to_owned()));
+    }
+
+    /// A frame did not.
+    pub fn set_working(&self) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// What is shown of it: the state of its source, unless what comes from there is of no use; and why.
+    pub fn condition(&self) -> (&'static str, Option<String>) {
+        let (state, cause) = self.state();
+        match self.failing() {
+            Some((_, why)) if state == CameraState::Live => (FAILING, Some(why)),
+            _ => (state.name(), cause),
+        }
     }
 
     /// Whether it gets less than it should.

@@ -257,6 +257,14 @@ impl Camera {
             return false;
         }
         let now_ns = self.around.clock.monotonic_ns();
+        // Frames are taken, and nothing comes of them.
+        if self
+            .board
+            .failing()
+            .is_some_and(|(since_ns, _)| Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit)
+        {
+            return true;
+        }
         let answered = self.board.last_output_captured_ns.load(Ordering::Relaxed) >= self.intake.last_put_ns();
         let since_ns = self.board.last_output_ns.load(Ordering::Relaxed).max(self.intake.waiting_since_ns());
         !answered && Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit
@@ -469,6 +477,7 @@ impl Worker {
         drop(turn);
         let detected_ns = clock.monotonic_ns();
         self.n_failures = 0;
+        self.board.set_working();
         let (content, filters, labels) = (frame.letterbox.content, &self.filters, &self.wanted);
         let wanted = |d: &Detection| {
             let class = d.class as usize;
@@ -606,6 +615,7 @@ impl Worker {
         self.n_failures += 1;
         self.handles.failed.inc();
         self.board.n_failed.fetch_add(1, Ordering::Relaxed);
+        self.board.set_failing(self.around.clock.monotonic_ns(), &e.to_string());
         // The first of a series, then ever rarer.
         if self.n_failures.is_power_of_two() {
             tracing::error!(camera = &*self.camera, failures = self.n_failures, "frame is dropped: {e}");

@@ -4,16 +4,17 @@
 //! Who hands in a job has the detector's turn ([`super::turns`]), so that there
 //! is one at a time.
 
+use super::trial::{Trials, Verdict};
 use super::turns::{SharedAllowance, Turns};
 use crate::config::DetectorConfig;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
-use crate::infer::factory::Recipe;
+use crate::infer::factory::{Made, Recipe};
 use crate::infer::gates;
 use crate::infer::layers::{LayersSettings, Plans};
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::plan::PlanSettings;
-use crate::infer::session::Runtime;
+use crate::infer::session::{Provider, Runtime};
 use crate::infer::{Detection, Detector, Fresh, InferError, StreamId, Work};
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -172,20 +173,35 @@ pub struct OrtFactory {
     runtime: &'static Runtime,
     folders: ModelFolders,
     plans: Plans,
+    trials: Trials,
 }
 
 impl OrtFactory {
     pub fn new(runtime: &'static Runtime, folders: ModelFolders) -> Self {
-        Self { runtime, folders, plans: Plans::default() }
+        Self { runtime, folders, plans: Plans::default(), trials: Trials::default() }
     }
-}
 
-impl DetectorFactory for OrtFactory {
-    fn make(
-        &self,
-        c: &DetectorConfig,
-        mode: Option<SkipMode>,
-    ) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
+    /// Whether a model can be used as configured, on the CPU, and how: in a process of its own, where that is known.
+    ///
+    /// # Errors
+    /// The model cannot be used as configured.
+    pub fn examine(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Model, Verdict), InferError> {
+        let model = Model::load(&c.model, &self.folders)?;
+        model.check_size(c.size.unwrap_or(model.size))?;
+        let verdict = match self.trials.pass(c, mode, &model, &self.folders, self.runtime)? {
+            Some(verdict) => verdict,
+            None => self.open_here(&DetectorConfig { providers: vec![Provider::Cpu], ..c.clone() }, mode)?,
+        };
+        Ok((model, verdict))
+    }
+
+    /// Opens a detector and lets go of it.
+    pub(super) fn open_here(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<Verdict, InferError> {
+        let (_, made) = self.open(c, mode)?;
+        Ok(Verdict { mode: made.mode.name().into(), why: made.why, state_bytes: made.state_bytes })
+    }
+
+    fn open(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Arc<Model>, Made), InferError> {
         let model = Arc::new(Model::load(&c.model, &self.folders)?);
         let size = c.size.unwrap_or(model.size);
         model.check_size(size)?;
@@ -203,8 +219,20 @@ impl DetectorFactory for OrtFactory {
             layers: LayersSettings::default(),
             plans: self.plans.clone(),
         };
-        let made = recipe.make(self.runtime, mode)?;
-        let (mode, provider) = (made.mode, made.provider);
+        Ok((model, recipe.make(self.runtime, mode)?))
+    }
+}
+
+impl DetectorFactory for OrtFactory {
+    fn make(
+        &self,
+        c: &DetectorConfig,
+        mode: Option<SkipMode>,
+    ) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
+        let model = Model::load(&c.model, &self.folders)?;
+        self.trials.pass(c, mode, &model, &self.folders, self.runtime)?;
+        let (model, made) = self.open(c, mode)?;
+        let (mode, provider, size) = (made.mode, made.provider, c.size.unwrap_or(model.size));
         tracing::info!(model = model.name, %size, %provider, mode = mode.name(), why = made.why,
             library = %self.runtime.library.display(), "detector is ready");
         let info = DetectorInfo {

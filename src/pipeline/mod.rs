@@ -14,6 +14,7 @@ mod camera;
 mod counters;
 mod detectors;
 mod stage;
+pub mod trial;
 mod turns;
 
 pub use camera::{Camera, OpenFn, Surroundings, open_source};

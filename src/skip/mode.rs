@@ -36,6 +36,18 @@ pub enum ModeChoice {
     Layers,
 }
 
+impl From<Option<SkipMode>> for ModeChoice {
+    /// `None`: auto.
+    fn from(mode: Option<SkipMode>) -> Self {
+        match mode {
+            None => Self::Auto,
+            Some(SkipMode::Off) => Self::Off,
+            Some(SkipMode::Regions) => Self::Regions,
+            Some(SkipMode::Layers) => Self::Layers,
+        }
+    }
+}
+
 impl ModeChoice {
     /// The mode that must be used; `None`: any.
     pub fn fixed(self) -> Option<SkipMode> {

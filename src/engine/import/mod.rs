@@ -78,21 +78,29 @@ enum Known {
 }
 
 /// Bounds on what a file may ask for: beyond them is a mistake or an attack.
-const MAX_NODES: usize = 20_000;
+const MAX_NODES: usize = 8_000;
 /// Inputs and outputs of all nodes together: passes look at them for every node.
 const MAX_EDGES: usize = 1 << 17;
 const MAX_MAP_VALUES: usize = 1 << 28;
+/// Values of all maps together: here they are shapes only. What they take as memory is known when they are laid out.
 const MAX_ALL_VALUES: usize = 1 << 30;
+/// Weights that are packed for convolutions, whatever they share in the file: of any file, and for each of its bytes.
+const MAX_WEIGHTS: usize = 1 << 22;
+const WEIGHTS_PER_BYTE: usize = 1;
 /// Channels of all maps together: nodes keep numbers for each.
 const MAX_ALL_CHANNELS: usize = 1 << 22;
 /// Values in constants that are made from others.
 const MAX_COPIED: usize = 1 << 26;
+/// Outputs are padded to so many.
+const LANES: usize = 16;
 /// Maps that are joined without a copy.
 const MAX_PARTS: usize = 64;
 /// Work on shapes and views, in values touched.
 const MAX_CHANNELS: usize = 1 << 16;
 
 struct Importer {
+    n_bytes: usize,
+    n_weights: usize,
     graph: Graph,
     known: HashMap<String, Known>,
     opset: i64,
@@ -119,17 +127,19 @@ pub fn import(file: &[u8], h: usize, w: usize) -> Result<Graph, ImportError> {
 /// # Errors
 /// As [`import`]; what is left over is more than an end.
 pub fn import_with_tail(file: &[u8], h: usize, w: usize) -> Result<(Graph, Option<Tail>), ImportError> {
+    let n_bytes = file.len();
     let model = &onnx::Model::decode(file).map_err(|e| ImportError::Malformed(e.to_string()))?;
     let file = model.graph.as_ref().ok_or_else(|| ImportError::Malformed("no graph".into()))?;
     let broken = |why: Fail| match why {
         Fail::Invalid(why) | Fail::Unsupported(why) => ImportError::Invalid(why),
     };
     if file.node.len() > MAX_NODES {
-        return Err(ImportError::Invalid(format!("{} nodes are too many", file.node.len())));
+        return Err(ImportError::Invalid(format!("{} nodes are too many; {MAX_NODES} are the most", file.node.len())));
     }
     let n_edges: usize = file.node.iter().map(|n| n.input.len() + n.output.len()).sum();
     if n_edges > MAX_EDGES {
-        return Err(ImportError::Invalid(format!("{n_edges} inputs and outputs of nodes are too many")));
+        let what = format!("{n_edges} inputs and outputs of nodes are too many; {MAX_EDGES} are the most");
+        return Err(ImportError::Invalid(what));
     }
     let mut known = HashMap::new();
     for tensor in &file.initializer {
@@ -146,8 +156,16 @@ pub fn import_with_tail(file: &[u8], h: usize, w: usize) -> Result<(Graph, Optio
     };
     let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     let graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
-    let mut importer =
-        Importer { graph, known, opset: opset.map_or(1, |o| o.version), n_values: 0, n_channels: 0, n_copied: 0 };
+    let mut importer = Importer {
+        n_bytes,
+        n_weights: 0,
+        graph,
+        known,
+        opset: opset.map_or(1, |o| o.version),
+        n_values: 0,
+        n_channels: 0,
+        n_copied: 0,
+    };
     let channels = input_channels(file, picture);
     let input = importer.add_value(picture, MapShape::new(h, w, channels)).map_err(broken)?;
     importer.known.insert((*picture).into(), Known::Map(Pieces::one(View::whole(input, importer.graph.shape(input)))));
@@ -276,6 +294,19 @@ impl Importer {
             return invalid("its channels are too many");
         }
         Ok(self.graph.add_value(name, shape))
+    }
+
+    /// Counts weights that are packed: `n`, of which each `n_out` are padded to whole vectors.
+    fn count_weights(&mut self, n: usize, n_out: usize) -> Result<(), Fail> {
+        self.n_weights += n / n_out.max(1) * n_out.next_multiple_of(LANES);
+        let most = MAX_WEIGHTS + WEIGHTS_PER_BYTE * self.n_bytes;
+        match self.n_weights > most {
+            false => Ok(()),
+            true => {
+                let (mib, n_bytes) = (most >> 18, self.n_bytes);
+                invalid(format!("its weights need more than {mib} MiB, the most for a file of {n_bytes} bytes"))
+            }
+        }
     }
 
     /// Adds a node; its output as a map.

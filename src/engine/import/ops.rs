@@ -8,6 +8,8 @@ use crate::engine::view::View;
 
 /// Windows larger than this are refused.
 const MAX_KERNEL: i64 = 256;
+/// A transposed convolution is as many convolutions as its strides' product.
+const MAX_TRANSPOSED_STRIDE: usize = 16;
 
 pub(super) type Outputs = Result<Vec<Known>, Fail>;
 
@@ -78,7 +80,10 @@ impl Importer {
             return invalid(format!("weights {:?} in {groups} groups do not fit {} channels", weights.dims, s.c));
         }
         let taps = kh * kw;
-        let mut packed = vec![0.0; data.len()];
+        let n = data.len();
+        self.count_weights(n, n_out / groups)?;
+        let Some(data) = self.constant(node, 1).and_then(Const::as_floats) else { return unsupported("weights") };
+        let mut packed = vec![0.0; n];
         for (from, to) in
             data.chunks_exact((per_group * taps).max(1)).zip(packed.chunks_exact_mut((per_group * taps).max(1)))
         {
@@ -121,7 +126,13 @@ impl Importer {
         let mut window = window(node, [kh, kw], s)?;
         let taps = kh * kw;
         let n_out = per_group;
-        let mut packed = vec![0.0; data.len()];
+        if window.stride.iter().any(|s| *s > MAX_TRANSPOSED_STRIDE) {
+            return unsupported(format!("strides {:?} of a transposed convolution", window.stride));
+        }
+        let n = data.len();
+        self.count_weights(n, n_out)?;
+        let Some(data) = self.constant(node, 1).and_then(Const::as_floats) else { return unsupported("weights") };
+        let mut packed = vec![0.0; n];
         for i in 0..n_in {
             for o in 0..n_out {
                 for t in 0..taps {
@@ -177,6 +188,9 @@ impl Importer {
             return invalid(format!("weights {:?} do not fit {n_in} numbers", weights.dims));
         }
         let alpha = number(node, "alpha", 1.0)?;
+        let n = data.len();
+        self.count_weights(n, n_out)?;
+        let Some(data) = self.constant(node, 1).and_then(Const::as_floats) else { return unsupported("weights") };
         let at = |o: usize, i: usize| if across { data[o * cols + i] } else { data[i * cols + o] };
         let weights: Vec<f32> = (0..n_out).flat_map(|o| (0..n_in).map(move |i| at(o, i) * alpha)).collect();
         let beta = number(node, "beta", 1.0)?;

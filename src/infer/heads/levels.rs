@@ -31,6 +31,8 @@ pub struct Plane {
     pub output: Option<String>,
     /// Numbers a box.
     pub width: usize,
+    /// One for each class are among them; 0: none.
+    pub n_classes: usize,
     pub layout: Layout,
 }
 
@@ -55,10 +57,12 @@ impl Head {
             priors: &[],
             planes,
         };
-        let plane = |output: Option<String>, width: usize, layout: Layout| Plane { output, width, layout };
+        let plane =
+            |output: Option<String>, width: usize, layout: Layout| Plane { output, width, n_classes: 0, layout };
+        let classes = |plane: Plane| Plane { width: plane.width + n_classes, n_classes, ..plane };
         Some(match self {
             Self::Yolox { strides } => {
-                strides.iter().map(|&s| level(s, vec![plane(None, 5 + n_classes, Layout::AllLevels)])).collect()
+                strides.iter().map(|&s| level(s, vec![classes(plane(None, 5, Layout::AllLevels))])).collect()
             }
             Self::Yunet { strides } => strides
                 .iter()
@@ -69,11 +73,11 @@ impl Head {
                 })
                 .collect(),
             Self::Fastestdet {} => {
-                vec![level(fastestdet::STRIDE, vec![plane(None, 5 + n_classes, Layout::Channels)])]
+                vec![level(fastestdet::STRIDE, vec![classes(plane(None, 5, Layout::Channels))])]
             }
             Self::Street { strides } => strides
                 .iter()
-                .map(|&s| level(s, vec![plane(Some(format!("p{s}")), n_classes + 4, Layout::Channels)]))
+                .map(|&s| level(s, vec![classes(plane(Some(format!("p{s}")), 4, Layout::Channels))]))
                 .collect(),
             Self::Ultraface {} => ultraface::LEVELS
                 .iter()
@@ -127,7 +131,11 @@ pub fn bind<'a>(levels: &[Level], tensors: &[Tensor<'a>]) -> Result<Vec<Vec<Boun
                     Layout::Rows => (0, &[n, plane.width]),
                     Layout::Channels => (0, &[plane.width, level.rows, level.cols]),
                 };
-                let data = tensor.expect(dims)?;
+                // What is beside a number for each class.
+                let data = match plane.n_classes {
+                    0 => tensor.expect(dims)?,
+                    n => tensor.expect_classes(dims, usize::from(plane.layout != Layout::Channels), plane.width - n)?,
+                };
                 let (step, channel) = if plane.layout == Layout::Channels { (1, n) } else { (plane.width, 1) };
                 Ok(Bound { name: tensor.name, data, start, step, channel })
             });

@@ -73,11 +73,41 @@ pub enum HeadError {
     Shape { name: String, found: Vec<i64>, expected: String },
     #[error("there is no output '{0}'")]
     Missing(String),
+    #[error("the model has {classes} class{}, the sidecar {labels} label{}", if *classes == 1 { "" } else { "es" }, if *labels == 1 { "" } else { "s" })]
+    Labels { classes: usize, labels: usize },
+    #[error(
+        "output '{0}' holds {1} boxes with score and class, after suppression (an end-to-end export); export it without: \
+         `yolo export format=onnx nms=False end2end=False`"
+    )]
+    EndToEnd(String, i64),
     #[error("output '{0}' holds values that are no finite numbers")]
     NotFinite(String),
 }
 
+/// Levels that a model may have, and the greatest stride of one.
+const MOST_LEVELS: usize = 8;
+const MOST_STRIDE: u32 = 1024;
+
 impl Head {
+    /// Whether the parameters can be a model's.
+    ///
+    /// # Errors
+    /// Says what they may be.
+    pub fn check(&self) -> Result<(), String> {
+        let (Self::Yolox { strides } | Self::Yunet { strides } | Self::Street { strides }) = self else {
+            return Ok(());
+        };
+        let is_good = (1..=MOST_LEVELS).contains(&strides.len())
+            && strides.iter().all(|s| (1..=MOST_STRIDE).contains(s))
+            && strides.windows(2).all(|w| w[0] < w[1]);
+        match is_good {
+            true => Ok(()),
+            false => Err(format!(
+                "head.strides: expected 1 to {MOST_LEVELS} strides of 1 to {MOST_STRIDE} pixels, the smallest first, such as [8, 16, 32]"
+            )),
+        }
+    }
+
     /// Decodes one picture of `input` size into `out` (overwritten), suppression included, best first.
     ///
     /// # Errors
@@ -189,6 +219,20 @@ pub(super) struct NoNumber;
 pub(super) type Cell = Result<Option<Detection>, NoNumber>;
 
 impl<'a> Tensor<'a> {
+    /// As [`Tensor::expect`], where dimension `at` is `beside` and one for each class: what the sidecar's labels are held to.
+    fn expect_classes(&self, dims: &[usize], at: usize, beside: usize) -> Result<&'a [f32], HeadError> {
+        self.expect(dims).map_err(|e| {
+            let found = self.shape.get(1..).unwrap_or_default();
+            let n = found.get(at).and_then(|n| usize::try_from(*n).ok()).and_then(|n| n.checked_sub(beside));
+            let same = found.len() == dims.len() && (0..dims.len()).all(|i| i == at || found[i] == dims[i] as i64);
+            match n {
+                Some(classes) if same && classes > 0 => HeadError::Labels { classes, labels: dims[at] - beside },
+                _ if matches!(found, [n, 6] if *n > 0) => HeadError::EndToEnd(self.name.into(), found[0]),
+                _ => e,
+            }
+        })
+    }
+
     /// Checks that the shape is `[1, dims…]`.
     fn expect(&self, dims: &[usize]) -> Result<&'a [f32], HeadError> {
         let fits = self.shape.len() == dims.len() + 1
@@ -271,7 +315,17 @@ mod tests {
         let error = decode(&head, &[Tensor { name: "o", shape: &shape, data: &data }], 2).unwrap_err();
         assert_eq!(error, HeadError::NotFinite("o".into()));
         let error = decode(&head, &[Tensor { name: "o", shape: &shape, data: &data }], 3).unwrap_err();
-        assert!(error.to_string().contains("expected [1, 42, 8]"), "{error}");
+        assert_eq!(error.to_string(), "the model has 2 classes, the sidecar 3 labels");
+        let shape = [1, n as i64 + 1, 7];
+        data.resize(data.len() + 7, 0.0);
+        let error = decode(&head, &[Tensor { name: "o", shape: &shape, data: &data }], 2).unwrap_err();
+        assert!(error.to_string().contains("expected [1, 42, 7]"), "{error}");
+        let error = decode(&head, &[Tensor { name: "o", shape: &[1, 300, 6], data: &[0.0; 1800] }], 80).unwrap_err();
+        assert_eq!(error, HeadError::EndToEnd("o".into(), 300));
+        for strides in [vec![], vec![0], vec![16, 8], vec![8; 100_000], vec![4096]] {
+            assert!(Head::Yolox { strides }.check().unwrap_err().contains("head.strides"));
+        }
+        head.check().unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub fn decode(
 ) -> Result<(), HeadError> {
     let tensor = only(tensors)?;
     let n_cells = tensor.shape.last().copied().unwrap_or(0).max(0) as usize;
-    let data = tensor.expect(&[4 + n_classes, n_cells])?;
+    let data = tensor.expect_classes(&[4 + n_classes, n_cells], 0, 4)?;
     let row = |i: usize| &data[i * n_cells..][..n_cells];
     // Class rows lie far apart: go along each of them, not across.
     for class in 0..n_classes {

@@ -49,10 +49,11 @@ pub async fn startup(State(s): State<Shared>) -> Response {
 pub async fn ready(State(s): State<Shared>) -> Response {
     let cameras = s.board.all();
     let n = |state| cameras.iter().filter(|c| c.state().0 == state).count();
-    let (live, ended) = (n(CameraState::Live), n(CameraState::Ended));
+    let failing = cameras.iter().filter(|c| c.state().0 == CameraState::Live && c.failing().is_some()).count();
+    let (live, ended) = (n(CameraState::Live) - failing, n(CameraState::Ended));
     let good = live + ended > 0;
     // Without names: a probe sends no token.
-    probe(good, json!({ "ready": good, "cameras": cameras.len(), "live": live, "ended": ended }))
+    probe(good, json!({ "ready": good, "cameras": cameras.len(), "live": live, "ended": ended, "failing": failing }))
 }
 
 pub async fn metrics(State(s): State<Shared>) -> Response {
@@ -166,13 +167,13 @@ pub fn no_frame(id: &str) -> Response {
 }
 
 fn describe(c: &Arc<CameraBoard>) -> Value {
-    let (state, cause) = c.state();
+    let (state, cause) = c.condition();
     let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
     let runs = get(&c.n_detect_runs);
     json!({
         "id": &*c.id,
         "source": c.source,
-        "state": state.name(),
+        "state": state,
         "cause": cause,
         "degraded": c.degraded().name(),
         "model": c.model,

@@ -72,7 +72,7 @@ pub fn command(prefix: &str, topic: &str, payload: &[u8]) -> Result<Command, Str
 /// Everything that is to be kept on the broker for a camera.
 pub fn camera(prefix: &str, c: &CameraBoard, shown: &mut Shown, out: &mut Kept) {
     let base = format!("{prefix}/{}", c.id);
-    out.insert(format!("{base}/state"), c.state().0.name().into());
+    out.insert(format!("{base}/state"), c.condition().0.into());
     out.insert(format!("{base}/detection/state"), on_off(c.control.detection).into());
     out.insert(format!("{base}/skip_mode/state"), c.control.skip_mode.into());
     out.insert(format!("{base}/score/state"), format!("{:.2}", c.control.score));

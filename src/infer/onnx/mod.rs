@@ -1,149 +1,90 @@
-//! Reads and changes the declared shapes of an ONNX file, at the level of
-//! protobuf's wire format, so that everything else in the file stays as it is.
+//! ONNX files as bytes, at the level of protobuf's wire format, so that everything
+//! that is not looked at stays as it is: the declared input, other shapes for it,
+//! weights that lie in a file beside it, and what is refused before anybody runs it.
 //!
 //! A fully convolutional model works at sizes other than the exported one, but
 //! ONNX Runtime holds it to its declared shapes: [`with_input_shape`] declares
 //! others. Field numbers are those of `onnx.proto` (ONNX IR version 3 and later).
 
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
+mod external;
+mod vet;
+mod wire;
+
+pub use external::inlined;
+pub use vet::vet;
+
+use prost::encoding::{WireType, encode_key, encode_varint};
 use std::collections::HashSet;
+use wire::{Field, Fields, child, put_message, rewrite, text};
 
 /// Field numbers, by message.
 mod tag {
+    pub const MODEL_IR_VERSION: u32 = 1;
     pub const MODEL_GRAPH: u32 = 7;
+    pub const MODEL_FUNCTIONS: u32 = 25;
     pub const GRAPH_NODE: u32 = 1;
     pub const GRAPH_INITIALIZER: u32 = 5;
     pub const GRAPH_INPUT: u32 = 11;
+    pub const GRAPH_SPARSE_INITIALIZER: u32 = 15;
     pub const GRAPH_OUTPUT: u32 = 12;
     pub const GRAPH_VALUE_INFO: u32 = 13;
     pub const NODE_INPUT: u32 = 1;
     pub const NODE_OUTPUT: u32 = 2;
+    pub const NODE_NAME: u32 = 3;
     pub const NODE_OP_TYPE: u32 = 4;
     pub const NODE_ATTRIBUTE: u32 = 5;
+    pub const ATTRIBUTE_NAME: u32 = 1;
+    pub const ATTRIBUTE_INT: u32 = 3;
     pub const ATTRIBUTE_TENSOR: u32 = 5;
+    pub const ATTRIBUTE_GRAPH: u32 = 6;
+    pub const ATTRIBUTE_INTS: u32 = 8;
+    pub const ATTRIBUTE_TENSORS: u32 = 10;
+    pub const ATTRIBUTE_GRAPHS: u32 = 11;
     pub const TENSOR_INT64: u32 = 7;
     pub const TENSOR_NAME: u32 = 8;
     pub const TENSOR_RAW: u32 = 9;
+    pub const TENSOR_EXTERNAL_DATA: u32 = 13;
+    pub const TENSOR_DATA_LOCATION: u32 = 14;
+    pub const ENTRY_KEY: u32 = 1;
+    pub const ENTRY_VALUE: u32 = 2;
+    pub const FUNCTION_NODE: u32 = 7;
     pub const VALUE_NAME: u32 = 1;
     pub const VALUE_TYPE: u32 = 2;
     pub const TYPE_TENSOR: u32 = 1;
+    pub const TENSOR_TYPE_ELEMENT: u32 = 1;
     pub const TENSOR_TYPE_SHAPE: u32 = 2;
     pub const SHAPE_DIM: u32 = 1;
     pub const DIM_VALUE: u32 = 1;
 }
 
-/// Why a file is no ONNX model that can be read.
+/// Why a file is no ONNX model that can be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OnnxError {
     #[error("the file is not an ONNX model, or is cut short ({0})")]
     Malformed(&'static str),
-    #[error("the model has {0} inputs, expected one picture")]
-    Inputs(usize),
-    #[error("input '{name}' has shape {dims:?}, expected [batch, 3, height, width]")]
+    #[error("the model has {} inputs ({}), expected one picture: export it with that input alone", .0.len(), .0.join(", "))]
+    Inputs(Vec<String>),
+    #[error("input '{name}' has shape {}, expected [batch, 3, height, width]{}", shown(dims), layout_remedy(dims))]
     InputShape { name: String, dims: Vec<Option<i64>> },
+    #[error("input '{name}' takes {kind}, and passd feeds 32-bit floats: {remedy}")]
+    InputType { name: String, kind: &'static str, remedy: &'static str },
+    #[error("node '{node}' ({op}): {what}")]
+    Node { node: String, op: String, what: String },
+    #[error("tensor '{tensor}': {what}")]
+    External { tensor: String, what: String },
 }
 
-/// One field of a message.
-struct Field<'a> {
-    tag: u32,
-    wire: WireType,
-    /// The whole field, key included.
-    raw: &'a [u8],
-    /// The bytes of a length-delimited field; else empty.
-    body: &'a [u8],
-    /// The value of a varint field; else 0.
-    varint: u64,
+/// A shape as people write it; `?`: any size.
+fn shown(dims: &[Option<i64>]) -> String {
+    let dims: Vec<String> = dims.iter().map(|d| d.map_or_else(|| "?".into(), |d| d.to_string())).collect();
+    format!("[{}]", dims.join(", "))
 }
 
-/// Walks the fields of one message; ends at the first that is malformed.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, OnnxError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.read();
-        if field.is_err() {
-            self.0 = &[];
-        }
-        Some(field)
+fn layout_remedy(dims: &[Option<i64>]) -> &'static str {
+    match dims {
+        [_, _, _, Some(3)] => ": its colours come last; export it with channels first (tf2onnx: --inputs-as-nchw NAME)",
+        _ => "",
     }
-}
-
-impl<'a> Fields<'a> {
-    fn read(&mut self) -> Result<Field<'a>, OnnxError> {
-        let start = self.0;
-        let buf = &mut self.0;
-        let (tag, wire) = decode_key(buf).map_err(|_| OnnxError::Malformed("bad field key"))?;
-        let (mut body, mut varint) = (&start[..0], 0);
-        let mut take = |n: u64| {
-            let n = usize::try_from(n)
-                .ok()
-                .filter(|n| *n <= buf.len())
-                .ok_or(OnnxError::Malformed("field runs past the end"))?;
-            let (head, tail) = buf.split_at(n);
-            *buf = tail;
-            Ok(head)
-        };
-        match wire {
-            WireType::Varint => varint = decode_varint(buf).map_err(|_| OnnxError::Malformed("bad number"))?,
-            WireType::LengthDelimited => {
-                let mut rest = *buf;
-                let before = rest.len();
-                let len = decode_varint(&mut rest).map_err(|_| OnnxError::Malformed("bad length"))?;
-                *buf = &buf[before - rest.len()..];
-                let n = usize::try_from(len)
-                    .ok()
-                    .filter(|n| *n <= buf.len())
-                    .ok_or(OnnxError::Malformed("field runs past the end"))?;
-                (body, *buf) = buf.split_at(n);
-            }
-            WireType::SixtyFourBit => drop(take(8)?),
-            WireType::ThirtyTwoBit => drop(take(4)?),
-            WireType::StartGroup | WireType::EndGroup => return Err(OnnxError::Malformed("group field")),
-        }
-        let raw = &start[..start.len() - self.0.len()];
-        Ok(Field { tag, wire, raw, body, varint })
-    }
-}
-
-/// Writes a message again: fields for which `edit` returns `false` are copied as they are.
-fn rewrite(
-    message: &[u8],
-    out: &mut Vec<u8>,
-    mut edit: impl FnMut(&Field<'_>, &mut Vec<u8>) -> Result<bool, OnnxError>,
-) -> Result<(), OnnxError> {
-    for field in Fields(message) {
-        let field = field?;
-        if !edit(&field, out)? {
-            out.extend_from_slice(field.raw);
-        }
-    }
-    Ok(())
-}
-
-fn put_message(out: &mut Vec<u8>, tag: u32, body: &[u8]) {
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(body.len() as u64, out);
-    out.extend_from_slice(body);
-}
-
-/// The first length-delimited field `tag` of a message.
-fn child(message: &[u8], tag: u32) -> Result<Option<&[u8]>, OnnxError> {
-    for field in Fields(message) {
-        let field = field?;
-        if field.tag == tag && field.wire == WireType::LengthDelimited {
-            return Ok(Some(field.body));
-        }
-    }
-    Ok(None)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The picture input of a model, as declared.
@@ -181,12 +122,43 @@ pub fn input(model: &[u8]) -> Result<Input, OnnxError> {
             pictures.push((name, value));
         }
     }
-    let [(name, value)] = pictures.as_slice() else { return Err(OnnxError::Inputs(pictures.len())) };
+    let [(name, value)] = pictures.as_slice() else {
+        return Err(OnnxError::Inputs(pictures.into_iter().map(|(name, _)| name).collect()));
+    };
+    check_type(name, value)?;
     let dims = shape(value)?;
     match *dims.as_slice() {
         [n, c, h, w] if c == Some(3) => Ok(Input { name: name.clone(), dims: [n, c, h, w] }),
         _ => Err(OnnxError::InputShape { name: name.clone(), dims }),
     }
+}
+
+/// The IR version that a file declares; 0: none.
+pub fn ir_version(model: &[u8]) -> u64 {
+    let is_it = |f: &Field<'_>| f.tag == tag::MODEL_IR_VERSION;
+    Fields(model).map_while(Result::ok).find(is_it).map_or(0, |f| f.varint)
+}
+
+/// Whether an input takes floats, by `TensorProto.DataType`; no type at all is taken for them.
+fn check_type(name: &str, value: &[u8]) -> Result<(), OnnxError> {
+    let tensor = child(value, tag::VALUE_TYPE)?.map(|kind| child(kind, tag::TYPE_TENSOR)).transpose()?.flatten();
+    let mut element = 1;
+    for field in Fields(tensor.unwrap_or_default()) {
+        let field = field?;
+        if field.tag == tag::TENSOR_TYPE_ELEMENT && field.wire == WireType::Varint {
+            element = field.varint;
+        }
+    }
+    let (kind, remedy) = match element {
+        0 | 1 => return Ok(()),
+        2 => ("bytes (uint8)", "export it with a float32 input; passd scales and shifts pixels itself"),
+        10 => (
+            "16-bit floats",
+            "keep its inputs and outputs in 32 bits (onnxconverter_common: convert_float_to_float16(model, keep_io_types=True))",
+        ),
+        _ => ("numbers of another kind", "export it with a float32 input"),
+    };
+    Err(OnnxError::InputType { name: name.into(), kind, remedy })
 }
 
 fn shape(value: &[u8]) -> Result<Vec<Option<i64>>, OnnxError> {
@@ -430,9 +402,15 @@ mod tests {
             let error = input(&message(&[(7, graph)])).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         };
-        check(&[], "0 inputs");
-        check(&[value("a", &[1, 3, 8, 8]), value("b", &[1])], "2 inputs");
+        check(&[], "0 inputs ()");
+        check(&[value("a", &[1, 3, 8, 8]), value("im_shape", &[1])], "2 inputs (a, im_shape)");
         check(&[value("a", &[1, 1, 8, 8])], "expected [batch, 3, height, width]");
-        check(&[value("a", &[3, 8, 8])], "input 'a' has shape");
+        check(&[value("a", &[3, 8, 8])], "input 'a' has shape [3, 8, 8]");
+        check(&[value("a", &[1, 8, 8, 3])], "colours come last");
+        check(&[value("a", &[1, 1, 8, -1])], "[1, 1, 8, ?]");
+        for (kind, part) in [(2u8, "uint8"), (10, "keep_io_types"), (11, "float32")] {
+            let bare = message(&[(1, "a".into()), (2, message(&[(1, vec![8, kind])]))]);
+            check(&[with_shape(&bare, Some(&[1, 3, 8, 8])).unwrap()], part);
+        }
     }
 }
