@@ -46,6 +46,32 @@ impl Clock for SystemClock {
     }
 }
 
+/// The time of the world as one stream sees it: it keeps step with the monotonic clock for as long as anything lasts
+/// whose end is to be told, whatever happens to the machine's clock meanwhile.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SteadyTime {
+    /// A moment by both clocks.
+    anchor: Option<(u64, u64)>,
+}
+
+/// Smaller differences are left as they are.
+const TREMBLE_NS: u64 = 500_000_000;
+
+impl SteadyTime {
+    /// Nanoseconds since 1970 of a moment, given by both clocks. `is_free`: nothing lasts just now, so that the machine's
+    /// clock is taken over.
+    pub fn at(&mut self, monotonic_ns: u64, unix_ns: u64, is_free: bool) -> u64 {
+        let steady = |(mono, unix): (u64, u64)| unix.saturating_add(monotonic_ns.saturating_sub(mono));
+        match self.anchor.map(steady) {
+            Some(steady_ns) if !is_free || steady_ns.abs_diff(unix_ns) <= TREMBLE_NS => steady_ns,
+            _ => {
+                self.anchor = Some((monotonic_ns, unix_ns));
+                unix_ns
+            }
+        }
+    }
+}
+
 /// A clock that moves only when told to; whoever waits for it moves it, and waits no longer.
 #[derive(Debug, Default)]
 pub struct SimClock {
@@ -75,5 +101,21 @@ impl Clock for SimClock {
     fn timeout(&self, duration: Duration) -> Duration {
         self.advance(duration);
         Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_ends_before_it_began() {
+        const S: u64 = 1_000_000_000;
+        let mut time = SteadyTime::default();
+        assert_eq!(time.at(S, 1000 * S, true), 1000 * S);
+        // The clock is set back, and far ahead, while somebody is there.
+        assert_eq!((time.at(2 * S, 500 * S, false), time.at(3 * S, 9999 * S, false)), (1001 * S, 1002 * S));
+        assert_eq!(time.at(4 * S, 9999 * S, true), 9999 * S, "nobody is there");
+        assert_eq!(time.at(5 * S, 10_000 * S + 7, true), 10_000 * S, "a difference that is none");
     }
 }

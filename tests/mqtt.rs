@@ -284,3 +284,30 @@ fn tls_and_passwords() {
     listener.wait("passd/status", "online");
     daemon.stop();
 }
+
+/// A broker that lets us in and sends us away again, each time.
+#[test]
+fn a_broker_that_hangs_up_is_not_asked_ever_faster() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, connected) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut stream in listener.incoming().flatten() {
+            let mut packet = [0; 256];
+            let _ = stream.read(&mut packet);
+            // CONNACK: welcome, nothing is known of you.
+            let _ = stream.write_all(&[0x20, 2, 0, 0]);
+            if sender.send(std::time::Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    let daemon = Daemon::start(folder.path(), &format!("url = \"mqtt://127.0.0.1:{port}\"\n"));
+    let first = connected.recv_timeout(LONG).unwrap();
+    let last = (0..4).map(|_| connected.recv_timeout(LONG).unwrap()).max().unwrap();
+    // Half of 0.5, 1, 2 and 4 s at the least.
+    assert!(last - first >= Duration::from_millis(3700), "{:?} for four attempts", last - first);
+    daemon.stop();
+}

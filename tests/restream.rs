@@ -6,6 +6,7 @@ use common::service::Service;
 use common::{free_port, get, wait_for};
 use passd::capture::{SourceSpec, probe};
 use passd::geom::Size;
+use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -42,8 +43,18 @@ fn encoded_only_while_somebody_watches() {
         assert!(error.contains("authorized"), "nobody without the password: {error}");
     }
     assert_eq!(look(&at("passd:hunter2hunter2@", "yard")), Ok(Size::new(640, 384)));
+    // Who has no password learns no names: what is there and what is not is answered alike.
+    let describe = |camera: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(stream, "DESCRIBE rtsp://127.0.0.1:{port}/{camera} RTSP/1.0\r\nCSeq: 1\r\n\r\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!((describe("nobody"), describe("")), (describe("street"), describe("street")));
+    assert!(describe("nobody").contains("401"), "{}", describe("nobody"));
     let error = look(&at("passd:hunter2hunter2@", "nobody")).unwrap_err().to_lowercase();
-    assert!(error.contains("not found"), "{error}");
+    assert!(error.contains("bad request"), "who has the password is told that there is none: {error}");
     wait_for("nobody watches any more", LONG, || (encoders() == 0).then_some(()));
     assert!(!service.log.lock().unwrap().join("\n").contains("hunter2"));
     service.process.signal("TERM");

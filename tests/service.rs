@@ -5,6 +5,7 @@ mod common;
 
 use common::service::Service;
 use common::{RtspServer, free_port, get, get_json, wait_for};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -382,4 +383,36 @@ fn a_file_that_changes_is_taken_over_without_touching_cameras() {
     assert!(processed(elsewhere) > before);
     service.rewrite(&other);
     wait_for("no trouble", LONG, || get_json(elsewhere, "/api/stats").1["trouble"].is_null().then_some(()));
+}
+
+/// A thousand connections that never finish their request, from the address of the probe itself.
+#[test]
+fn probes_are_answered_however_many_others_wait() {
+    let service = Service::start(SIM, None);
+    service.wait_told("READY=1");
+    let slow: Vec<std::net::TcpStream> = (0..1000)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(service.http).unwrap();
+            // Some are closed for the others' sake by now.
+            let _ = stream.write_all(b"GET /api/stats HTTP/1.1\r\nHost: 127");
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    for path in ["/live", "/startup", "/api/stats"] {
+        assert_eq!(get(service.http, path).0, 200, "{path}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    drop(slow);
+}
+
+#[test]
+fn two_daemons_in_one_folder_are_one_too_many() {
+    let first = Service::start(&format!("{SIM}[events]\npath = \"{{dir}}/events\"\n"), None);
+    first.wait_told("READY=1");
+    let events = first.folder.path().join("events");
+    let mut second = Service::start(&format!("{SIM}[events]\npath = \"{}\"\n", events.display()), None);
+    assert_eq!(second.wait_end(), Some(1));
+    second.wait_log("another passd is at work");
+    assert_eq!(get(first.http, "/live").0, 200);
 }

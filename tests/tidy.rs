@@ -77,7 +77,7 @@ const MAY_USE: [(&str, &[&str]); 26] = [
         "cli",
         &[
             "capture", "config", "daemon", "doctor", "engine", "eval", "files", "frame", "geom", "infer", "merge",
-            "output", "pipeline", "sim", "skip",
+            "output", "pipeline", "sim", "skip", "text",
         ],
     ),
     ("main.rs", &["cli"]),
@@ -113,6 +113,7 @@ const CONFINED: [(&str, &[&str]); 9] = [
             "capture/mod.rs",
             "capture/template.rs",
             "capture/survey.rs",
+            "output/mounts.rs",
             "output/restream.rs",
         ],
     ),

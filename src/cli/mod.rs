@@ -18,6 +18,7 @@ use crate::geom::Size;
 use crate::infer::InferError;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::Runtime;
+use crate::text::printable_lines;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -128,11 +129,11 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(text)) => {
-            eprintln!("passd: {text}");
+            eprintln!("passd: {}", printable_lines(&text));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(text)) => {
-            eprintln!("passd: {text}");
+            eprintln!("passd: {}", printable_lines(&text));
             ExitCode::from(2)
         }
     }
@@ -182,7 +183,7 @@ fn counted(n: usize, what: &str) -> String {
 /// Whole lines to standard output; a reader that went away is no error.
 fn print_line(line: &str) -> Result<(), Failure> {
     use std::io::Write;
-    match writeln!(std::io::stdout().lock(), "{line}") {
+    match writeln!(std::io::stdout().lock(), "{}", printable_lines(line)) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other?),
     }

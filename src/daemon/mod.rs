@@ -14,6 +14,7 @@ pub use signals::{Signal, signals};
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config, ConfigError};
+use crate::files::OwnFolder;
 use crate::infer::InferError;
 use crate::infer::model::ModelFolders;
 use crate::infer::session::Runtime;
@@ -70,6 +71,8 @@ pub struct Daemon {
     overrides: Overrides,
     /// What somebody wants to be set.
     commands: Receiver<Command>,
+    /// What is kept there is this daemon's alone.
+    _state: Option<OwnFolder>,
 }
 
 impl Daemon {
@@ -102,10 +105,15 @@ impl Daemon {
             open: Arc::new(open_source),
         };
         let mut pipeline = Pipeline::new(detectors, around);
+        let state = config::state_directory().map(|folder| {
+            let named = |e| DaemonError::Other(format!("STATE_DIRECTORY {}: {e}", folder.display()));
+            OwnFolder::claim(&folder).map_err(named)
+        });
+        let state = state.transpose()?;
         let mut overrides = Overrides::from_environment();
         pipeline.set_budget(config.budget);
         apply(&mut pipeline, &config, &mut overrides)?;
-        let daemon = Self { pipeline, board, metrics, outputs, config, overrides, commands };
+        let daemon = Self { pipeline, board, metrics, outputs, config, overrides, commands, _state: state };
         daemon.show_config();
         Ok(daemon)
     }

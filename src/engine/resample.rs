@@ -70,15 +70,35 @@ fn line(how: Resize, from: usize, to: usize) -> Vec<Tap> {
                         Rounding::PreferFloor => (at - 0.5).ceil(),
                         Rounding::PreferCeil => (at + 0.5).floor(),
                     };
-                    let near = near.clamp(0.0, last) as usize;
+                    // Beyond 2^24 the last place itself is rounded up.
+                    let near = (near.clamp(0.0, last) as usize).min(from - 1);
                     Tap { first: near, second: near, share: 0.0 }
                 }
                 None => {
                     let at = at.clamp(0.0, last);
-                    let first = at.floor() as usize;
+                    let first = (at.floor() as usize).min(from - 1);
                     Tap { first, second: (first + 1).min(from - 1), share: at - first as f32 }
                 }
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beyond 2^24 not every whole number is an f32.
+    #[test]
+    fn no_tap_lies_beyond_a_long_map() {
+        let from = (1 << 25) + 1;
+        for how in [
+            Resize::Nearest(Coordinates::AlignCorners, Rounding::Ceil),
+            Resize::Nearest(Coordinates::HalfPixel, Rounding::PreferCeil),
+            Resize::Bilinear(Coordinates::AlignCorners),
+        ] {
+            let taps = line(how, from, 7);
+            assert!(taps.iter().all(|t| t.first < from && t.second < from), "{how:?}: {taps:?}");
+        }
+    }
 }

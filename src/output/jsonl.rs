@@ -163,7 +163,8 @@ impl Output {
             rotate(path, *keep)?;
             self.file = None;
         }
-        if self.file.is_none() {
+        // Somebody took the file away, or moved it to where old ones are kept.
+        if self.file.is_none() || !is_at(self.file.as_ref(), path) {
             self.reopen()?;
         }
         let Some(file) = &mut self.file else { return Err(io::Error::other("no file")) };
@@ -182,6 +183,14 @@ impl Output {
             None => io::stdout().lock().flush(),
         }
     }
+}
+
+/// Whether the file is the one at a path.
+fn is_at(file: Option<&File>, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |m: std::fs::Metadata| (m.dev(), m.ino());
+    let (Some(file), Ok(at)) = (file, std::fs::metadata(path)) else { return false };
+    file.metadata().is_ok_and(|open| id(open) == id(at))
 }
 
 /// `a.jsonl` becomes `a.jsonl.1`, that one `a.jsonl.2`, and so on; the oldest goes.
@@ -220,6 +229,22 @@ mod tests {
         drop(out);
         let again = Output::open(Target::File { path, rotate_bytes: 20, keep: 2 }).unwrap();
         assert_eq!(again.written, 20, "goes on where it was");
+    }
+
+    /// As logrotate and people do.
+    #[test]
+    fn a_file_that_is_gone_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let mut out = Output::open(Target::File { path: path.clone(), rotate_bytes: 1 << 20, keep: 1 }).unwrap();
+        out.write(b"one\n").unwrap();
+        std::fs::rename(&path, folder.path().join("old")).unwrap();
+        out.write(b"two\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        out.write(b"three\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
+        assert_eq!(std::fs::read(folder.path().join("old")).unwrap(), b"one\n");
+        assert_eq!(out.written, 6);
     }
 
     /// `/dev/full` is a disk that is always full.

@@ -12,6 +12,7 @@ pub mod history;
 pub mod http;
 pub mod jsonl;
 pub mod metrics;
+mod mounts;
 pub mod mqtt;
 pub mod patches;
 pub mod restream;

@@ -7,6 +7,7 @@ use super::FrameResult;
 use super::board::{Board, CameraBoard};
 use super::draw;
 use super::metrics::Metrics;
+use super::mounts::{HidingMountPoints, NOTHING};
 use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
@@ -95,7 +96,14 @@ impl Restream {
         server.attach(Some(&context)).map_err(|e| format!("cannot listen on {}: {e}", s.listen))?;
         tracing::info!(encoder = name, "restream on rtsp://{}/CAMERA", s.listen);
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut mounts = Mounts { settings: s, encoder, board, metrics, mounted: BTreeSet::new() };
+        let hiding = s.password.is_some().then(HidingMountPoints::default);
+        let mut mounts = Mounts { settings: s, encoder, board, metrics, mounted: BTreeSet::new(), hiding };
+        if let Some(hiding) = &mounts.hiding {
+            let nothing = rtsp::RTSPMediaFactory::new();
+            mounts.protect(&nothing);
+            hiding.add_factory(NOTHING, nothing);
+            server.set_mount_points(Some(hiding));
+        }
         let stop = stopping.clone();
         let serving = move || {
             let main = glib::MainLoop::new(Some(&context), false);
@@ -163,6 +171,8 @@ struct Mounts {
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     mounted: BTreeSet<String>,
+    /// Where a password is needed.
+    hiding: Option<HidingMountPoints>,
 }
 
 impl Mounts {
@@ -176,7 +186,20 @@ impl Mounts {
         for new in cameras.difference(&self.mounted) {
             points.add_factory(&format!("/{new}"), self.factory(new));
         }
+        if let Some(hiding) = &self.hiding {
+            hiding.set_cameras(&cameras);
+        }
         self.mounted = cameras;
+    }
+
+    /// Lets in whoever has the password, if there is one.
+    fn protect(&self, factory: &rtsp::RTSPMediaFactory) {
+        if self.settings.password.is_some() {
+            let role = gst::Structure::builder(USER)
+                .field("media.factory.access", true)
+                .field("media.factory.construct", true);
+            factory.add_role_from_structure(&role.build());
+        }
     }
 
     fn factory(&self, camera: &str) -> rtsp::RTSPMediaFactory {
@@ -187,12 +210,7 @@ impl Mounts {
              ! {} ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=1 )",
             self.encoder
         ));
-        if self.settings.password.is_some() {
-            let role = gst::Structure::builder(USER)
-                .field("media.factory.access", true)
-                .field("media.factory.construct", true);
-            factory.add_role_from_structure(&role.build());
-        }
+        self.protect(&factory);
         let (board, metrics, patches) = (self.board.clone(), self.metrics.clone(), self.settings.patches);
         let camera = camera.to_owned();
         factory.connect_media_configure(move |_, media| {
@@ -256,16 +274,7 @@ impl Feeder {
         if self.source.current_level_bytes() > QUEUE * bytes {
             return Ok(());
         }
-        let picture = draw::annotate(result, self.patches);
-        let (width, height) = (picture.size.width, picture.size.height);
-        // H.264 wants even sides, GStreamer rows of whole words.
-        let (even_width, even_height) = (width & !1, height & !1);
-        let stride = (even_width as usize * 3).next_multiple_of(4);
-        let mut rows = vec![0; stride * even_height as usize];
-        for (to, from) in rows.chunks_exact_mut(stride).zip(picture.rgb.chunks_exact(width as usize * 3)) {
-            let n = even_width as usize * 3;
-            to[..n].copy_from_slice(&from[..n]);
-        }
+        let (rows, even_width, even_height) = encodable(&draw::annotate(result, self.patches));
         let caps = gst::Caps::builder("video/x-raw")
             .field("format", "RGB")
             .field("width", even_width as i32)
@@ -277,6 +286,24 @@ impl Feeder {
         }
         self.source.push_buffer(gst::Buffer::from_slice(rows)).map(drop)
     }
+}
+
+/// Least side that encoders take.
+const LEAST_SIDE: u32 = 16;
+
+/// A picture as encoders take it, and its sides: H.264 wants even ones, GStreamer rows of whole words. What is missing
+/// of a narrow picture is black.
+fn encodable(picture: &draw::Picture) -> (Vec<u8>, u32, u32) {
+    let side = |pixels: u32| (pixels & !1).max(LEAST_SIDE);
+    let (width, height) = (side(picture.size.width), side(picture.size.height));
+    let stride = (width as usize * 3).next_multiple_of(4);
+    let mut rows = vec![0; stride * height as usize];
+    let row = picture.size.width as usize * 3;
+    for (to, from) in rows.chunks_exact_mut(stride).zip(picture.rgb.chunks_exact(row.max(1))) {
+        let n = row.min(width as usize * 3);
+        to[..n].copy_from_slice(&from[..n]);
+    }
+    (rows, width, height)
 }
 
 /// The camera's newest result, if it is not the one that was shown last.
@@ -309,6 +336,17 @@ mod tests {
             pipeline.set_state(state).unwrap();
             feeder.source.state(gst::ClockTime::from_seconds(10)).0.unwrap();
             assert_eq!(feeder.is_playing(), is_playing, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn pictures_of_any_side_can_be_encoded() {
+        for (width, height, want) in [(1, 1, (16, 16)), (1, 383, (16, 382)), (640, 1, (640, 16)), (33, 47, (32, 46))] {
+            let size = crate::geom::Size::new(width, height);
+            let (rows, w, h) = encodable(&draw::Picture { size, rgb: vec![200; size.area() * 3] });
+            assert_eq!((w, h), want);
+            assert_eq!(rows.len(), (w as usize * 3).next_multiple_of(4) * h as usize);
+            assert_eq!(rows[0], 200);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::capture::{
     CameraState, Explainer, Intake, Opener, Pace, Slot, SlotMode, SourceSpec, Supervisor, SupervisorSettings, Taken,
     Waiting, diagnose, open_gst, open_sim,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, SteadyTime};
 use crate::config::CameraConfig;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchMask};
@@ -179,6 +179,7 @@ impl Camera {
             scene,
             messages: Vec::new(),
             letterbox: None,
+            time: SteadyTime::default(),
             intake: intake.clone(),
             board: board.clone(),
             handles: Handles::new(&around.metrics, &config.id, info.mode),
@@ -322,6 +323,7 @@ struct Worker {
     /// What is to be told of the frame.
     messages: Vec<Message>,
     counts: Arc<SceneCounts>,
+    time: SteadyTime,
     /// Of the last frame.
     letterbox: Option<Letterbox>,
     intake: Intake,
@@ -555,7 +557,9 @@ impl Worker {
 
     /// Brings zones, lines and events to the frame.
     fn watch(&mut self, frame: &Frame) {
-        let now = Moment { pts_ns: frame.pts_ns, unix_ns: frame.captured_unix_ns };
+        let is_free = self.stage.tracks().is_empty() && self.scene.is_empty();
+        let unix_ns = self.time.at(frame.captured_ns, frame.captured_unix_ns, is_free);
+        let now = Moment { pts_ns: frame.pts_ns, unix_ns };
         self.letterbox = Some(frame.letterbox);
         let before = self.scene.n_refused();
         self.scene.update(now, frame.letterbox.content, self.stage.tracks(), &mut self.messages);

@@ -128,6 +128,11 @@ impl Scene {
         }
     }
 
+    /// Whether nobody's stay lasts.
+    pub fn is_empty(&self) -> bool {
+        self.visits.is_empty()
+    }
+
     /// `[class]`: objects in the picture now.
     pub fn present(&self) -> &[u32] {
         &self.present
@@ -228,6 +233,7 @@ impl Scene {
         let event = &mut visit.event;
         visit.is_due |= event.state != track.state && event.state != State::Lost && track.state == State::Stationary;
         (event.state, event.to, event.bbox, event.score) = (track.state, now, bbox, track.score);
+        event.class = track.class;
         event.top_score = event.top_score.max(track.score);
         // Large and sure is a good picture, cut off by the border is not.
         let picture = content.rect();

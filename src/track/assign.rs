@@ -49,11 +49,38 @@ impl Assigner {
             }
             !is_sure
         });
-        if !candidates.is_empty() {
-            choose(candidates, pairs);
+        for group in groups(candidates) {
+            choose(group, pairs);
         }
         pairs
     }
+}
+
+/// Larger groups than this are matched best first: the best sum of a thousand boxes takes seconds.
+const MOST_ROWS: usize = 100;
+
+/// Candidates by what hangs together: those of different groups share no row and no column.
+fn groups(candidates: &mut [(usize, usize, f32)]) -> impl Iterator<Item = &[(usize, usize, f32)]> {
+    let n_rows = candidates.iter().map(|c| c.0 + 1).max().unwrap_or(0);
+    let n_columns = candidates.iter().map(|c| c.1 + 1).max().unwrap_or(0);
+    // Rows, then columns; each leads to another of its group, the last to itself.
+    let mut leads: Vec<usize> = (0..n_rows + n_columns).collect();
+    let root = |leads: &mut [usize], mut at: usize| {
+        while leads[at] != at {
+            leads[at] = leads[leads[at]];
+            at = leads[at];
+        }
+        at
+    };
+    for &(row, column, _) in candidates.iter() {
+        let (a, b) = (root(&mut leads, row), root(&mut leads, n_rows + column));
+        leads[a.max(b)] = a.min(b);
+    }
+    for at in 0..leads.len() {
+        leads[at] = root(&mut leads, at);
+    }
+    candidates.sort_by_key(|c| leads[c.0]);
+    candidates.chunk_by(move |a, b| leads[a.0] == leads[b.0])
 }
 
 fn choose(candidates: &[(usize, usize, f32)], pairs: &mut Vec<(usize, usize)>) {
@@ -64,6 +91,9 @@ fn choose(candidates: &[(usize, usize, f32)], pairs: &mut Vec<(usize, usize)>) {
         all
     };
     let (rows, columns) = (listed(|c| c.0), listed(|c| c.1));
+    if rows.len().min(columns.len()) > MOST_ROWS {
+        return best_first(candidates, &rows, &columns, pairs);
+    }
     // The matching wants no more rows than columns.
     let is_turned = rows.len() > columns.len();
     let (few, many) = if is_turned { (&columns, &rows) } else { (&rows, &columns) };
@@ -80,9 +110,45 @@ fn choose(candidates: &[(usize, usize, f32)], pairs: &mut Vec<(usize, usize)>) {
     }
 }
 
+/// Pair by pair, the best one first.
+fn best_first(candidates: &[(usize, usize, f32)], rows: &[usize], columns: &[usize], pairs: &mut Vec<(usize, usize)>) {
+    let mut order: Vec<_> = candidates.to_vec();
+    order.sort_by(|a, b| b.2.total_cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+    let (mut used_rows, mut used_columns) = (vec![false; rows.len()], vec![false; columns.len()]);
+    for (row, column, _) in order {
+        if let (Ok(a), Ok(b)) = (rows.binary_search(&row), columns.binary_search(&column))
+            && !used_rows[a]
+            && !used_columns[b]
+        {
+            (used_rows[a], used_columns[b]) = (true, true);
+            pairs.push((row, column));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A thousand boxes and two thousand tracks, in small groups and in one large one.
+    #[test]
+    fn many_are_matched_soon_and_each_once() {
+        let small = |row: usize, column: usize| {
+            if row / 4 == column / 2 { 0.5 + (row % 4 + column % 2) as f32 / 20.0 } else { 0.0 }
+        };
+        let large = |row: usize, column: usize| 0.4 + ((row * 7 + column * 13) % 50) as f32 / 100.0;
+        let mut assigner = Assigner::default();
+        for fit in [&small as &dyn Fn(usize, usize) -> f32, &large] {
+            let pairs = assigner.assign(2000, 1000, 0.3, fit).to_vec();
+            let unique = |of: fn(&(usize, usize)) -> usize| {
+                let mut all: Vec<usize> = pairs.iter().map(of).collect();
+                all.sort_unstable();
+                all.dedup();
+                all.len()
+            };
+            assert_eq!((pairs.len(), unique(|p| p.0), unique(|p| p.1)), (1000, 1000, 1000));
+        }
+    }
 
     fn check(fits: &[&[f32]], wanted: &[(usize, usize)]) {
         let n_columns = fits.first().map_or(0, |row| row.len());

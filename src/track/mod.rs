@@ -13,12 +13,14 @@ pub mod assign;
 mod kalman;
 mod motion;
 pub mod predict;
+mod votes;
 
 use crate::geom::{ModelInput, Rect, Size};
 use crate::infer::Detection;
 use crate::merge::{Merged, Provenance};
 use assign::Assigner;
 use motion::{Motion, side};
+use votes::Votes;
 
 /// What becomes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -59,6 +61,10 @@ const UNBROKEN_NS: u64 = 200_000_000;
 const FIT: f32 = 0.15;
 const FIT_FAINT: f32 = 0.4;
 const FIT_TENTATIVE: f32 = 0.25;
+/// Least overlap of a strong detection of another class with a track that has none: a car that is a truck in this frame.
+const FIT_OTHER: f32 = 0.5;
+/// A box that overlaps by this much with one that has a track is the same thing under another name, and begins none.
+const DUPLICATE: f32 = 0.8;
 /// So long faint looks keep a track in sight: what is seen no better for longer may be the background.
 const FAINT_FOR_NS: u64 = 1_000_000_000;
 /// Boxes are compared with margins of this share of their side, so that what is small and fast
@@ -81,6 +87,7 @@ const MAX_TRACKS: usize = 1000;
 pub struct Track {
     /// Given once in a stream's life.
     pub id: u64,
+    /// That most looks saw.
     pub class: u16,
     pub state: State,
     /// Of the last look.
@@ -97,6 +104,7 @@ pub struct Track {
     pub n_looks: u32,
     /// Its detection in the last frame, by number; `None`: not seen.
     pub detection: Option<usize>,
+    votes: Votes,
     motion: Motion,
     /// Its last detection's box.
     seen: Rect<ModelInput>,
@@ -139,10 +147,15 @@ impl Track {
         self.motion.ahead(&self.answered, now_ns.saturating_sub(self.answered_ns) as f32 / 1e9)
     }
 
-    fn fit(&self, m: &Merged, now_ns: u64) -> f32 {
+    fn fit(&self, m: &Merged, now_ns: u64, classes: Classes) -> f32 {
         let d = &m.detection;
-        if d.class != self.class {
-            return 0.0;
+        match (classes, d.class == self.class) {
+            (Classes::Same, true) => {}
+            (Classes::Other, false) => {
+                let here = if self.is_carried { self.seen } else { self.motion.bbox() };
+                return here.iou(&d.bbox);
+            }
+            _ => return 0.0,
         }
         match m.provenance {
             Provenance::Carried => return self.seen.iou(&d.bbox),
@@ -178,6 +191,7 @@ impl Track {
         }
         match m.provenance {
             Provenance::Computed => {
+                self.class = self.votes.cast(m.detection.class, m.detection.score);
                 self.motion.update(&bbox);
                 self.score = m.detection.score;
                 self.looked_ns = now_ns;
@@ -207,6 +221,15 @@ impl Track {
             (true, true) => State::Stationary,
         };
     }
+}
+
+/// Which detections a track may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Classes {
+    /// Those of its own class.
+    Same,
+    /// Those of others.
+    Other,
 }
 
 /// The tracks of one stream.
@@ -259,11 +282,13 @@ impl Tracker {
         self.taken.resize(detections.len(), false);
         let strong = |m: &Merged| is_strong(&m.detection);
         let believed = |t: &Track| t.state != State::Tentative;
-        self.pass(now_ns, detections, (FIT, true), believed, strong);
+        self.pass(now_ns, detections, (FIT, true, Classes::Same), believed, strong);
         let in_sight =
             |t: &Track| believed(t) && t.state != State::Lost && now_ns.saturating_sub(t.strong_ns) <= FAINT_FOR_NS;
-        self.pass(now_ns, detections, (FIT_FAINT, false), in_sight, |m| !strong(m));
-        self.pass(now_ns, detections, (FIT_TENTATIVE, true), |t| !believed(t), strong);
+        self.pass(now_ns, detections, (FIT_FAINT, false, Classes::Same), in_sight, |m| !strong(m));
+        self.pass(now_ns, detections, (FIT_TENTATIVE, true, Classes::Same), |t| !believed(t), strong);
+        let computed = |m: &Merged| strong(m) && m.provenance == Provenance::Computed;
+        self.pass(now_ns, detections, (FIT_OTHER, true, Classes::Other), |t| t.state != State::Lost, computed);
         self.let_go(now_ns, size);
         self.begin(now_ns, detections, strong);
         &self.tracks
@@ -274,7 +299,7 @@ impl Tracker {
         &mut self,
         now_ns: u64,
         detections: &[Merged],
-        (least, is_strong): (f32, bool),
+        (least, is_strong, classes): (f32, bool, Classes),
         is_row: impl Fn(&Track) -> bool,
         is_column: impl Fn(&Merged) -> bool,
     ) {
@@ -283,7 +308,7 @@ impl Tracker {
         rows.extend((0..tracks.len()).filter(|i| tracks[*i].detection.is_none() && is_row(&tracks[*i])));
         columns.clear();
         columns.extend((0..detections.len()).filter(|i| !taken[*i] && is_column(&detections[*i])));
-        let fit = |row: usize, column: usize| tracks[rows[row]].fit(&detections[columns[column]], now_ns);
+        let fit = |row: usize, column: usize| tracks[rows[row]].fit(&detections[columns[column]], now_ns, classes);
         for &(row, column) in assigner.assign(rows.len(), columns.len(), least, fit) {
             let (row, column) = (rows[row], columns[column]);
             taken[column] = true;
@@ -323,6 +348,12 @@ impl Tracker {
             if !begins || self.tracks.len() >= 2 * MAX_TRACKS {
                 continue;
             }
+            let is_same = |t: &Track| t.detection.is_some() && t.class != d.class && t.seen.iou(&d.bbox) >= DUPLICATE;
+            if self.tracks.iter().any(is_same) {
+                continue;
+            }
+            let mut votes = Votes::default();
+            votes.cast(d.class, d.score);
             self.n_given += 1;
             self.tracks.push(Track {
                 id: self.n_given,
@@ -335,6 +366,7 @@ impl Tracker {
                 still_ns: now_ns,
                 n_looks: 1,
                 detection: Some(i),
+                votes,
                 motion: Motion::new(&d.bbox),
                 seen: d.bbox,
                 answered: d.bbox,
@@ -480,7 +512,31 @@ mod tests {
         assert!((1..8).contains(&n_frames), "{n_frames}");
         let mut rig = Rig::new();
         (0..4).for_each(|_| drop(rig.see(&[seen(0, 0.8, 100.0, 100.0)])));
-        assert_eq!(rig.see(&[seen(1, 0.9, 100.0, 100.0)]), [(1, State::Lost), (2, State::Tentative)]);
+        assert_eq!(rig.see(&[seen(1, 0.9, 125.0, 100.0)]), [(1, State::Lost), (2, State::Tentative)]);
+    }
+
+    #[test]
+    fn classes_vote_within_a_track() {
+        let mut rig = Rig::new();
+        let looks = [2, 2, 7, 2, 2, 7, 7, 2, 2];
+        for class in looks {
+            let found = rig.see(&[seen(class, 0.8, 100.0, 100.0)]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!((found[0].0, rig.tracker.tracks()[0].class), (1, 2));
+        }
+        // Both at once, in one place: one thing under two names.
+        let found = rig.see(&[seen(2, 0.8, 100.0, 100.0), seen(7, 0.7, 101.0, 100.0)]);
+        assert_eq!(found, [(1, State::Confirmed)]);
+        // Somebody before it is somebody else.
+        let person = Merged {
+            detection: Detection { bbox: Rect::new(105.0, 110.0, 125.0, 160.0), ..seen(0, 0.8, 0.0, 0.0).detection },
+            ..seen(0, 0.8, 0.0, 0.0)
+        };
+        let found = rig.see(&[seen(2, 0.8, 100.0, 100.0), person]);
+        assert_eq!(found, [(1, State::Confirmed), (2, State::Tentative)]);
+        // Looks enough, and it is what they say.
+        (0..40).for_each(|_| drop(rig.see(&[seen(7, 0.8, 100.0, 100.0)])));
+        assert_eq!(rig.tracker.tracks()[0].class, 7);
     }
 
     #[test]

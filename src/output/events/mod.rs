@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{Index, Limits, Picture, Query, Store};
+use store::{Index, Limits, Now, Picture, Query, Store};
 use wire::EventJson;
 
 /// Something new about an event, for all sinks.
@@ -105,7 +105,7 @@ impl EventSink {
     /// # Errors
     /// The folder cannot be written to.
     pub fn start(folder: &Path, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let store = Store::open(folder, limits)?;
+        let store = Store::open(folder, limits, now())?;
         let archive = Archive { index: store.index(), trouble: Arc::default() };
         let (messages, queue) = bounded(QUEUE);
         let ending = Arc::new(AtomicBool::new(false));
@@ -140,8 +140,10 @@ impl Drop for EventSink {
     }
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+fn now() -> Now {
+    let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let steady = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Now { unix_ms, steady_ms: steady.tv_sec as u64 * 1000 + steady.tv_nsec as u64 / 1_000_000 }
 }
 
 fn write_all(
@@ -156,7 +158,7 @@ fn write_all(
         let message = match queue.recv_timeout(TRIM) {
             Ok(message) => message,
             Err(e) if e.is_timeout() => {
-                store.trim(now_ms());
+                store.trim(now());
                 continue;
             }
             Err(_) => return,
@@ -169,7 +171,7 @@ fn write_all(
         }
         let text = || format!("{} #{} {:.2}", message.event.label, message.event.track, message.event.score);
         let pictures = message.best.as_ref().and_then(|(frame, bbox)| pictures(frame, bbox, &text()));
-        let written = store.put(message.event.clone(), pictures, now_ms());
+        let written = store.put(message.event.clone(), pictures, now());
         match written {
             Ok(()) => {
                 failed_at = None;

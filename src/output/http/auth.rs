@@ -68,10 +68,23 @@ fn is_here(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Whether a page from elsewhere asks, to show or to read what is here; a link to our page is no such thing. Browsers
+/// say so by themselves; others that ask do not.
+fn is_foreign(request: &Request) -> bool {
+    let says = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is_elsewhere = matches!(says("sec-fetch-site"), "cross-site" | "same-site");
+    let is_link = says("sec-fetch-mode") == "navigate" && says("sec-fetch-dest") == "document";
+    is_elsewhere && !(is_link && request.uri().path() == "/")
+}
+
 /// Lets requests through that may be, and says of every answer what browsers may do with it.
 pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Response {
     let open = OPEN.contains(&request.uri().path());
     let mut response = match &s.token {
+        _ if is_foreign(&request) => problem(
+            StatusCode::FORBIDDEN,
+            "another page asks for this; it may link to passd, and not show what it shows",
+        ),
         None if !is_here(request.headers()) => {
             let words =
                 "without an http.token only this machine may look: as localhost or 127.0.0.1, not under another name";
@@ -87,6 +100,7 @@ pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Res
             header::CONTENT_SECURITY_POLICY,
             "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
@@ -116,6 +130,26 @@ pub async fn login(State(s): State<Shared>, body: Body) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_pages_may_link_to_ours_and_no_more() {
+        let foreign = |path: &str, headers: &[(&str, &str)]| {
+            let request = headers.iter().fold(axum::http::Request::builder().uri(path), |r, (k, v)| r.header(*k, *v));
+            is_foreign(&request.body(Body::empty()).unwrap())
+        };
+        let site = |site: &'static str| ("sec-fetch-site", site);
+        let link = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        let picture = "/api/cameras/a/latest.jpg";
+        assert!(foreign(picture, &[site("cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")]));
+        assert!(foreign(picture, &[site("same-site")]), "another port of this machine");
+        assert!(foreign(picture, &[site("cross-site"), link[0], link[1]]), "a picture opened by a link");
+        assert!(foreign("/", &[site("cross-site"), link[0], ("sec-fetch-dest", "iframe")]));
+        assert!(!foreign("/", &[site("cross-site"), link[0], link[1]]));
+        for here in ["same-origin", "none"] {
+            assert!(!foreign(picture, &[site(here)]));
+        }
+        assert!(!foreign(picture, &[]), "programs do not say");
+    }
 
     #[test]
     fn names_of_others_are_not_ours() {

@@ -58,6 +58,8 @@ const REQUESTS: usize = 64;
 const TICK: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A connection that stood for this long is a good one: after it the next attempt comes soon.
+const STEADY: Duration = Duration::from_secs(10);
 /// Time for the last words.
 const GOODBYE: Duration = Duration::from_secs(1);
 const MAX_PACKET: usize = 256 << 10;
@@ -207,6 +209,7 @@ async fn connect(
     broker: String,
 ) {
     let mut n_failures = 0u32;
+    let mut connected_at: Option<Instant> = None;
     // Daemons at one broker do not come back all at once.
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, fastrand::u64(..));
     let set = |is_up: bool| {
@@ -220,8 +223,7 @@ async fn connect(
         match connection.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 tracing::info!(broker, "MQTT is connected");
-                n_failures = 0;
-                backoff.reset();
+                connected_at = Some(Instant::now());
                 connection.mqtt_options.set_clean_session(false);
                 set(true);
             }
@@ -238,6 +240,11 @@ async fn connect(
                     oversized.store(true, Ordering::Release);
                 }
                 set(false);
+                // A broker that lets us in and sends us away again is not asked ever faster.
+                if connected_at.take().is_some_and(|at| at.elapsed() >= STEADY) {
+                    n_failures = 0;
+                    backoff.reset();
+                }
                 n_failures = n_failures.saturating_add(1);
                 // The first of a series, then ever rarer.
                 if n_failures.is_power_of_two() {
