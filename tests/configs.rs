@@ -21,6 +21,34 @@ fn every_example_loads() {
     assert!(n >= 5, "demo, one RTSP camera, four cameras, Jetson CSI, Jetson RTSP TensorRT");
 }
 
+/// Every config in every document, as it stands: complete, and good. What is indented belongs to a list.
+#[test]
+fn every_config_in_a_document_loads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md")];
+    documents.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|e| e.unwrap().path()));
+    documents.retain(|d| d.extension().is_some_and(|e| e == "md"));
+    let (mut n, mut bad) = (0, Vec::new());
+    for document in documents {
+        let words = std::fs::read_to_string(&document).unwrap();
+        let name = document.file_name().unwrap().display().to_string();
+        for (i, block) in words.split("```toml\n").skip(1).enumerate() {
+            let text: String = block.split("```").next().unwrap().lines().map(|l| format!("{}\n", l.trim())).collect();
+            if text.contains("sha256 =") {
+                continue; // a model's sidecar
+            }
+            let named = text.split("${").skip(1).filter_map(|rest| rest.split('}').next());
+            let variables: Vec<(OsString, OsString)> =
+                named.map(|name| (name.into(), "a-secret-of-some-length".into())).collect();
+            if let Err(e) = config::load_text(&format!("{name}, {}. config", i + 1), &text, variables.into_iter()) {
+                bad.push(e.to_string());
+            }
+            n += 1;
+        }
+    }
+    assert!(bad.is_empty() && n > 5, "{n}: {}", bad.join("\n"));
+}
+
 #[test]
 fn the_schema_describes_every_key() {
     let schema = serde_json::to_value(config::schema()).unwrap();

@@ -175,3 +175,96 @@ fn a_reload_with_a_model_that_kills_leaves_everything_as_it_is() {
     let before = processed();
     wait_for("more frames", Duration::from_secs(30), || (processed() > before + 5).then_some(()));
 }
+
+/// One field of a message, as protobuf writes it.
+fn field(tag: u32, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    prost::encoding::encode_key(tag, prost::encoding::WireType::LengthDelimited, &mut out);
+    prost::encoding::encode_varint(body.len() as u64, &mut out);
+    out.extend_from_slice(body);
+    out
+}
+
+/// A loop that has no reason to end.
+fn never_ends() -> Vec<u8> {
+    let node = |op: &str, from: &str, to: &str| onnx::Node {
+        op_type: op.into(),
+        input: vec![from.into()],
+        output: vec![to.into()],
+        ..Default::default()
+    };
+    let typed = |name: &str, element: i32| {
+        let mut value = onnx::ValueInfo::floats(name, &[]);
+        value.kind.as_mut().unwrap().tensor.as_mut().unwrap().elem_type = element;
+        value
+    };
+    let body = onnx::Graph {
+        name: "body".into(),
+        node: vec![node("Identity", "goes_on", "still"), node("Identity", "x", "y")],
+        input: vec![typed("i", 7), typed("goes_on", 9), typed("x", 1).without_shape()],
+        output: vec![typed("still", 9), typed("y", 1).without_shape()],
+        ..Default::default()
+    };
+    // name = "body", g = the graph, type = GRAPH.
+    let mut attribute = field(1, b"body");
+    attribute.extend(field(6, &body.encode_to_vec()));
+    attribute.extend([0xa0, 0x01, 5]);
+    let mut looping = onnx::Node { op_type: "Loop".into(), name: "loop".into(), ..Default::default() };
+    (looping.input, looping.output) = (vec!["most".into(), "yes".into(), "picture".into()], vec!["out".into()]);
+    let mut looping = looping.encode_to_vec();
+    looping.extend(field(5, &attribute));
+    let mut m = ModelBuilder::new(13);
+    m.input(3, 384, 640);
+    m.output("out");
+    let tensor = |name: &str, data_type: i32, raw_data: Vec<u8>| onnx::Tensor {
+        name: name.into(),
+        data_type,
+        raw_data,
+        ..Default::default()
+    };
+    m.graph().initializer.push(tensor("most", 7, i64::MAX.to_le_bytes().to_vec()));
+    m.graph().initializer.push(tensor("yes", 9, vec![1]));
+    let mut graph = m.graph().encode_to_vec();
+    graph.extend(field(1, &looping));
+    m.model.graph = None;
+    let mut model = m.build();
+    model.extend(field(7, &graph));
+    model
+}
+
+/// While a model that never ends is tried, everything goes on; and a stop is a stop, of what runs and of the trial.
+#[test]
+fn a_stop_does_not_wait_for_a_model_that_never_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = write(folder.path(), "endless", &never_ends(), HEAD, 2);
+    let good = "[cameras.street]\nsource = \"sim://street?seed=5&fps=20\"\n[http]\nlisten = \"{http}\"\n\
+                [output.jsonl]\npath = \"{dir}/out.jsonl\"\n";
+    let mut service = Service::start(good, Some(Duration::from_secs(4)));
+    service.wait_told("READY=1");
+    let processed = || common::get_json(service.http, "/api/cameras/street").1["frames_processed"].as_u64().unwrap();
+    wait_for("frames", Duration::from_secs(30), || (processed() > 5).then_some(()));
+    service.rewrite(&format!("{good}[cameras.bad]\nsource = \"sim://street\"\ndetector.model = \"{model}\"\n"));
+    service.process.signal("HUP");
+    service.wait_told("RELOADING=1");
+    let trial = wait_for("the trial", Duration::from_secs(30), || child_of(service.process.0.id()));
+    let (before, fed) = (processed(), service.told().iter().filter(|t| *t == "WATCHDOG=1").count());
+    wait_for("more frames, and food", Duration::from_secs(30), || {
+        let now_fed = service.told().iter().filter(|t| *t == "WATCHDOG=1").count();
+        (processed() > before + 20 && now_fed > fed + 1).then_some(())
+    });
+    let n = processed();
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
+    let text = std::fs::read_to_string(service.folder.path().join("out.jsonl")).unwrap();
+    assert!(text.lines().count() as u64 >= n, "what was computed is written");
+    wait_for("the trial's end", Duration::from_secs(30), || {
+        (!Path::new(&format!("/proc/{trial}")).exists()).then_some(())
+    });
+}
+
+/// A process that another one has started.
+fn child_of(parent: u32) -> Option<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).ok()?;
+    let children = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    children.flat_map(|c| c.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).find_map(|c| c.parse().ok())
+}

@@ -21,7 +21,7 @@ use crate::infer::session::Runtime;
 use crate::output::board::Board;
 use crate::output::metrics::Metrics;
 use crate::output::{Command, Sink};
-use crate::pipeline::{Detectors, OrtFactory, Pipeline, StartError, Surroundings, open_source};
+use crate::pipeline::{Detectors, OrtFactory, Pipeline, Prepared, StartError, Surroundings, open_source};
 use crate::schedule::load::Degraded;
 use crossbeam_channel::{Receiver, bounded, select, tick};
 use outputs::Outputs;
@@ -140,6 +140,11 @@ impl Daemon {
         self.config = config;
         self.show_config();
         Ok(())
+    }
+
+    /// Opens the models that a config asks for and that are not open yet; a reload finds them then.
+    fn preparation(&self, config: &Config) -> impl FnOnce() -> Result<Prepared, StartError> + Send + use<> {
+        self.pipeline.preparation(&self.overrides.apply(config).cameras)
     }
 
     fn restore_outputs(&mut self) {
@@ -307,6 +312,75 @@ fn while_busy<T: Send>(
     })
 }
 
+/// Longest time for reading a config: it may lie on a network that is away.
+const READING: Duration = Duration::from_secs(10);
+
+/// How work ended that was done aside.
+enum Aside<T> {
+    Done(T),
+    /// Told to stop, or too late: it is left behind.
+    LeftBehind,
+}
+
+/// Does work on a thread of its own that may hang or take minutes, and goes on to listen to signals and to call
+/// `keep_alive` meanwhile. Nothing that runs is touched by it, so that a stop does not wait for it.
+fn aside<T: Send + 'static>(
+    signals: &Receiver<Signal>,
+    told: &mut Option<Signal>,
+    keep_alive: impl Fn(),
+    limit: Option<Duration>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Aside<T> {
+    let (sender, done) = bounded(1);
+    let spawned = std::thread::Builder::new().name("aside".into()).spawn(move || {
+        let _ = sender.send(work());
+    });
+    if let Err(e) = spawned {
+        tracing::error!("no thread: {e}");
+        return Aside::LeftBehind;
+    }
+    let ticks = tick(Duration::from_secs(1));
+    let deadline = limit.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
+    loop {
+        select! {
+            recv(done) -> value => return value.map_or(Aside::LeftBehind, Aside::Done),
+            recv(signals) -> signal => match signal {
+                Ok(Signal::Reload) => *told = told.or(Some(Signal::Reload)),
+                Ok(Signal::Stop) | Err(_) => {
+                    *told = Some(Signal::Stop);
+                    return Aside::LeftBehind;
+                }
+            },
+            recv(deadline) -> _ => return Aside::LeftBehind,
+            recv(ticks) -> _ => keep_alive(),
+        }
+    }
+}
+
+/// Reads the config anew and takes it over. What takes long, opening models, is done before anything is touched.
+fn reload(
+    daemon: &mut Daemon,
+    path: &Path,
+    signals: &Receiver<Signal>,
+    told: &mut Option<Signal>,
+    notifier: &Notifier,
+) -> Result<(), DaemonError> {
+    let feed = || notifier.feed();
+    let left = |what: &str| DaemonError::Other(format!("{}: {what}", path.display()));
+    let owned = path.to_owned();
+    let Aside::Done(config) = aside(signals, told, feed, Some(READING), move || config::load(&owned)) else {
+        return Err(left("it could not be read in time"));
+    };
+    let config = config?;
+    let Aside::Done(prepared) = aside(signals, told, feed, None, daemon.preparation(&config)) else {
+        return Err(left("told to stop while its models were being opened"));
+    };
+    daemon.pipeline.hold(prepared?);
+    let (done, signal) = while_busy(signals, feed, || daemon.reload(config));
+    *told = told.or(signal);
+    done
+}
+
 /// The main loop. `pending` came while the daemon was being started. Returns what ended before its time, if the end of
 /// all clips ended the loop.
 fn serve(
@@ -332,15 +406,13 @@ fn serve(
             if let Some(watch) = &mut watch {
                 watch.note();
             }
-            let (result, told) = match config::load(path) {
-                Err(e) => (Err(e.into()), None),
-                Ok(config) => while_busy(signals, || notifier.feed(), || daemon.reload(config)),
-            };
-            match result {
+            let mut told = None;
+            match reload(&mut daemon, path, signals, &mut told, notifier) {
                 Ok(()) => {
                     daemon.board.set_trouble(None);
                     tracing::info!("config is reloaded");
                 }
+                Err(_) if told == Some(Signal::Stop) => {}
                 Err(e) => {
                     daemon.board.set_trouble(Some(&e.to_string()));
                     tracing::error!("config is not reloaded, the old one stays:\n{e}");

@@ -229,11 +229,13 @@ impl Sink for CameraBoard {
     fn publish(&self, result: &Arc<FrameResult>) {
         self.n_processed.fetch_add(1, Ordering::Relaxed);
         self.n_detections.fetch_add(result.detections.len() as u64, Ordering::Relaxed);
-        self.n_patches.fetch_add(result.computed.grid().n_patches() as u64, Ordering::Relaxed);
-        self.n_patches_computed.fetch_add(result.computed.count() as u64, Ordering::Relaxed);
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.add(result.frame.captured_unix_ns, result.executed_share, result.latency_ns);
-        drop(history);
+        // Where nothing is looked for nothing is saved.
+        if self.control.detection {
+            self.n_patches.fetch_add(result.computed.grid().n_patches() as u64, Ordering::Relaxed);
+            self.n_patches_computed.fetch_add(result.computed.count() as u64, Ordering::Relaxed);
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            history.add(result.frame.captured_unix_ns, result.executed_share, result.latency_ns);
+        }
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
         self.changed.send_modify(|n| *n += 1);
     }

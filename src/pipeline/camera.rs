@@ -354,6 +354,7 @@ struct Counted {
 impl Worker {
     fn run(mut self) {
         self.work();
+        self.degrade(Degraded::No);
         self.count_drops();
         self.end_scene();
         self.detector.forget(self.stream);

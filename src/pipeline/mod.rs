@@ -21,18 +21,33 @@ pub use camera::{Camera, OpenFn, Surroundings, open_source};
 pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
 pub use stage::Stage;
 
-use crate::config::CameraConfig;
+use crate::config::{CameraConfig, DetectorConfig};
 use crate::infer::{InferError, StreamId};
 use crate::schedule::allowance::Budget;
+use crate::skip::SkipMode;
+use detectors::DetectorHandle;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// All running cameras.
 pub struct Pipeline {
     cameras: Vec<Camera>,
-    detectors: Detectors,
+    detectors: Arc<Detectors>,
+    prepared: Prepared,
     around: Surroundings,
     next_stream: u32,
+}
+
+/// Detectors that were opened ahead, one a camera, and what they were opened for.
+#[derive(Default)]
+pub struct Prepared(Vec<(DetectorConfig, Option<SkipMode>, Arc<DetectorHandle>)>);
+
+impl Prepared {
+    fn take(&mut self, config: &DetectorConfig, mode: Option<SkipMode>) -> Option<Arc<DetectorHandle>> {
+        let i = self.0.iter().position(|(c, m, _)| c == config && *m == mode)?;
+        Some(self.0.swap_remove(i).2)
+    }
 }
 
 /// Why a camera cannot be started.
@@ -48,7 +63,38 @@ pub enum StartError {
 
 impl Pipeline {
     pub fn new(detectors: Detectors, around: Surroundings) -> Self {
-        Self { cameras: Vec::new(), detectors, around, next_stream: 0 }
+        Self {
+            cameras: Vec::new(),
+            detectors: Arc::new(detectors),
+            prepared: Prepared::default(),
+            around,
+            next_stream: 0,
+        }
+    }
+
+    /// Opens the detectors of cameras that would be new, on whatever thread it is called; [`Pipeline::apply`] finds them.
+    ///
+    /// # Errors
+    /// As [`Pipeline::apply`].
+    pub fn preparation(&self, wanted: &[CameraConfig]) -> impl FnOnce() -> Result<Prepared, StartError> + Send + use<> {
+        let is_new = |w: &&CameraConfig| {
+            !self.cameras.iter().any(|c| c.config.detector == w.detector && c.config.skip_mode == w.skip_mode)
+        };
+        let new: Vec<CameraConfig> = wanted.iter().filter(is_new).cloned().collect();
+        let detectors = self.detectors.clone();
+        move || {
+            let open = |w: &CameraConfig| {
+                let named = |source| StartError::Detector { camera: w.id.clone(), source };
+                let handle = detectors.get(&w.detector, w.skip_mode).map_err(named)?;
+                Ok((w.detector.clone(), w.skip_mode, handle))
+            };
+            new.iter().map(open).collect::<Result<_, _>>().map(Prepared)
+        }
+    }
+
+    /// The next [`Pipeline::apply`] takes what it needs of these.
+    pub fn hold(&mut self, prepared: Prepared) {
+        self.prepared = prepared;
     }
 
     /// Brings the running cameras to `wanted`: those that are the same go on
@@ -60,6 +106,7 @@ impl Pipeline {
     /// A detector cannot be made, or there are no more threads.
     pub fn apply(&mut self, wanted: &[CameraConfig]) -> Result<(), StartError> {
         let mut starts = Vec::new();
+        let mut prepared = std::mem::take(&mut self.prepared);
         for config in wanted.iter().filter(|w| !self.cameras.iter().any(|c| c.config == **w)) {
             let camera = || config.id.clone();
             // Who is restarted with the same detector keeps it.
@@ -69,10 +116,13 @@ impl Pipeline {
             };
             let detector = match self.cameras.iter().find(same) {
                 Some(camera) => camera.detector.clone(),
-                None => self
-                    .detectors
-                    .get(&config.detector, config.skip_mode)
-                    .map_err(|source| StartError::Detector { camera: camera(), source })?,
+                None => match prepared.take(&config.detector, config.skip_mode) {
+                    Some(detector) => detector,
+                    None => self
+                        .detectors
+                        .get(&config.detector, config.skip_mode)
+                        .map_err(|source| StartError::Detector { camera: camera(), source })?,
+                },
             };
             let info = &detector.info;
             config

@@ -12,6 +12,7 @@ const PAGE = 24; // events at a time
 const LOOKS = { ".": [0, 0, 0, 110], c: [40, 220, 80, 110], b: [40, 220, 80, 45], s: [255, 170, 30, 110], m: [150, 60, 200, 90] };
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const progressOf = (stats) => (!stats.healthy ? "a camera is stuck" : stats.live === 0 ? "no camera is live" : "every live camera makes progress");
 const percent = (share) => `${Math.round(100 * share)} %`;
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
 
@@ -183,6 +184,7 @@ class Camera {
 
   describe(c, before, seconds) {
     const state = $(".state", this.card);
+    this.detects = c.detection;
     const isDegraded = c.degraded !== "no" && c.state === "live";
     this.card.dataset.state = c.state;
     state.className = `state ${isDegraded ? "degraded" : c.state}`;
@@ -192,7 +194,8 @@ class Camera {
     const fps = before ? (c.frames_processed - before.frames_processed) / seconds : 0;
     const patches = before ? c.patches - before.patches : 0;
     const share = patches > 0 ? (c.patches_computed - before.patches_computed) / patches : 0;
-    const facts = [`${Math.max(0, fps).toFixed(1)} frames/s`, `${percent(share)} of patches`, `mode ${c.mode}`, `${c.model} ${c.size}`, c.provider];
+    const looks = c.detection ? `${percent(share)} of patches` : "detection is off";
+    const facts = [`${Math.max(0, fps).toFixed(1)} frames/s`, looks, `mode ${c.mode}`, `${c.model} ${c.size}`, c.provider];
     $(".facts", this.card).textContent = facts.join(" · ");
     if (performance.now() - this.plotted > PAUSE.history) this.plot();
   }
@@ -221,7 +224,7 @@ class Camera {
     const frames = history.steps.reduce((sum, step) => sum + step.frames, 0);
     const mean = history.steps.reduce((sum, step) => sum + saved(step) * step.frames, 0) / Math.max(1, frames);
     const text = `compute saved in the last ${Math.ceil(span / 60)} minutes: ${percent(mean)}, now ${percent(saved(history.steps.at(-1)))}`;
-    $(".plot-title", this.card).textContent = text;
+    $(".plot-title", this.card).textContent = this.detects ? text : "detection is off";
     $(".plot", this.card).setAttribute("aria-label", text);
   }
 }
@@ -261,7 +264,7 @@ async function refreshStatus() {
     row.append(...cells.map((cell) => element("td", {}, cell)));
     return row;
   }));
-  const process = [`passd ${stats.version}`, `${Math.round(stats.resident_mib)} MiB`, stats.healthy ? "every camera makes progress" : "a camera is stuck"];
+  const process = [`passd ${stats.version}`, `${Math.round(stats.resident_mib)} MiB`, progressOf(stats)];
   if (stats.events) process.push(`${stats.events.kept} events, ${(stats.events.bytes / 2 ** 20).toFixed(1)} MiB`);
   if (stats.events?.trouble) process.push(`events are not kept: ${stats.events.trouble}`);
   $("#process").textContent = process.join(" · ");
