@@ -52,12 +52,29 @@ impl Clock for SystemClock {
 pub struct SteadyTime {
     /// A moment by both clocks.
     anchor: Option<(u64, u64)>,
+    /// Since when the clocks have not agreed.
+    off_since_ns: Option<u64>,
 }
+
+/// After so long the machine's clock is right, and what it said before was wrong.
+const SETTLED_NS: u64 = 60_000_000_000;
 
 /// Smaller differences are left as they are.
 const TREMBLE_NS: u64 = 500_000_000;
 
 impl SteadyTime {
+    /// Whether the machine's clock has been another one for a while: what lasts must end, for times to be right again.
+    pub fn has_moved(&mut self, monotonic_ns: u64, unix_ns: u64) -> bool {
+        let Some((mono, unix)) = self.anchor else { return false };
+        let steady_ns = unix.saturating_add(monotonic_ns.saturating_sub(mono));
+        if steady_ns.abs_diff(unix_ns) <= TREMBLE_NS {
+            self.off_since_ns = None;
+            return false;
+        }
+        let since_ns = *self.off_since_ns.get_or_insert(monotonic_ns);
+        monotonic_ns.saturating_sub(since_ns) >= SETTLED_NS
+    }
+
     /// Nanoseconds since 1970 of a moment, given by both clocks. `is_free`: nothing lasts just now, so that the machine's
     /// clock is taken over.
     pub fn at(&mut self, monotonic_ns: u64, unix_ns: u64, is_free: bool) -> u64 {
@@ -65,7 +82,7 @@ impl SteadyTime {
         match self.anchor.map(steady) {
             Some(steady_ns) if !is_free || steady_ns.abs_diff(unix_ns) <= TREMBLE_NS => steady_ns,
             _ => {
-                self.anchor = Some((monotonic_ns, unix_ns));
+                (self.anchor, self.off_since_ns) = (Some((monotonic_ns, unix_ns)), None);
                 unix_ns
             }
         }
@@ -117,5 +134,8 @@ mod tests {
         assert_eq!((time.at(2 * S, 500 * S, false), time.at(3 * S, 9999 * S, false)), (1001 * S, 1002 * S));
         assert_eq!(time.at(4 * S, 9999 * S, true), 9999 * S, "nobody is there");
         assert_eq!(time.at(5 * S, 10_000 * S + 7, true), 10_000 * S, "a difference that is none");
+        // At boot it was 1970, and a car is parked there all the time.
+        assert!(!time.has_moved(6 * S, 1_790_000_000 * S) && !time.has_moved(65 * S, 1_790_000_059 * S));
+        assert!(time.has_moved(66 * S, 1_790_000_060 * S));
     }
 }

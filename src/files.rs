@@ -109,10 +109,12 @@ pub struct OwnFolder {
 }
 
 impl OwnFolder {
+    /// Claims a folder for what `name`, the lock's file, stands for.
+    ///
     /// # Errors
     /// Somebody else is at work there, or nothing can be written there.
-    pub fn claim(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(".lock");
+    pub fn claim(folder: &Path, name: &str) -> io::Result<Self> {
+        let path = folder.join(name);
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let lock = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(&path)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -179,10 +181,10 @@ mod tests {
     #[test]
     fn a_folder_is_one_process_s_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let own = OwnFolder::claim(folder.path()).unwrap();
-        let error = OwnFolder::claim(folder.path()).unwrap_err();
+        let own = OwnFolder::claim(folder.path(), ".lock").unwrap();
+        let error = OwnFolder::claim(folder.path(), ".lock").unwrap_err();
         assert!(error.to_string().contains("another passd"), "{error}");
         drop(own);
-        OwnFolder::claim(folder.path()).unwrap();
+        OwnFolder::claim(folder.path(), ".lock").unwrap();
     }
 }

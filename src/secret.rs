@@ -38,7 +38,7 @@ const SHORT: usize = 5;
 impl Secrets {
     /// From now on `secret` is hidden, also where it stands percent-encoded.
     pub fn add(&mut self, secret: &str) {
-        for form in [secret.to_owned(), percent_encoded(secret)] {
+        for form in [secret.to_owned(), percent_encoded(secret), percent_encoded_path(secret)] {
             if !form.is_empty() && !self.0.contains(&form) {
                 self.0.push(form);
             }
@@ -161,6 +161,7 @@ mod tests {
         ["p@s#1/%2", "hunter2", "hunter", "pw", ""].into_iter().for_each(|s| secrets.add(s));
         for (text, want) in [
             ("rtsp://a:p@s#1/%2@h and p%40s%231%2F%252", "rtsp://a:***@h and ***"),
+            ("in a path p%40s%231/%252", "in a path ***"),
             ("hunter2hunter", "******"),
             ("u:pw@h, but not in pwd", "u:***@h, but not in pwd"),
             ("nothing here", "nothing here"),

@@ -60,9 +60,9 @@ fn split(written: &str) -> Result<Parts<'_>, String> {
     let Some((login, host)) = authority.rsplit_once('@') else {
         // `rtsp://name:pass/word@host/`: what looks like a port is a password.
         let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
-        let is_port = authority.ends_with(']') || port.bytes().all(|b| b.is_ascii_digit()) || port.starts_with("${");
+        let is_port = port.is_empty() || authority.ends_with(']') || port.starts_with("${");
         return match rest.contains('@') && !is_port {
-            true => err("it cannot be told where the password ends and the host begins"),
+            true => err("it cannot be told where the password ends and the host begins (in a path, too, @ is %40)"),
             false => Ok(Parts { scheme, login: None, host: authority, rest }),
         };
     };
@@ -173,14 +173,16 @@ pub fn is_secret_key(key: &str) -> bool {
     SECRET_KEYS.iter().any(|part| key.contains(part))
 }
 
-/// The values of such keys in a path and query, each to the next `&` or the end: where they begin, and what they are.
-fn secret_values(rest: &str) -> impl Iterator<Item = (usize, &str)> {
+/// The values of such keys in a path and query, each to the next `&`, `;` or `?` or the end: where they begin, and what
+/// they are.
+pub fn secret_values(rest: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
-    rest.split('&').filter_map(move |pair| {
+    rest.split(['&', ';', '?']).filter_map(move |pair| {
         let start = at;
         at += pair.len() + 1;
         let (key, value) = pair.split_once('=')?;
-        (is_secret_key(key) && !value.is_empty()).then_some((start + key.len() + 1, value))
+        let name = key.rsplit('/').next().unwrap_or_default();
+        (is_secret_key(name) && !value.is_empty()).then_some((start + key.len() + 1, value))
     })
 }
 
@@ -230,6 +232,7 @@ mod tests {
             "rtsp://admin:p#ss@cam/1",
             "rtsp://admin:100%@cam/1",
             "rtsp://admin:p ss@cam/1",
+            "rtsp://admin:2024/ss@cam/1",
         ] {
             let error = RtspAddress::parse(bad, &lookup, &mut Secrets::default()).unwrap_err().to_string();
             assert!(error.contains("%40") && error.contains("${CAM_PASSWORD}"), "{bad}: {error}");
@@ -249,6 +252,7 @@ mod tests {
             ("rtsp://${A}@cam/1", "rtsp://${A}@cam/1"),
             ("rtsp://cam/path@2x", "rtsp://cam/path@2x"),
             ("rtsp://h/user=admin&password=x/1&channel=1", "rtsp://h/user=***&password=***&channel=1"),
+            ("rtsp://h/user/s?channel=1;password=hunter2", "rtsp://h/user/s?channel=1;password=***"),
             ("rtsp://h/s?Pwd=q%20r&x=1&api_token=${B}", "rtsp://h/s?Pwd=***&x=1&api_token=${B}"),
         ] {
             assert_eq!(shown(written), want);

@@ -1,8 +1,8 @@
 //! Pipelines that a user wrote (`gst:…`): secrets are put in as properties, never as text.
 
 use super::CaptureError;
-use super::address::{is_secret_key, shown as shown_address};
-use crate::secret::{HIDDEN, Lookup, Piece, Secret, Secrets, named, pieces};
+use super::address::{is_secret_key, secret_values, shown as shown_address};
+use crate::secret::{HIDDEN, Lookup, Piece, Secret, Secrets, named, percent_decoded, pieces};
 
 /// A pipeline without a sink, in `gst-launch` syntax.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +36,13 @@ impl CustomPipeline {
             if hides(key, value) {
                 secrets.add(&written[at.clone()]);
                 secrets.add(value);
-            } else if let Some((login, _)) = value.split_once("://").and_then(|(_, after)| after.rsplit_once('@')) {
-                secrets.add(login.split_once(':').map_or(login, |(_, password)| password));
+            } else if let Some((_, after)) = value.split_once("://") {
+                let login = after.rsplit_once('@').map(|(login, _)| login);
+                let passwords = login.map(|login| login.split_once(':').map_or(login, |(_, password)| password));
+                for secret in passwords.into_iter().chain(secret_values(after).map(|(_, secret)| secret)) {
+                    secrets.add(secret);
+                    secrets.add(&percent_decoded(secret).unwrap_or_default());
+                }
             }
         }
         Ok(pipeline)
@@ -63,7 +68,13 @@ pub fn shown(written: &str) -> String {
 
 fn hides(key: &str, value: &str) -> bool {
     let is_named = pieces(value).is_ok_and(|p| matches!(p.as_slice(), [Piece::Named(_)]));
-    is_secret_key(key) && !is_named
+    !is_named && (is_secret_key(key) || (!value.contains("://") && holds_secret_keys(value)))
+}
+
+/// Whether a value is a structure (`h,Authorization=(string)x`) some of whose fields are nobody's business.
+fn holds_secret_keys(value: &str) -> bool {
+    let fields = value.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
+    fields.filter_map(|field| field.split_once('=')).any(|(key, _)| is_secret_key(key))
 }
 
 /// Every `key=value` of a pipeline: the value without quotes, and where it stands with them.
@@ -118,6 +129,9 @@ mod tests {
             ("a location=\"rtsp://u:p@h/1\" ! b", "a location=rtsp://***@h/1 ! b"),
             ("a location=\"rtsp://u:p w@h/1\" ! b", "a location=rtsp://*** ! b"),
             ("a user-pw=\"${PW}\" ! b", "a user-pw=\"${PW}\" ! b"),
+            ("a extra-headers=\"h,Authorization=(string)x,user-pw=hunter2\" ! b", "a extra-headers=*** ! b"),
+            ("a extra-headers=h,a=(string)x ! b", "a extra-headers=h,a=(string)x ! b"),
+            ("a location=http://h/v?token=lit3ral ! b", "a location=http://h/v?token=*** ! b"),
         ] {
             assert_eq!(shown(written), want);
         }
@@ -127,11 +141,12 @@ mod tests {
     fn secrets_become_words_and_are_known() {
         let lookup = |_: &str| Some("a\"b c".to_owned());
         let mut secrets = Secrets::default();
-        let written = "rtspsrc location=rtsp://u:lit3ral@h/ user-pw=\"${PW}\" proxy-pw='also this'";
+        let written = "rtspsrc location=rtsp://u:lit3ral@h/ user-pw=\"${PW}\" proxy-pw='also this' \
+            ! souphttpsrc location=http://h/v?token=t0k%2Fen";
         let pipeline = CustomPipeline::parse(written, &lookup, &mut secrets).unwrap();
         let word = &pipeline.secrets[0].0;
         assert!(pipeline.text.contains(&format!("user-pw=\"{word}\"")), "{}", pipeline.text);
         assert!(!pipeline.text.contains("a\"b c"));
-        assert_eq!(secrets.hide("no a\"b c, no lit3ral, not also this"), "no ***, no ***, not ***");
+        assert_eq!(secrets.hide("no a\"b c, no lit3ral, not also this, no t0k/en"), "no ***, no ***, not ***, no ***");
     }
 }

@@ -8,7 +8,7 @@ use crate::text::printable;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For a connection, and for an answer; each.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,16 +28,19 @@ fn is(cause: impl Into<String>, remedy: impl Into<String>) -> Diagnosis {
     Diagnosis { cause: cause.into(), remedy: remedy.into() }
 }
 
-/// Looks for the cause; `None`: everything that was looked at is in order.
-pub fn diagnose(address: &RtspAddress) -> Option<Diagnosis> {
+/// Looks for the cause of what was `said` by who tried; `None`: everything that was looked at is in order.
+pub fn diagnose(address: &RtspAddress, said: &str) -> Option<Diagnosis> {
     let (host, port) = address.host()?;
-    match look(address, &host, port) {
+    // Asked without a password, every camera that has one answers 401: whether ours is wrong who used it knows.
+    let said = said.to_lowercase();
+    let is_refused = said.contains("unauthorized") || said.contains("401");
+    match look(address, &host, port, is_refused) {
         Ok(found) => found,
         Err(found) => Some(found),
     }
 }
 
-fn look(address: &RtspAddress, host: &str, port: u16) -> Result<Option<Diagnosis>, Diagnosis> {
+fn look(address: &RtspAddress, host: &str, port: u16, is_refused: bool) -> Result<Option<Diagnosis>, Diagnosis> {
     let addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
         .map_err(|e| {
@@ -58,7 +61,7 @@ fn look(address: &RtspAddress, host: &str, port: u16) -> Result<Option<Diagnosis
         true => ask_by_tls(stream, host, &request)?,
         false => ask(stream, &request).map_err(|e| silence(&e))?,
     };
-    Ok(read(&answer, address.login.is_some()))
+    Ok(read(&answer, address.login.is_some(), is_refused))
 }
 
 fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Diagnosis> {
@@ -110,7 +113,9 @@ fn ask(mut stream: impl Read + Write, request: &str) -> std::io::Result<Vec<u8>>
     stream.flush()?;
     let mut answer = Vec::new();
     let mut buffer = [0; 2048];
-    while (answer.len() as u64) < MAX_ANSWER {
+    let began = Instant::now();
+    // Bytes may come one by one, each within its time.
+    while (answer.len() as u64) < MAX_ANSWER && began.elapsed() < 2 * PATIENCE {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => answer.extend_from_slice(&buffer[..n]),
@@ -179,7 +184,7 @@ fn in_words(why: &rustls::CertificateError) -> String {
 }
 
 /// What an answer to DESCRIBE says.
-fn read(answer: &[u8], has_login: bool) -> Option<Diagnosis> {
+fn read(answer: &[u8], has_login: bool, is_refused: bool) -> Option<Diagnosis> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let first = printable(head.lines().next().unwrap_or_default(), 80);
@@ -205,7 +210,7 @@ fn read(answer: &[u8], has_login: bool) -> Option<Diagnosis> {
                 is(format!("the camera sends no video, only {media}"), "choose a stream with video in the path")
             })
         }
-        "401" | "403" => Some(refused(head, has_login)),
+        "401" | "403" => refused(head, has_login, is_refused),
         "404" => Some(is("it has nothing at this path (404)", "see the camera's manual for the path of its stream")),
         "453" | "503" => Some(is(
             format!("it has no room for another viewer ({first})"),
@@ -219,27 +224,30 @@ fn read(answer: &[u8], has_login: bool) -> Option<Diagnosis> {
     }
 }
 
-/// Why nobody is let in.
-fn refused(head: &str, has_login: bool) -> Diagnosis {
+/// Why nobody is let in, if nobody is.
+fn refused(head: &str, has_login: bool, is_refused: bool) -> Option<Diagnosis> {
     let asks: Vec<String> = header(head, "www-authenticate").map(str::to_ascii_lowercase).collect();
     let can_answer = |ask: &String| {
         let algorithm = ask.split_once("algorithm=").map(|(_, rest)| rest.trim_start_matches('"'));
         ask.starts_with("basic") || ask.starts_with("digest") && algorithm.is_none_or(|a| a.starts_with("md5"))
     };
     if !has_login {
-        return is("it wants a name and a password", "write rtsp://NAME:${CAM_PASSWORD}@HOST/PATH and set the secret");
+        let remedy = "write rtsp://NAME:${CAM_PASSWORD}@HOST/PATH and set the secret";
+        return Some(is("it wants a name and a password", remedy));
     }
     if !asks.is_empty() && !asks.iter().any(can_answer) {
         let asked = printable(&asks.join(" / "), 160);
-        return is(
+        return Some(is(
             format!("it asks for a password in a way that GStreamer cannot answer ({asked})"),
             "set the camera's RTSP authentication to Digest with MD5, or to Basic",
-        );
+        ));
     }
-    is(
-        "it does not take this name and password (401)",
-        "see the camera's users; some lock a name for a while after wrong passwords",
-    )
+    is_refused.then(|| {
+        is(
+            "it does not take this name and password (401)",
+            "see the camera's users; some lock a name for a while after wrong passwords",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -249,7 +257,7 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let check = |answer: &str, has_login: bool, part: Option<&str>| {
-            let found = read(answer.as_bytes(), has_login).map(|d| format!("{}; {}", d.cause, d.remedy));
+            let found = read(answer.as_bytes(), has_login, true).map(|d| format!("{}; {}", d.cause, d.remedy));
             match part {
                 Some(part) => assert!(found.as_ref().is_some_and(|f| f.contains(part)), "{answer}: {found:?}"),
                 None => assert_eq!(found, None, "{answer}"),
@@ -261,6 +269,8 @@ mod tests {
         check(&unauthorized(&format!("{sha}\r\nWWW-Authenticate: Basic realm=\"x\"")), true, Some("does not take"));
         check(&unauthorized("WWW-Authenticate: Digest realm=\"x\", nonce=\"1\""), true, Some("does not take"));
         check(&unauthorized(sha), false, Some("wants a name and a password"));
+        let protected = unauthorized("WWW-Authenticate: Basic realm=\"x\"");
+        assert_eq!(read(protected.as_bytes(), true, false), None, "it is something else");
         check("RTSP/1.0 404 Not Found\r\n\r\n", false, Some("nothing at this path"));
         check("RTSP/1.0 453 Not Enough Bandwidth\r\n\r\n", false, Some("no room"));
         check("RTSP/1.0 302 Moved\r\nLocation: rtsp://b/\r\n\r\n", false, Some("elsewhere"));

@@ -186,6 +186,9 @@ impl Supervisor {
     /// What is behind a cause; `None`: told to stop meanwhile.
     fn explain(&self, cause: String) -> Option<String> {
         let Some(explainer) = self.explainer.clone() else { return Some(cause) };
+        if self.helpers.load(Ordering::Acquire) >= MAX_STUCK {
+            return Some(cause);
+        }
         let (sender, explained) = bounded(1);
         let said = cause.clone();
         on_helper(&self.helpers, move || {

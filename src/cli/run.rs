@@ -79,7 +79,8 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
             );
         }
         if let SourceSpec::File { .. } = &camera.source.spec {
-            probe(&camera.source.spec, camera.capture.connect).map_err(|e| with_camera(e.to_string()))?;
+            probe(&camera.source.spec, camera.capture.connect)
+                .map_err(|e| with_camera(camera.source.secrets.hide(&e.to_string())))?;
         }
         print_line(&format!(
             "{}: {}, model {}, mode {} ({})",

@@ -107,7 +107,7 @@ impl Daemon {
         let mut pipeline = Pipeline::new(detectors, around);
         let state = config::state_directory().map(|folder| {
             let named = |e| DaemonError::Other(format!("STATE_DIRECTORY {}: {e}", folder.display()));
-            OwnFolder::claim(&folder).map_err(named)
+            OwnFolder::claim(&folder, ".state.lock").map_err(named)
         });
         let state = state.transpose()?;
         let mut overrides = Overrides::from_environment();
@@ -125,6 +125,8 @@ impl Daemon {
     pub fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         if let Err(e) = self.outputs.apply(&config) {
             self.restore_outputs();
+            // What was opened for this config goes.
+            self.pipeline.hold(Prepared::default());
             return Err(e);
         }
         if let Err(e) = apply(&mut self.pipeline, &config, &mut self.overrides) {
@@ -357,6 +359,8 @@ fn aside<T: Send + 'static>(
     }
 }
 
+const TOLD_TO_STOP: &str = "told to stop while its models were being opened";
+
 /// Reads the config anew and takes it over. What takes long, opening models, is done before anything is touched.
 fn reload(
     daemon: &mut Daemon,
@@ -373,9 +377,20 @@ fn reload(
     };
     let config = config?;
     let Aside::Done(prepared) = aside(signals, told, feed, None, daemon.preparation(&config)) else {
-        return Err(left("told to stop while its models were being opened"));
+        return Err(left(TOLD_TO_STOP));
     };
-    daemon.pipeline.hold(prepared?);
+    let prepared = match prepared {
+        // What was set while running may not fit this config any more: it is tried without.
+        Err(_) if !daemon.overrides.is_empty() => {
+            let plain = daemon.pipeline.preparation(&config.cameras);
+            let Aside::Done(prepared) = aside(signals, told, feed, None, plain) else {
+                return Err(left(TOLD_TO_STOP));
+            };
+            prepared?
+        }
+        prepared => prepared?,
+    };
+    daemon.pipeline.hold(prepared);
     let (done, signal) = while_busy(signals, feed, || daemon.reload(config));
     *told = told.or(signal);
     done

@@ -166,7 +166,10 @@ pub fn models(config: &Config, tell: Tell<'_>) {
 pub fn cameras(config: &Config, tell: Tell<'_>) {
     let look = |camera: &CameraConfig| {
         probe(&camera.source.spec, camera.capture.connect).map_err(|e| match &camera.source.spec {
-            SourceSpec::Rtsp(address) => (e, diagnose(address)),
+            SourceSpec::Rtsp(address) => {
+                let found = diagnose(address, &e.to_string());
+                (e, found)
+            }
             _ => (e, None),
         })
     };

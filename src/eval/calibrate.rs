@@ -6,12 +6,14 @@
 //! share of dense, harm is how much the detections differ from the dense ones, a
 //! smooth measure, because agreement moves in steps. The weight is then raised
 //! or lowered until the agreement is on target. Every other window is held out:
-//! it is never tried on, and says what to expect of other pictures.
+//! it is never tried on, and judges ([`judge`]): what was found is taken only if it
+//! holds there, is cheaper than what it replaces, and enough was seen to tell.
 
 use super::score::{Agreement, REPORT, harm};
 use crate::capture::{Clip, SourceSpec};
 use crate::engine::gate::{DEFAULT_THRESHOLDS, Gate, Gates};
 use crate::engine::plan::Plan;
+use crate::engine::profile::Profile;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::heads::Thresholds;
@@ -40,6 +42,42 @@ pub struct CalibrateSettings {
     /// Sigma of noise that is added to the frames of every second clip, levels of 255; 0: none.
     pub noise: f32,
     pub skip: SkipSettings,
+    /// What is used now; `None`: safe defaults.
+    pub replaced: Option<Profile>,
+}
+
+/// Detections of the held-out windows, the dense run's and those of the gates, on which a judgement must rest at the least.
+pub const LEAST_DETECTIONS: usize = 200;
+
+/// Whether gates are worth taking, by windows that they were not tried on. `before` is what they would replace, there too.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn judge(held_out: &Outcome, before: &Outcome, target: f64) -> Result<(), String> {
+    let percent = |share: f64| 100.0 * share;
+    if held_out.n_detections < LEAST_DETECTIONS {
+        return Err(format!(
+            "the held-out windows show {} detections, and a judgement needs {LEAST_DETECTIONS}: give longer clips, more of them, \
+             or more windows (--windows)",
+            held_out.n_detections
+        ));
+    }
+    if held_out.agreement < target {
+        return Err(format!(
+            "on held-out windows the gates agree by {:.4}, less than the target of {target}: what was found holds only where it \
+             was looked for. Give clips of more kinds, or a lower --target",
+            held_out.agreement
+        ));
+    }
+    // Less work that misses the target is no measure.
+    if before.agreement >= target && held_out.cost >= before.cost {
+        return Err(format!(
+            "on held-out windows the gates take {:.1} % of the work, and what is used now takes {:.1} %: nothing is saved",
+            percent(held_out.cost),
+            percent(before.cost)
+        ));
+    }
+    Ok(())
 }
 
 /// How gates do on some windows.
@@ -50,6 +88,8 @@ pub struct Outcome {
     pub cost: f64,
     /// Difference of the detections, a share of their scores.
     pub harm: f64,
+    /// Detections that were compared.
+    pub n_detections: usize,
 }
 
 /// What was found.
@@ -120,7 +160,8 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         gates.set(i, Gate::new(bold.threshold, gates.get(i).scales.clone()));
     }
     let mut bench = Bench { detector, skip: s.skip.clone(), size: s.size };
-    let before = bench.measure(&careful, &held)?;
+    let replaced = s.replaced.as_ref().map(|p| p.gates(&plan)).transpose().map_err(|e| e.to_string())?;
+    let before = bench.measure(replaced.as_ref().unwrap_or(&careful), &held)?;
     let mut now = bench.measure(&gates, &tried)?;
     let mut best: Option<(Gates, Outcome)> = None;
     let gated: Vec<usize> = (0..plan.steps.len()).filter(|i| plan.steps[*i].is_gated).collect();
@@ -277,6 +318,33 @@ impl Bench {
             agreement: agreement.agreement(),
             cost: cost / f64::from(n.max(1)),
             harm: harmed / scores.max(1.0),
+            n_detections: agreement.n_compared(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_holds_elsewhere_is_taken() {
+        let of = |agreement: f64, cost: f64, n_detections: usize| Outcome {
+            agreement,
+            cost,
+            n_detections,
+            ..Outcome::default()
+        };
+        let before = of(0.987, 0.1, 1000);
+        assert_eq!(judge(&of(0.985, 0.08, 1000), &before, 0.98), Ok(()));
+        assert_eq!(judge(&of(0.985, 0.12, 1000), &of(0.95, 0.1, 1000), 0.98), Ok(()), "what was before is no measure");
+        for (found, part) in [
+            (of(0.897, 0.05, 1000), "less than the target"),
+            (of(0.99, 0.1, 1000), "nothing is saved"),
+            (of(1.0, 0.02, 40), "show 40 detections"),
+            (of(f64::NAN, 0.02, 0), "show 0 detections"),
+        ] {
+            assert!(judge(&found, &before, 0.98).unwrap_err().contains(part), "{found:?}");
+        }
     }
 }

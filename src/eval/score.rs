@@ -44,6 +44,11 @@ impl Agreement {
         share(self.n_right, self.n_claimed)
     }
 
+    /// Sure detections of both runs: what the comparison rests on.
+    pub fn n_compared(&self) -> usize {
+        self.n_wanted + self.n_claimed
+    }
+
     /// Harmonic mean of the two.
     pub fn agreement(&self) -> f64 {
         let (r, p) = (self.recall(), self.precision());

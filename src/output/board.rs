@@ -11,6 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
+/// Frames that failed in the model, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failing {
+    /// The first and the last, on the pipeline's clock.
+    pub first_ns: u64,
+    pub last_ns: u64,
+    pub n: u64,
+    /// Why the last one did.
+    pub why: String,
+}
+
 /// The condition of a camera whose every frame fails in the model.
 const FAILING: &str = "failing";
 
@@ -49,7 +60,7 @@ pub struct CameraBoard {
     pub control: Control,
     state: Mutex<(CameraState, Option<String>)>,
     /// Since when every frame fails in the model, on the pipeline's clock, and why.
-    failing: Mutex<Option<(u64, String)>>,
+    failing: Mutex<Option<Failing>>,
     degraded: Mutex<Degraded>,
     latest: Mutex<Option<Arc<FrameResult>>>,
     counts: Mutex<Arc<SceneCounts>>,
@@ -166,18 +177,18 @@ impl CameraBoard {
     }
 
     /// Since when every frame has failed in the model, and why it does now.
-    pub fn failing(&self) -> Option<(u64, String)> {
+    pub fn failing(&self) -> Option<Failing> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A frame failed.
     pub fn set_failing(&self, now_ns: u64, why: &str) {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let since_ns = failing.as_ref().map_or(now_ns, |(since, _)| *since);
-        *failing = Some((since_ns, why.to_owned()));
+        let (first_ns, n) = failing.as_ref().map_or((now_ns, 0), |f| (f.first_ns, f.n));
+        *failing = Some(Failing { first_ns, last_ns: now_ns, n: n + 1, why: why.to_owned() });
     }
 
-    /// A frame did not.
+    /// A frame did not, or others follow.
     pub fn set_working(&self) {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -186,7 +197,7 @@ impl CameraBoard {
     pub fn condition(&self) -> (&'static str, Option<String>) {
         let (state, cause) = self.state();
         match self.failing() {
-            Some((_, why)) if state == CameraState::Live => (FAILING, Some(why)),
+            Some(failing) if state == CameraState::Live => (FAILING, Some(failing.why)),
             _ => (state.name(), cause),
         }
     }

@@ -15,7 +15,7 @@ use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchMask};
 use crate::infer::{Detection, Fresh, StreamId};
 use crate::merge::{MergeSettings, Provenance};
-use crate::output::board::{Board, CameraBoard, Control};
+use crate::output::board::{Board, CameraBoard, Control, Failing};
 use crate::output::events::EventMessage;
 use crate::output::events::wire::{EventJson, Names};
 use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics, ReasonLabel};
@@ -73,7 +73,7 @@ pub fn open_source(config: &CameraConfig, clock: Arc<dyn Clock>) -> Opener {
 fn explainer(config: &CameraConfig) -> Option<Explainer> {
     let SourceSpec::Rtsp(address) = &config.source.spec else { return None };
     let address = address.clone();
-    Some(Arc::new(move |said| match diagnose(&address) {
+    Some(Arc::new(move |said| match diagnose(&address, &said) {
         Some(found) => format!("{}. Remedy: {}", found.cause, found.remedy),
         None => said,
     }))
@@ -247,6 +247,16 @@ impl Camera {
         cause.filter(|_| state == CameraState::Ended)
     }
 
+    /// Frames are taken, and every one of them has failed in the model for `limit`.
+    pub fn is_failing(&self, limit: Duration) -> bool {
+        let lasts = |f: &Failing| Duration::from_nanos(f.last_ns.saturating_sub(f.first_ns)) > limit;
+        self.is_live() && self.board.failing().is_some_and(|f| f.n >= MANY && lasts(&f))
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.board.state().0 == CameraState::Live
+    }
+
     /// Frames come, but for `limit` nothing has been put out.
     pub fn is_stuck(&self, limit: Duration) -> bool {
         let state = self.board.state().0;
@@ -258,14 +268,6 @@ impl Camera {
             return false;
         }
         let now_ns = self.around.clock.monotonic_ns();
-        // Frames are taken, and nothing comes of them.
-        if self
-            .board
-            .failing()
-            .is_some_and(|(since_ns, _)| Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit)
-        {
-            return true;
-        }
         let answered = self.board.last_output_captured_ns.load(Ordering::Relaxed) >= self.intake.last_put_ns();
         let since_ns = self.board.last_output_ns.load(Ordering::Relaxed).max(self.intake.waiting_since_ns());
         !answered && Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit
@@ -297,6 +299,8 @@ fn observer(config: &CameraConfig, board: Arc<CameraBoard>, metrics: Arc<Metrics
     })
 }
 
+/// Fewer failures are no series.
+const MANY: u64 = 8;
 /// Longest wait for a frame before something else is looked after.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -435,6 +439,7 @@ impl Worker {
             self.epoch = frame.epoch;
             self.stage.reset();
             self.load.reset();
+            self.board.set_working();
             self.end_scene();
         }
         if !self.detects {
@@ -558,7 +563,11 @@ impl Worker {
 
     /// Brings zones, lines and events to the frame.
     fn watch(&mut self, frame: &Frame) {
-        let is_free = self.stage.tracks().is_empty() && self.scene.is_empty();
+        let has_moved = self.time.has_moved(frame.captured_ns, frame.captured_unix_ns);
+        if has_moved {
+            self.scene.end(&mut self.messages);
+        }
+        let is_free = has_moved || (self.stage.tracks().is_empty() && self.scene.is_empty());
         let unix_ns = self.time.at(frame.captured_ns, frame.captured_unix_ns, is_free);
         let now = Moment { pts_ns: frame.pts_ns, unix_ns };
         self.letterbox = Some(frame.letterbox);

@@ -185,32 +185,44 @@ impl OrtFactory {
     ///
     /// # Errors
     /// The model cannot be used as configured.
-    pub fn examine(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Model, Verdict), InferError> {
-        let model = Model::load(&c.model, &self.folders)?;
-        model.check_size(c.size.unwrap_or(model.size))?;
+    pub fn examine(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Arc<Model>, Verdict), InferError> {
+        let model = Arc::new(self.load(c)?);
         let verdict = match self.trials.pass(c, mode, &model, &self.folders, self.runtime)? {
             Some(verdict) => verdict,
-            None => self.open_here(&DetectorConfig { providers: vec![Provider::Cpu], ..c.clone() }, mode)?,
+            None => {
+                let on_cpu = DetectorConfig { providers: vec![Provider::Cpu], ..c.clone() };
+                self.open_here(model.clone(), &on_cpu, mode)?
+            }
         };
         Ok((model, verdict))
     }
 
+    /// Reads the model that is asked for.
+    pub(super) fn load(&self, c: &DetectorConfig) -> Result<Model, InferError> {
+        let model = Model::load(&c.model, &self.folders)?;
+        model.check_size(c.size.unwrap_or(model.size))?;
+        Ok(model)
+    }
+
     /// Opens a detector and lets go of it.
-    pub(super) fn open_here(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<Verdict, InferError> {
-        let (_, made) = self.open(c, mode)?;
+    pub(super) fn open_here(
+        &self,
+        model: Arc<Model>,
+        c: &DetectorConfig,
+        mode: Option<SkipMode>,
+    ) -> Result<Verdict, InferError> {
+        let made = self.open(model, c, mode)?;
         Ok(Verdict { mode: made.mode.name().into(), why: made.why, state_bytes: made.state_bytes })
     }
 
-    fn open(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Arc<Model>, Made), InferError> {
-        let model = Arc::new(Model::load(&c.model, &self.folders)?);
+    fn open(&self, model: Arc<Model>, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<Made, InferError> {
         let size = c.size.unwrap_or(model.size);
-        model.check_size(size)?;
         let mut regions = PlanSettings::for_input(size, model.sidecar.input.multiple_of.unwrap_or(32));
         regions.context = c.context.unwrap_or(regions.context);
         regions.break_even = c.break_even.unwrap_or(regions.break_even);
         let recipe = Recipe {
             profile: gates::find(&model, &self.folders, None)?,
-            model: model.clone(),
+            model,
             size,
             thresholds: c.thresholds(),
             session: c.session(),
@@ -219,7 +231,7 @@ impl OrtFactory {
             layers: LayersSettings::default(),
             plans: self.plans.clone(),
         };
-        Ok((model, recipe.make(self.runtime, mode)?))
+        recipe.make(self.runtime, mode)
     }
 }
 
@@ -229,9 +241,10 @@ impl DetectorFactory for OrtFactory {
         c: &DetectorConfig,
         mode: Option<SkipMode>,
     ) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
-        let model = Model::load(&c.model, &self.folders)?;
+        // Read once: what is opened is what was tried.
+        let model = Arc::new(self.load(c)?);
         self.trials.pass(c, mode, &model, &self.folders, self.runtime)?;
-        let (model, made) = self.open(c, mode)?;
+        let made = self.open(model.clone(), c, mode)?;
         let (mode, provider, size) = (made.mode, made.provider, c.size.unwrap_or(model.size));
         tracing::info!(model = model.name, %size, %provider, mode = mode.name(), why = made.why,
             library = %self.runtime.library.display(), "detector is ready");

@@ -170,11 +170,14 @@ impl Pipeline {
         self.detectors.allowance.set(budget);
     }
 
-    /// Names of cameras that get frames and put nothing out for `limit`.
+    /// Names of cameras that get frames and put nothing out for `limit`. One whose model fails is among them only if
+    /// they all do: to begin anew would hardly mend the one, and cost the others.
     pub fn stuck(&self, limit: Duration) -> Vec<&str> {
-        let stuck: Vec<&str> =
-            self.cameras.iter().filter(|c| c.is_stuck(limit)).map(|c| c.config.id.as_str()).collect();
-        self.around.board.healthy.store(stuck.is_empty(), Ordering::Relaxed);
+        let n_failing = self.cameras.iter().filter(|c| c.is_failing(limit)).count();
+        let all_fail = n_failing > 0 && n_failing == self.cameras.iter().filter(|c| c.is_live()).count();
+        let is_stuck = |c: &&Camera| c.is_stuck(limit) || (all_fail && c.is_failing(limit));
+        let stuck: Vec<&str> = self.cameras.iter().filter(is_stuck).map(|c| c.config.id.as_str()).collect();
+        self.around.board.healthy.store(stuck.is_empty() && n_failing == 0, Ordering::Relaxed);
         stuck
     }
 

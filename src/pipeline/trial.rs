@@ -17,7 +17,8 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The word with which the program calls itself.
@@ -29,13 +30,14 @@ const MEMORY: (u64, u64) = (3 << 30, 64);
 /// Longest answer that is read.
 const MAX_ANSWER: u64 = 64 << 10;
 
-static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+/// This very program, also where its file has been replaced since it began.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+static KNOWS_COMMAND: AtomicBool = AtomicBool::new(false);
 
 /// From now on models are tried by this program, which knows [`COMMAND`].
 pub fn use_this_program() {
-    if let Ok(program) = std::env::current_exe() {
-        let _ = PROGRAM.set(program);
-    }
+    KNOWS_COMMAND.store(true, Ordering::Relaxed);
 }
 
 /// What is to be opened.
@@ -52,6 +54,7 @@ struct Question {
     folders: Vec<PathBuf>,
     library: PathBuf,
     n_bytes: u64,
+    sha256: String,
 }
 
 /// What a model turned out to be on the CPU.
@@ -83,7 +86,9 @@ impl Trials {
         folders: &ModelFolders,
         runtime: &Runtime,
     ) -> Result<Option<Verdict>, InferError> {
-        let Some(program) = PROGRAM.get().filter(|_| !model.is_built_in()) else { return Ok(None) };
+        if model.is_built_in() || !KNOWS_COMMAND.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let question = Question {
             model: c.model.clone(),
             size: c.size.map(|s| s.to_string()),
@@ -96,6 +101,7 @@ impl Trials {
             folders: folders.0.clone(),
             library: runtime.library.clone(),
             n_bytes: model.onnx.len() as u64,
+            sha256: model.sha256.clone(),
         };
         let text = serde_json::to_string(&question).map_err(|e| InferError::Runtime(e.to_string()))?;
         let key = format!("{} {text}", model.sha256);
@@ -103,7 +109,7 @@ impl Trials {
             return Ok(Some(verdict.clone()));
         }
         let err = |reason: String| InferError::model(&model.file, reason);
-        let child = Command::new(program)
+        let child = Command::new(THIS_PROGRAM)
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -206,6 +212,8 @@ pub fn answer(question: impl Read) -> Result<String, String> {
     let q: Question = serde_json::from_reader(question.take(1 << 20)).map_err(|e| e.to_string())?;
     let most = Some(memory(q.n_bytes));
     let _ = setrlimit(Resource::As, Rlimit { current: most, maximum: most });
+    // Where memory gets short, this process goes, and not the one who asks.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let runtime = Runtime::get(Some(&q.library)).map_err(|e| e.to_string())?;
     let config = DetectorConfig {
@@ -224,7 +232,12 @@ pub fn answer(question: impl Read) -> Result<String, String> {
         cache: None,
     };
     let factory = OrtFactory::new(runtime, ModelFolders(q.folders));
-    let verdict = factory.open_here(&config, q.mode.fixed()).map_err(|e| printable(&e.to_string(), 4000))?;
+    let said = |e: InferError| printable(&e.to_string(), 4000);
+    let model = factory.load(&config).map_err(said)?;
+    if model.sha256 != q.sha256 {
+        return Err(format!("{} is being changed: try again when it is whole", printable(&model.file, 1000)));
+    }
+    let verdict = factory.open_here(Arc::new(model), &config, q.mode.fixed()).map_err(said)?;
     serde_json::to_string(&verdict).map_err(|e| e.to_string())
 }
 

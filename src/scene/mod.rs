@@ -242,11 +242,13 @@ impl Scene {
         visit.worth = if track.looked_ns == now.pts_ns { worth } else { 0.0 };
         let foot = foot(&bbox, content);
         for (number, (zone, presence)) in settings.zones.iter().zip(&mut visit.in_zones).enumerate() {
-            if !zone_counts[number].get(class).is_some_and(|c| *c) {
+            let is_wanted = zone_counts[number].get(class).is_some_and(|c| *c);
+            let was = presence.counts;
+            // What turned out to be of another class leaves.
+            if !is_wanted && !was {
                 continue;
             }
-            let was = presence.counts;
-            presence.step(zone.area.contains(foot), now, zone);
+            presence.step(is_wanted && zone.area.contains(foot), now, zone);
             if presence.counts && !was {
                 visit.is_due = true;
                 if event.stays.len() < MOST {

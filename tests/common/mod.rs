@@ -8,6 +8,8 @@ pub mod odd_camera;
 #[cfg(feature = "daemon")]
 pub mod ort;
 #[cfg(feature = "daemon")]
+pub mod rig;
+#[cfg(feature = "daemon")]
 pub mod service;
 pub mod zoo;
 

@@ -31,6 +31,8 @@ pub fn inlined(model: &[u8], folder: Option<&Path>) -> Result<Option<Vec<u8>>, O
         return Ok(None);
     }
     let mut files: HashMap<String, Vec<u8>> = HashMap::new();
+    // Several tensors may name the same bytes.
+    let mut n_taken = 0;
     let mut out = Vec::with_capacity(model.len());
     rewrite(model, &mut out, |field, out| {
         if field.tag != tag::MODEL_GRAPH {
@@ -42,7 +44,7 @@ pub fn inlined(model: &[u8], folder: Option<&Path>) -> Result<Option<Vec<u8>>, O
             else {
                 return Ok(false);
             };
-            put_message(graph, field.tag, &with_data(field.body, &place, folder, &mut files)?);
+            put_message(graph, field.tag, &with_data(field.body, &place, folder, &mut files, &mut n_taken)?);
             Ok(true)
         })?;
         put_message(out, field.tag, &graph);
@@ -87,6 +89,7 @@ fn with_data(
     place: &Place,
     folder: Option<&Path>,
     files: &mut HashMap<String, Vec<u8>>,
+    n_taken: &mut usize,
 ) -> Result<Vec<u8>, OnnxError> {
     let err = |what: String| OnnxError::External { tensor: name_of(tensor), what };
     let file = place.file.strip_prefix("./").unwrap_or(&place.file);
@@ -112,6 +115,10 @@ fn with_data(
     let Some(part) = end.and_then(|end| data.get(place.offset..end)) else {
         return Err(err(format!("its data are beyond the end of '{file}': it is another version, or cut short")));
     };
+    *n_taken += part.len();
+    if *n_taken > files.values().map(Vec::len).sum::<usize>() {
+        return Err(err("tensors take more bytes than there are in the files that they name".into()));
+    }
     let mut out = Vec::with_capacity(tensor.len() + part.len());
     rewrite(tensor, &mut out, |field, _| {
         Ok(matches!(field.tag, tag::TENSOR_EXTERNAL_DATA | tag::TENSOR_DATA_LOCATION | tag::TENSOR_RAW))
@@ -139,7 +146,11 @@ mod tests {
             put_message(&mut tensor, tag::TENSOR_EXTERNAL_DATA, &entry);
         }
         tensor.extend([(tag::TENSOR_DATA_LOCATION << 3) as u8, 1]);
-        message(&[(tag::MODEL_GRAPH, message(&[(tag::GRAPH_INITIALIZER, tensor)]))])
+        let mut graph = message(&[(tag::GRAPH_INITIALIZER, tensor.clone())]);
+        if entries.iter().any(|(key, _)| *key == "twice") {
+            graph.extend(message(&[(tag::GRAPH_INITIALIZER, tensor)]));
+        }
+        message(&[(tag::MODEL_GRAPH, graph)])
     }
 
     #[test]
@@ -157,7 +168,8 @@ mod tests {
         assert!(vet(&model(&[("location", "x")])).unwrap_err().to_string().contains("in another file"));
         assert_eq!(inlined(&whole, None).unwrap(), None);
         for (entries, part) in [
-            (&[("location", "/etc/passwd")][..], "plain name"),
+            (&[("location", "m.onnx.data"), ("twice", "")][..], "more bytes than there are"),
+            (&[("location", "/etc/passwd")], "plain name"),
             (&[("location", "../m.onnx.data")], "plain name"),
             (&[("location", "sub/x")], "plain name"),
             (&[("location", "..")], "plain name"),

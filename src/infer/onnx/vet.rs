@@ -42,8 +42,12 @@ pub fn vet(model: &[u8]) -> Result<(), OnnxError> {
             tag::MODEL_FUNCTIONS => {
                 for field in Fields(field.body) {
                     let field = field?;
-                    if field.tag == tag::FUNCTION_NODE {
-                        node(field.body, 0, &mut n_nodes)?;
+                    match field.tag {
+                        tag::FUNCTION_NODE => node(field.body, 0, &mut n_nodes)?,
+                        // What an attribute of its nodes is where a call leaves it out.
+                        tag::FUNCTION_ATTRIBUTE => attribute(field.body, 0, &mut n_nodes)
+                            .map_err(|e| e.of("in a function".into(), "function".into()))?,
+                        _ => {}
                     }
                 }
             }
@@ -52,6 +56,8 @@ pub fn vet(model: &[u8]) -> Result<(), OnnxError> {
     }
     Ok(())
 }
+
+const SPARSE: OnnxError = OnnxError::Malformed("sparse tensors, which are not read");
 
 fn graph(message: &[u8], depth: usize, n_nodes: &mut usize) -> Result<(), OnnxError> {
     if depth > MOST_DEPTH {
@@ -62,7 +68,7 @@ fn graph(message: &[u8], depth: usize, n_nodes: &mut usize) -> Result<(), OnnxEr
         match field.tag {
             tag::GRAPH_NODE => node(field.body, depth, n_nodes)?,
             tag::GRAPH_INITIALIZER => tensor(field.body)?,
-            tag::GRAPH_SPARSE_INITIALIZER => return Err(OnnxError::Malformed("sparse tensors, which are not read")),
+            tag::GRAPH_SPARSE_INITIALIZER => return Err(SPARSE),
             _ => {}
         }
     }
@@ -93,12 +99,9 @@ fn node(message: &[u8], depth: usize, n_nodes: &mut usize) -> Result<(), OnnxErr
     for field in Fields(message) {
         let field = field?;
         if field.tag == tag::NODE_ATTRIBUTE {
-            attribute(field.body, depth, n_nodes).map_err(|e| match e {
-                Wrong::Here(what) => {
-                    let get = |tag| child(message, tag).ok().flatten().map(text).unwrap_or_default();
-                    OnnxError::Node { node: get(tag::NODE_NAME), op: get(tag::NODE_OP_TYPE), what }
-                }
-                Wrong::Within(e) => e,
+            attribute(field.body, depth, n_nodes).map_err(|e| {
+                let get = |tag| child(message, tag).ok().flatten().map(text).unwrap_or_default();
+                e.of(get(tag::NODE_NAME), get(tag::NODE_OP_TYPE))
             })?;
         }
     }
@@ -111,6 +114,15 @@ enum Wrong {
     Within(OnnxError),
 }
 
+impl Wrong {
+    fn of(self, node: String, op: String) -> OnnxError {
+        match self {
+            Self::Here(what) => OnnxError::Node { node, op, what },
+            Self::Within(e) => e,
+        }
+    }
+}
+
 impl From<OnnxError> for Wrong {
     fn from(e: OnnxError) -> Self {
         Self::Within(e)
@@ -118,7 +130,7 @@ impl From<OnnxError> for Wrong {
 }
 
 fn attribute(message: &[u8], depth: usize, n_nodes: &mut usize) -> Result<(), Wrong> {
-    let name = child(message, tag::ATTRIBUTE_NAME)?.map(text).unwrap_or_default();
+    let name = last(message, tag::ATTRIBUTE_NAME)?.unwrap_or_default();
     let single = SINGLES.iter().find(|(bounded, _)| *bounded == name);
     let bound = single.or_else(|| LISTS.iter().find(|(bounded, _)| *bounded == name));
     let mut is_missing = single.is_some();
@@ -131,6 +143,9 @@ fn attribute(message: &[u8], depth: usize, n_nodes: &mut usize) -> Result<(), Wr
                     numbers(&field)?.into_iter().try_for_each(|v| within(&name, v, range))?;
                 }
             }
+            // The number is that of the function's call, and looked at there.
+            tag::ATTRIBUTE_REFERENCE => is_missing = false,
+            tag::ATTRIBUTE_SPARSE_TENSOR | tag::ATTRIBUTE_SPARSE_TENSORS => return Err(SPARSE.into()),
             tag::ATTRIBUTE_TENSOR | tag::ATTRIBUTE_TENSORS => tensor(field.body)?,
             tag::ATTRIBUTE_GRAPH | tag::ATTRIBUTE_GRAPHS => graph(field.body, depth + 1, n_nodes)?,
             _ => {}
@@ -141,6 +156,18 @@ fn attribute(message: &[u8], depth: usize, n_nodes: &mut usize) -> Result<(), Wr
         Some((_, range)) if is_missing => within(&name, 0, range),
         _ => Ok(()),
     }
+}
+
+/// A text that may be said several times: the last one counts, as for every reader of protobuf.
+fn last(message: &[u8], tag: u32) -> Result<Option<String>, OnnxError> {
+    let mut found = None;
+    for field in Fields(message) {
+        let field = field?;
+        if field.tag == tag {
+            found = Some(text(field.body));
+        }
+    }
+    Ok(found)
 }
 
 fn within(name: &str, v: i64, range: &RangeInclusive<i64>) -> Result<(), Wrong> {
@@ -178,6 +205,16 @@ mod tests {
         check("Conv", ints("pads", &[0, 0, 1 << 40, 0]), "pads holds");
         check("Conv", int("group", 0), "group holds 0");
         check("SpaceToDepth", int("blocksize", 0), "blocksize holds 0");
+        // Readers take the last of several names.
+        let mut twice = onnx::Attribute { name: "harmless".into(), ..Default::default() }.encode_to_vec();
+        twice.extend(ints("strides", &[0]).encode_to_vec());
+        assert!(matches!(attribute(&twice, 0, &mut 0), Err(Wrong::Here(what)) if what.contains("strides holds 0")));
+        // A function's attribute is the call's.
+        let mut of_call = int("group", 0).encode_to_vec();
+        super::super::wire::put_message(&mut of_call, tag::ATTRIBUTE_REFERENCE, b"g");
+        assert!(attribute(&of_call, 0, &mut 0).is_ok());
+        super::super::wire::put_message(&mut of_call, tag::ATTRIBUTE_SPARSE_TENSOR, b"");
+        assert!(attribute(&of_call, 0, &mut 0).is_err());
         vet(&file("Conv", ints("strides", &[2, 2]))).unwrap();
         vet(include_bytes!("../../../models/street-nano.onnx")).unwrap();
     }

@@ -84,6 +84,8 @@ impl Ages {
     }
 }
 
+/// Places beyond are no places of ours.
+const MOST_PLACES: u64 = 1 << 53;
 /// Most events of any setting: each is kept in memory too, half a kilobyte.
 pub const MOST_EVENTS: usize = 10_000;
 /// Largest event file that is read.
@@ -219,7 +221,7 @@ impl Store {
     /// The folder cannot be made, read or written to.
     pub fn open(folder: &Path, limits: Limits, now: Now) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let own = OwnFolder::claim(folder)?;
+        let own = OwnFolder::claim(folder, ".events.lock")?;
         try_to_write(folder)?;
         let limits = Limits { n: limits.n.min(MOST_EVENTS), ..limits };
         let mut index = Index { folder: folder.into(), ..Index::default() };
@@ -244,8 +246,12 @@ impl Store {
         }
         // Those without a place, of an earlier version, come first, as they began.
         found.sort_by(|(a, a_at), (b, b_at)| (a_at, &a.event.id).cmp(&(b_at, &b.event.id)));
-        for (place, (kept, _)) in (0..).zip(found) {
-            index.insert(Kept { order: place, ..kept });
+        let mut next = 0;
+        for (kept, place) in found {
+            // Places are kept, so that those of files and those in memory stay the same.
+            let order = place.filter(|p| *p < MOST_PLACES).unwrap_or(next).max(next);
+            index.insert(Kept { order, ..kept });
+            next = order + 1;
         }
         Ok(Self {
             limits,
@@ -522,6 +528,24 @@ mod tests {
         // What this process wrote grows old by the steady clock.
         store.trim(later(15 * 24 * HOUR, 0));
         assert_eq!(ids(&store).len(), 0);
+    }
+
+    #[test]
+    fn the_order_of_writing_outlives_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { n: 3, ..LIMITS };
+        let mut want = Vec::new();
+        for round in 0..5u64 {
+            let mut store = Store::open(folder.path(), limits.clone(), at(0)).unwrap();
+            for n in 0..2 {
+                // By their names they come in the opposite order.
+                let e = event(DAY_1 - round * 10 - n, "a", "car");
+                want.push(e.id.clone());
+                store.put(e, None, at(0)).unwrap();
+            }
+            let kept: Vec<String> = store.lock().order.values().cloned().collect();
+            assert_eq!(kept, want[want.len().saturating_sub(3)..], "round {round}");
+        }
     }
 
     #[test]
