@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Clip {
+    spec: SourceSpec,
     slot: Arc<Slot>,
     source: Source,
 }
@@ -35,7 +36,7 @@ impl Clip {
                 open_gst(spec, Pace::Fast, &intake, epoch)?
             }
         };
-        Ok(Self { slot, source })
+        Ok(Self { spec: spec.clone(), slot, source })
     }
 
     /// The next frame; `None` at the end.
@@ -53,7 +54,8 @@ impl Clip {
                     Ok(SourceEvent::Ended) => self.slot.close(),
                     Ok(SourceEvent::Failed(e)) => return Err(e),
                     Err(_) if started.elapsed() > PATIENCE => {
-                        return Err(CaptureError::Transient(format!("no frame for {} s", PATIENCE.as_secs())));
+                        let said = format!("no frame for {} s", PATIENCE.as_secs());
+                        return Err(CaptureError::Transient(self.spec.silence(&said)));
                     }
                     Err(_) => {}
                 },

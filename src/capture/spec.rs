@@ -125,6 +125,15 @@ fn is_device(path: &str) -> bool {
 }
 
 impl SourceSpec {
+    /// What is said of a source that is silent: of a file, which one it is and what may be wrong with it.
+    pub fn silence(&self, said: &str) -> String {
+        match self {
+            // decodebin loses an error of a demuxer that comes while it starts it (GStreamer 1.22).
+            Self::File { path } => format!("{}: {said}; the file may be cut short or damaged", path.display()),
+            _ => said.to_owned(),
+        }
+    }
+
     /// Reads an address without secrets.
     ///
     /// # Errors
@@ -142,6 +151,13 @@ impl SourceSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silent_file_is_named() {
+        let said = |address: &str| SourceSpec::parse(address).unwrap().silence("no frame within 15 s");
+        assert_eq!(said("/a/b.mp4"), "/a/b.mp4: no frame within 15 s; the file may be cut short or damaged");
+        assert_eq!(said("rtsp://cam/1"), "no frame within 15 s");
+    }
 
     #[test]
     fn addresses() {

@@ -121,6 +121,7 @@ impl Supervisor {
                 }
                 // A file that cannot be played, or breaks in the middle, does so every time.
                 Outcome::Failed(cause) if !self.live_source => {
+                    let Some(cause) = self.explain(cause) else { return };
                     (self.observer)(CameraState::Ended, Some(&cause));
                     self.intake.slot().close();
                     return;

@@ -56,9 +56,9 @@ pub fn probe(spec: &SourceSpec, patience: Duration) -> Result<(Size, Duration), 
     }
     // Drivers hang: not in here, neither when they open nor when they close.
     let (done, found) = crossbeam_channel::bounded(1);
-    let spec = spec.clone();
+    let own = spec.clone();
     let looking = move || {
-        let mut clip = Clip::open(&spec, Size::new(320, 192));
+        let mut clip = Clip::open(&own, Size::new(320, 192));
         // Told before it is closed.
         let _ = done.send(match &mut clip {
             Ok(clip) => clip.next_frame(),
@@ -69,7 +69,7 @@ pub fn probe(spec: &SourceSpec, patience: Duration) -> Result<(Size, Duration), 
         .name("probe".into())
         .spawn(looking)
         .map_err(|e| CaptureError::Transient(format!("no thread: {e}")))?;
-    let late = |_| CaptureError::Transient(format!("no picture within {} s", patience.as_secs()));
+    let late = |_| CaptureError::Transient(spec.silence(&format!("no picture within {} s", patience.as_secs())));
     match found.recv_timeout(patience).map_err(late)?? {
         Some(frame) => Ok((frame.letterbox.source, start.elapsed())),
         None => Err(CaptureError::Transient("it ended before its first picture".into())),

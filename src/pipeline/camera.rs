@@ -69,10 +69,17 @@ pub fn open_source(config: &CameraConfig, clock: Arc<dyn Clock>) -> Opener {
     })
 }
 
-/// Finds out why an RTSP camera does not answer.
+/// Finds out why a source shows nothing.
 fn explainer(config: &CameraConfig) -> Option<Explainer> {
-    let SourceSpec::Rtsp(address) = &config.source.spec else { return None };
-    let address = address.clone();
+    let spec = config.source.spec.clone();
+    let address = match &spec {
+        SourceSpec::Rtsp(address) => address.clone(),
+        SourceSpec::File { path } => {
+            let name = path.display().to_string();
+            return Some(Arc::new(move |said| if said.contains(&name) { said } else { spec.silence(&said) }));
+        }
+        _ => return None,
+    };
     Some(Arc::new(move |said| match diagnose(&address, &said) {
         Some(found) => format!("{}. Remedy: {}", found.cause, found.remedy),
         None => said,
