@@ -47,6 +47,12 @@ impl Secrets {
         self.0.sort_by_key(|s| std::cmp::Reverse(s.len()));
     }
 
+    /// As [`Secrets::add`], of a secret that is written percent-encoded.
+    pub fn add_encoded(&mut self, written: &str) {
+        self.add(written);
+        self.add(&percent_decoded(written).unwrap_or_default());
+    }
+
     /// And all those that another list knows.
     pub fn extend(&mut self, other: Self) {
         other.0.iter().for_each(|secret| self.add(secret));
@@ -128,6 +134,11 @@ pub fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     pieces.push(Piece::Plain(rest));
     pieces.retain(|piece| *piece != Piece::Plain(""));
     Ok(pieces)
+}
+
+/// Whether a text is one name of a secret and nothing else: it may be shown as it is written.
+pub fn is_name(text: &str) -> bool {
+    pieces(text).is_ok_and(|p| matches!(p.as_slice(), [Piece::Named(_)]))
 }
 
 /// The secret of that name.

@@ -2,7 +2,8 @@
 
 use super::CaptureError;
 use crate::secret::{
-    HIDDEN, Lookup, Piece, Secret, Secrets, named, percent_decoded, percent_encoded, percent_encoded_path, pieces,
+    HIDDEN, Lookup, Piece, Secret, Secrets, is_name, named, percent_decoded, percent_encoded, percent_encoded_path,
+    pieces,
 };
 use std::fmt;
 
@@ -119,8 +120,7 @@ impl RtspAddress {
             }
         }
         for (_, value) in secret_values(parts.rest) {
-            secrets.add(value);
-            secrets.add(&percent_decoded(value).unwrap_or_default());
+            secrets.add_encoded(value);
         }
         let location = format!("{}://{host}{rest}", parts.scheme);
         let parsed = url::Url::parse(&location).map_err(|e| format!("'{}' is no address: {e}", shown(written)))?;
@@ -146,18 +146,17 @@ pub fn shown(written: &str) -> String {
         let scheme = written.split_once("://").map_or("", |(scheme, _)| scheme);
         return format!("{scheme}://{HIDDEN}");
     };
-    let is_secret = |part: &str| pieces(part).is_ok_and(|p| matches!(p.as_slice(), [Piece::Named(_)]));
     let login = match parts.login {
         None => String::new(),
-        Some(login) if login.split_once(':').is_some_and(|(_, password)| is_secret(password)) => format!("{login}@"),
-        Some(login) if is_secret(login) => format!("{login}@"),
+        Some(login) if login.split_once(':').is_some_and(|(_, password)| is_name(password)) => format!("{login}@"),
+        Some(login) if is_name(login) => format!("{login}@"),
         Some(_) => format!("{HIDDEN}@"),
     };
     let mut rest = String::new();
     let mut done = 0;
     for (at, value) in secret_values(parts.rest) {
         rest.push_str(&parts.rest[done..at]);
-        rest.push_str(if is_secret(value) { value } else { HIDDEN });
+        rest.push_str(if is_name(value) { value } else { HIDDEN });
         done = at + value.len();
     }
     rest.push_str(&parts.rest[done..]);

@@ -2,7 +2,7 @@
 
 use super::CaptureError;
 use super::address::{is_secret_key, secret_values, shown as shown_address};
-use crate::secret::{HIDDEN, Lookup, Piece, Secret, Secrets, named, percent_decoded, pieces};
+use crate::secret::{HIDDEN, Lookup, Piece, Secret, Secrets, is_name, named, pieces};
 
 /// A pipeline without a sink, in `gst-launch` syntax.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,10 +39,8 @@ impl CustomPipeline {
             } else if let Some((_, after)) = value.split_once("://") {
                 let login = after.rsplit_once('@').map(|(login, _)| login);
                 let passwords = login.map(|login| login.split_once(':').map_or(login, |(_, password)| password));
-                for secret in passwords.into_iter().chain(secret_values(after).map(|(_, secret)| secret)) {
-                    secrets.add(secret);
-                    secrets.add(&percent_decoded(secret).unwrap_or_default());
-                }
+                let values = secret_values(after).map(|(_, value)| value);
+                passwords.into_iter().chain(values).for_each(|secret| secrets.add_encoded(secret));
             }
         }
         Ok(pipeline)
@@ -67,8 +65,7 @@ pub fn shown(written: &str) -> String {
 }
 
 fn hides(key: &str, value: &str) -> bool {
-    let is_named = pieces(value).is_ok_and(|p| matches!(p.as_slice(), [Piece::Named(_)]));
-    !is_named && (is_secret_key(key) || (!value.contains("://") && holds_secret_keys(value)))
+    !is_name(value) && (is_secret_key(key) || (!value.contains("://") && holds_secret_keys(value)))
 }
 
 /// Whether a value is a structure (`h,Authorization=(string)x`) some of whose fields are nobody's business.
