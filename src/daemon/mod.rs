@@ -144,9 +144,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Opens the models that a config asks for and that are not open yet; a reload finds them then.
+    /// Opens the models that a config asks for and that are not open yet; a reload finds them then. As [`apply`]: with
+    /// what was set laid over it, and where that does not fit any more, without it.
     fn preparation(&self, config: &Config) -> impl FnOnce() -> Result<Prepared, StartError> + Send + use<> {
-        self.pipeline.preparation(&self.overrides.apply(config).cameras)
+        let set = self.pipeline.preparation(&self.overrides.apply(config).cameras);
+        let plain = (!self.overrides.is_empty()).then(|| self.pipeline.preparation(&config.cameras));
+        move || set().or_else(|e| plain.map_or(Err(e), |plain| plain()))
     }
 
     fn restore_outputs(&mut self) {
@@ -359,8 +362,6 @@ fn aside<T: Send + 'static>(
     }
 }
 
-const TOLD_TO_STOP: &str = "told to stop while its models were being opened";
-
 /// Reads the config anew and takes it over. What takes long, opening models, is done before anything is touched.
 fn reload(
     daemon: &mut Daemon,
@@ -377,20 +378,9 @@ fn reload(
     };
     let config = config?;
     let Aside::Done(prepared) = aside(signals, told, feed, None, daemon.preparation(&config)) else {
-        return Err(left(TOLD_TO_STOP));
+        return Err(left("told to stop while its models were being opened"));
     };
-    let prepared = match prepared {
-        // What was set while running may not fit this config any more: it is tried without.
-        Err(_) if !daemon.overrides.is_empty() => {
-            let plain = daemon.pipeline.preparation(&config.cameras);
-            let Aside::Done(prepared) = aside(signals, told, feed, None, plain) else {
-                return Err(left(TOLD_TO_STOP));
-            };
-            prepared?
-        }
-        prepared => prepared?,
-    };
-    daemon.pipeline.hold(prepared);
+    daemon.pipeline.hold(prepared?);
     let (done, signal) = while_busy(signals, feed, || daemon.reload(config));
     *told = told.or(signal);
     done

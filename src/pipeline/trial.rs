@@ -7,7 +7,7 @@ use super::detectors::OrtFactory;
 use crate::config::DetectorConfig;
 use crate::infer::InferError;
 use crate::infer::model::{Model, ModelFolders};
-use crate::infer::session::{Provider, Runtime};
+use crate::infer::session::Runtime;
 use crate::skip::{ModeChoice, SkipMode};
 use crate::text::printable;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
@@ -104,21 +104,19 @@ impl Trials {
             sha256: model.sha256.clone(),
         };
         let text = serde_json::to_string(&question).map_err(|e| InferError::Runtime(e.to_string()))?;
-        let key = format!("{} {text}", model.sha256);
-        if let Some(verdict) = self.passed.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(verdict) = self.passed.lock().unwrap_or_else(PoisonError::into_inner).get(&text) {
             return Ok(Some(verdict.clone()));
         }
         let err = |reason: String| InferError::model(&model.file, reason);
+        let alone = |e: std::io::Error| err(format!("it cannot be tried in a process of its own: {e}"));
         let child = Command::new(THIS_PROGRAM)
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| err(format!("it cannot be tried in a process of its own: {e}")))?;
-        let verdict = match ask(child, text, PATIENCE)
-            .map_err(|e| err(format!("it cannot be tried in a process of its own: {e}")))?
-        {
+            .map_err(alone)?;
+        let verdict = match ask(child, text.clone(), PATIENCE).map_err(alone)? {
             Outcome::Good(verdict) => verdict,
             Outcome::Refused(why) => return Err(InferError::Runtime(why)),
             Outcome::Late => {
@@ -135,7 +133,7 @@ impl Trials {
                 )));
             }
         };
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).insert(key, verdict.clone());
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).insert(text, verdict.clone());
         Ok(Some(verdict))
     }
 }
@@ -216,20 +214,16 @@ pub fn answer(question: impl Read) -> Result<String, String> {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let runtime = Runtime::get(Some(&q.library)).map_err(|e| e.to_string())?;
+    let size = q.size.map(|s| s.parse()).transpose()?;
+    // On the CPU, whatever it is for: the other providers need the same file, and what they build takes minutes.
     let config = DetectorConfig {
-        model: q.model,
-        size: q.size.map(|s| s.parse()).transpose()?,
         score: q.score,
         nms_iou: q.nms_iou,
         context: q.context,
         break_even: q.break_even,
-        // The others need the same file, and what they build takes minutes.
-        providers: vec![Provider::Cpu],
-        threads: 1,
         workers: Some(1),
-        fp16: false,
         batch: q.batch,
-        cache: None,
+        ..DetectorConfig::usual(&q.model, size)
     };
     let factory = OrtFactory::new(runtime, ModelFolders(q.folders));
     let said = |e: InferError| printable(&e.to_string(), 4000);
