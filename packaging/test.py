@@ -138,14 +138,21 @@ def service_runs(command, environment, notify, n_frames, folder):
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     told.bind(str(here))
     here.chmod(0o777)
-    told.settimeout(120)
     environment = environment | {"NOTIFY_SOCKET": str(there), "PASSD__HTTP__LISTEN": "127.0.0.1:0"}
     log = folder / "log"
     with open(log, "w") as file:
         daemon = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=folder)
     try:
-        while b"READY=1" not in told.recv(4096):
-            pass
+        told.settimeout(1)
+
+        def ready():
+            check(daemon.poll() is None, "the service ended before it was ready")
+            try:
+                return b"READY=1" in told.recv(4096)
+            except TimeoutError:
+                return False
+
+        until("READY=1", ready, seconds=120)
         address = until("the address in the log", lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()))[0]
 
         def get(path):
@@ -232,6 +239,18 @@ def amd64(deb, folder):
     say("purging leaves nothing")
 
 
+def own_model(folder):
+    """A model as a user would bring it: a file and its sidecar, which does not say that it is of the simulated street."""
+    models = HERE.parent / "models"
+    own = folder / "own.onnx"
+    shutil.copy(models / "street-nano.onnx", own)
+    said = (models / "street-nano.toml").read_text()
+    said, n_simulated = re.subn(r"(?m)^simulated = true.*\n", "", said)
+    check(n_simulated == 1, "street-nano.toml no longer says that it is of the simulated street")
+    own.with_suffix(".toml").write_text(re.sub(r"(?m)^file = .*", f'file = "{own.name}"', said))
+    return own
+
+
 def arm64(deb, folder):
     sysroot = HERE / ".cache/aarch64/sysroot"
     tree = folder / "arm64"
@@ -241,8 +260,13 @@ def arm64(deb, folder):
     # GStreamer's helper that looks at plugins would not be emulated.
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GST_REGISTRY": str(folder / "registry"), "GST_REGISTRY_FORK": "no"}
     config = tree / CONFIG
-    # The street, and a camera by way of GStreamer.
-    config.write_text(config.read_text() + '\n[cameras.pattern]\nsource = "gst:videotestsrc is-live=true pattern=ball ! video/x-raw,framerate=2/1"\n')
+    # The street, and a camera by way of GStreamer, whose model is a file of its user's.
+    model = own_model(folder)
+    config.write_text(f"""{config.read_text()}
+[cameras.pattern]
+source = "gst:videotestsrc is-live=true pattern=ball ! video/x-raw,framerate=2/1"
+detector.model = "{model}"
+""")
     service_runs([*emulated, "run", "--config", str(config)], environment, (folder / "notify", folder / "notify"), 3, folder)
 
 

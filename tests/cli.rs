@@ -199,9 +199,19 @@ fn sim_detect_and_eval_work_together() {
         for key in ["mean", "p50", "p95", "p99"] {
             assert!(mode["inference_ms"][key].as_f64().unwrap() > 0.0);
         }
-        for key in ["skip_ms", "speedup_vs_off", "recall", "precision", "peak_rss_mib"] {
+        for key in ["skip_ms", "speedup_vs_off", "recall", "precision", "agreement_at_score", "flicker", "peak_rss_mib"]
+        {
             assert!(mode[key].is_f64(), "{key}");
         }
+    }
+    // As the daemon reports.
+    assert_eq!(report["score"], 0.4_f32);
+    let floor = report["floor"].as_array().unwrap();
+    assert_eq!(floor.iter().map(|f| f["sigma"].as_f64().unwrap()).collect::<Vec<_>>(), [1.0, 2.0]);
+    for f in floor {
+        let of = |key: &str| f[key].as_f64().unwrap();
+        assert!(of("agreement") > 0.9 && of("agreement_at_score") > 0.9, "{f}");
+        assert!(of("agreement") >= of("agreement_at_score") && of("flicker") < 0.1, "{f}");
     }
     let video = folder.path().join("clip.mp4").display().to_string();
     let out = passd(&["sim", "sim://street?frames=20&size=320x192", "--out", &video]);
@@ -217,7 +227,7 @@ fn skipping_costs_no_tracks() {
     // Somebody leaves a dark place, people cross: what stays behind or comes late is a false track or another number.
     for scene in ["day", "night"] {
         let clip = format!("sim://street?scene={scene}&seed=1001");
-        let modes = ["--modes", "off,layers", "--frames", "250", "--json", "-"];
+        let modes = ["--modes", "off,layers", "--no-floor", "--frames", "250", "--json", "-"];
         let out = passd(&[&["eval", &clip, "--model", "street-nano"], &modes[..]].concat());
         let report: serde_json::Value = serde_json::from_str(&text(&out.stdout)).unwrap();
         let of = |mode: &str, key: &str| report["modes"][mode]["tracking"][key].as_f64().unwrap();

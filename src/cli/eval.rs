@@ -36,9 +36,14 @@ pub struct Args {
     /// Write the result as JSON to this file ('-': standard output, instead of the table)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Least score of a detection
-    #[arg(long, default_value_t = 0.3)]
+    /// Least score of a detection that is reported. Agreement finds what one run reports in the other from
+    /// three quarters of this score on; agreement at the score has no such gap
+    #[arg(long, value_parser = score, default_value_t = crate::config::SCORE)]
     score: f32,
+    /// Leave out the floor: dense runs with a sensor's noise against those without, which take as long
+    /// as two more of mode off
+    #[arg(long)]
+    no_floor: bool,
     /// Side of a patch, pixels of model input [default: 8 in layers, else 16]
     #[arg(long, value_parser = patch)]
     patch: Option<u32>,
@@ -69,6 +74,10 @@ pub struct Args {
 
 fn patch(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|p| [8, 16, 32, 64].contains(p)).ok_or_else(|| "expected 8, 16, 32 or 64".into())
+}
+
+fn score(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|s| *s > 0.0 && *s <= 1.0).ok_or_else(|| "expected a number above 0, 1 at most".into())
 }
 
 fn predict(text: &str) -> Result<f32, String> {
@@ -103,6 +112,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         n_frames: args.frames,
         noise: args.noise,
         score: args.score,
+        floor: !args.no_floor,
         skip: SkipSettings {
             patch: args.patch,
             threshold: args.threshold,
@@ -138,7 +148,7 @@ fn print_table(r: &Report) -> Result<(), Failure> {
         r.clip, r.frames, r.noise, r.model, r.size, r.threads
     ))?;
     print_line(&format!(
-        "{:<8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8} {:>9} {:>9} {:>7} {:>7} {:>6} {:>8}",
+        "{:<8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8} {:>9} {:>9} {:>7} {:>7} {:>8} {:>8} {:>6} {:>8}",
         "mode",
         "mean ms",
         "p50",
@@ -150,13 +160,15 @@ fn print_table(r: &Report) -> Result<(), Failure> {
         "agreement",
         "recall",
         "precis.",
+        "at score",
+        "flicker",
         "mAP50",
         "peak MiB"
     ))?;
     for (mode, m) in &r.modes {
         let share = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.3}"));
         print_line(&format!(
-            "{mode:<8} {:>8.2} {:>7.2} {:>7.2} {:>7.2} {:>7.3} {:>8} {:>8.1}% {:>9} {:>7} {:>7} {:>6} {:>8.0}",
+            "{mode:<8} {:>8.2} {:>7.2} {:>7.2} {:>7.2} {:>7.3} {:>8} {:>8.1}% {:>9} {:>7} {:>7} {:>8} {:>7.2}% {:>6} {:>8.0}",
             m.inference_ms.mean,
             m.inference_ms.p50,
             m.inference_ms.p95,
@@ -167,8 +179,20 @@ fn print_table(r: &Report) -> Result<(), Failure> {
             share(m.agreement),
             share(m.recall),
             share(m.precision),
+            share(m.agreement_at_score),
+            100.0 * m.flicker,
             share(m.map50),
             m.peak_rss_mib,
+        ))?;
+    }
+    for f in &r.floor {
+        print_line(&format!(
+            "off, with a sensor's noise of sigma {}: agreement {:.3}, {:.3} at score {}, flicker {:.2}%",
+            f.sigma,
+            f.agreement,
+            f.agreement_at_score,
+            r.score,
+            100.0 * f.flicker
         ))?;
     }
     for (mode, t, track_ms) in r.modes.iter().filter_map(|(mode, m)| Some((mode, m.tracking?, m.track_ms))) {

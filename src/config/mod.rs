@@ -23,7 +23,7 @@ pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
 pub use reference::reference;
 pub use resolved::{
-    CameraConfig, Config, DetectorConfig, EventsConfig, JsonlConfig, JsonlTarget, Policy, state_directory,
+    CameraConfig, Config, DetectorConfig, EventsConfig, JsonlConfig, JsonlTarget, Policy, SCORE, state_directory,
 };
 
 /// The JSON schema of the config file.

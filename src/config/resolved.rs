@@ -107,7 +107,7 @@ impl fmt::Debug for CameraConfig {
 }
 
 /// Least score, and overlap of one class, where nothing else is set.
-const SCORE: f32 = 0.4;
+pub const SCORE: f32 = 0.4;
 const NMS_IOU: f32 = 0.5;
 /// What to do where there is no model.
 const ANOTHER_MODEL: &str = "Name one that knows yours: `passd models pull yolox_nano` fetches a general one, then \

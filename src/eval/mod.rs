@@ -53,10 +53,14 @@ pub struct ModeReport {
     pub speedup_vs_off: Option<f64>,
     /// Area that went through the model, against the model input's for every frame.
     pub computed_share: f64,
-    /// Against `off`, engine.md section 6.
+    /// Against `off`: of what one reports, the other has that share from three quarters of the score on.
     pub agreement: Option<f64>,
     pub recall: Option<f64>,
     pub precision: Option<f64>,
+    /// Against `off`, of what is reported alone: what its user would see.
+    pub agreement_at_score: Option<f64>,
+    /// Boxes that are gone for one frame, as a share of those there before and after it.
+    pub flicker: f64,
     /// Against ground truth, simulated clips only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map50: Option<f64>,
@@ -114,7 +118,18 @@ impl LayerReport {
     }
 }
 
-/// Drift shows here first (engine.md, section 6).
+/// Dense runs of frames with a sensor's noise against those without: what agreement is worth where nothing is skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FloorReport {
+    /// Levels of 255.
+    pub sigma: f32,
+    /// As of a mode.
+    pub agreement: f64,
+    pub agreement_at_score: f64,
+    pub flicker: f64,
+}
+
+/// Drift shows here first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RawDifference {
     pub mean: f64,
@@ -142,6 +157,10 @@ pub struct Report {
     pub size: String,
     pub threads: usize,
     pub noise: f32,
+    /// Least score of what is reported.
+    pub score: f32,
+    /// Empty where it was not asked for, or there is no dense run.
+    pub floor: Vec<FloorReport>,
     pub provider: String,
     pub machine: String,
     pub modes: BTreeMap<String, ModeReport>,

@@ -1,9 +1,9 @@
 //! The evaluation loop.
 
 use super::mot::{Claimed, Tracking};
-use super::score::{Agreement, AveragePrecision, SURE};
+use super::score::{Agreement, AveragePrecision, Flicker};
 use super::truth::TruthOf;
-use super::{LayerReport, ModeReport, PatchReport, RawDifference, Report, Spread};
+use super::{FloorReport, LayerReport, ModeReport, PatchReport, RawDifference, Report, Spread};
 use crate::capture::{Clip, SourceSpec};
 use crate::engine::profile::Profile;
 use crate::engine::run::Counters;
@@ -40,7 +40,10 @@ pub struct EvalSettings {
     pub n_frames: Option<u64>,
     /// Sigma of noise that is added to the decoded frames, levels of 255.
     pub noise: f32,
+    /// Least score of what is reported; one that is compared with a gap is found again from three quarters of it.
     pub score: f32,
+    /// Whether dense runs under a sensor's noise are compared with dense runs without; takes as long as two more of them.
+    pub floor: bool,
     pub skip: SkipSettings,
     pub merge: MergeSettings,
     pub plan: PlanSettings,
@@ -74,10 +77,82 @@ struct Lane {
     n_runs: u64,
     n_detections: u64,
     patches: PatchReport,
-    agreement: Agreement,
+    likeness: Likeness,
     precision: AveragePrecision,
     grown_mib: f64,
     peak_mib: f64,
+}
+
+/// How like a dense run's detections others are, and how steady by themselves.
+struct Likeness {
+    score: f32,
+    with_gap: Agreement,
+    at_score: Agreement,
+    flicker: Flicker,
+}
+
+impl Likeness {
+    fn new(score: f32) -> Self {
+        Self {
+            score,
+            with_gap: Agreement::with_gap(score),
+            at_score: Agreement::at(score),
+            flicker: Flicker::default(),
+        }
+    }
+
+    /// `dense`: where there is a run to compare with.
+    fn add(&mut self, dense: Option<&[Detection]>, found: &[Detection]) {
+        if let Some(dense) = dense {
+            self.with_gap.add(dense, found);
+            self.at_score.add(dense, found);
+        }
+        self.flicker.add(found, self.score);
+    }
+}
+
+/// Sigmas of a sensor's noise that is hardly seen.
+const FLOOR: [f32; 2] = [1.0, 2.0];
+
+/// A dense run of frames with noise: what a detector differs by where nothing is skipped.
+struct Floor {
+    grain: Grain,
+    sigma: f32,
+    stage: Stage,
+    likeness: Likeness,
+}
+
+impl Floor {
+    /// Detections of one frame, the clip's `n`th.
+    fn run(
+        &mut self,
+        detector: &mut dyn Detector,
+        fresh: &mut Fresh,
+        frame: &Frame,
+        n: u64,
+    ) -> Result<Vec<Detection>, String> {
+        let frame = with_noise(frame, Some(&self.grain), n);
+        let (patches, known) = self.stage.begin(&frame);
+        let work = Work { frame: &frame, patches, known, max_age_ns: u64::MAX };
+        detector.detect(StreamId(1), &work, fresh).map_err(|e| e.to_string())?;
+        self.stage.finish(&frame, fresh, |_| true);
+        Ok(compared(&self.stage, self.likeness.score))
+    }
+
+    fn report(&self) -> FloorReport {
+        FloorReport {
+            sigma: self.sigma,
+            agreement: self.likeness.with_gap.agreement(),
+            agreement_at_score: self.likeness.at_score.agreement(),
+            flicker: self.likeness.flicker.share(),
+        }
+    }
+}
+
+/// What of a finished frame is compared: with what is reported, what is fainter and may still be it.
+fn compared(stage: &Stage, score: f32) -> Vec<Detection> {
+    let least = Agreement::least_of(score);
+    stage.followed().iter().map(|m| m.detection).filter(|d| d.score >= least).collect()
 }
 
 /// What a mode says of a frame.
@@ -145,7 +220,7 @@ pub fn evaluate(
             n_runs: 0,
             n_detections: 0,
             patches: PatchReport::default(),
-            agreement: Agreement::default(),
+            likeness: Likeness::new(s.score),
             precision: AveragePrecision::default(),
             grown_mib: resident_mib() - before,
             peak_mib: 0.0,
@@ -155,6 +230,15 @@ pub fn evaluate(
     let mut whole = wants_raw.then(|| Whole::new(&recipe, runtime, s.size)).transpose()?;
     let grain = (s.noise > 0.0).then(|| Grain::new(s.noise, 99));
     let n_lanes = lanes.len();
+    let mut floors: Vec<Floor> = Vec::new();
+    if s.floor && s.modes.contains(&SkipMode::Off) {
+        floors.extend(FLOOR.iter().zip(1u64..).map(|(&sigma, seed)| Floor {
+            grain: Grain::new(sigma, seed),
+            sigma,
+            stage: Stage::new(SkipMode::Off, s.size, &s.skip, s.merge, TrackSettings::default()),
+            likeness: Likeness::new(s.score),
+        }));
+    }
     let mut n = 0;
     loop {
         let mut frames = Vec::new();
@@ -173,10 +257,16 @@ pub fn evaluate(
             lanes[(i + (n / TURN) as usize) % n_lanes].turn(&frames, &wanted)?;
         }
         let dense = lanes.iter().position(|l| l.mode == SkipMode::Off);
-        for i in 0..frames.len() {
-            if let Some(dense) = dense {
-                let dense = lanes[dense].found[i].detections.clone();
-                lanes.iter_mut().for_each(|l| l.agreement.add(&dense, &l.found[i].detections));
+        for (i, frame) in frames.iter().enumerate() {
+            let reference = dense.map(|dense| lanes[dense].found[i].detections.clone());
+            for lane in &mut lanes {
+                lane.likeness.add(reference.as_deref(), &lane.found[i].detections);
+            }
+            if let Some(Lane { detector, fresh, .. }) = dense.map(|dense| &mut lanes[dense]) {
+                for floor in &mut floors {
+                    let found = floor.run(detector.as_mut(), fresh, frame, n)?;
+                    floor.likeness.add(reference.as_deref(), &found);
+                }
             }
             if let Some(truth) = &mut truth {
                 let wanted = truth.of_frame(n);
@@ -203,6 +293,8 @@ pub fn evaluate(
         size: s.size.to_string(),
         threads: s.session.threads,
         noise: s.noise,
+        score: s.score,
+        floor: floors.iter().map(Floor::report).collect(),
         provider: provider.map(|p| p.to_string()).unwrap_or_default(),
         machine: machine(),
         modes,
@@ -266,7 +358,8 @@ impl Lane {
         let detected = start.elapsed();
         self.stage.finish(frame, &self.fresh, |_| true);
         let merged = start.elapsed();
-        let tracks = self.stage.track(frame, |d| d.score >= SURE);
+        let score = self.likeness.score;
+        let tracks = self.stage.track(frame, |d| d.score >= score);
         let tracked = start.elapsed();
         self.track_time += tracked - merged;
         let present = tracks.iter().filter(|t| t.is_present());
@@ -295,8 +388,8 @@ impl Lane {
             p.forced += u64::from(c.forced);
             p.predicted += u64::from(c.predicted);
         }
-        let detections: Vec<_> = self.stage.detections().map(|m| m.detection).collect();
-        self.n_detections += detections.len() as u64;
+        let detections = compared(&self.stage, self.likeness.score);
+        self.n_detections += self.stage.detections().count() as u64;
         self.found.push(Found { detections, claimed });
         Ok(())
     }
@@ -311,9 +404,11 @@ impl Lane {
             idle_ms: Spread::of(&self.idle_ms).mean,
             speedup_vs_off: dense_ms.map(|d| d / total.mean),
             computed_share: self.executed_px as f64 / (n as f64 * s.size.area() as f64),
-            agreement: against(self.agreement.agreement()),
-            recall: against(self.agreement.recall()),
-            precision: against(self.agreement.precision()),
+            agreement: against(self.likeness.with_gap.agreement()),
+            recall: against(self.likeness.with_gap.recall()),
+            precision: against(self.likeness.with_gap.precision()),
+            agreement_at_score: against(self.likeness.at_score.agreement()),
+            flicker: self.likeness.flicker.share(),
             map50: if is_sim { self.precision.mean() } else { None },
             track_ms: ms(self.track_time) / n.max(1) as f64,
             tracking: is_sim.then(|| self.tracked.report()),

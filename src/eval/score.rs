@@ -1,4 +1,4 @@
-//! Agreement of two runs (engine.md, section 6) and average precision against ground truth.
+//! Agreement of two runs, flicker of one, and average precision against ground truth.
 
 use crate::geom::{ModelInput, Rect};
 use crate::infer::Detection;
@@ -11,15 +11,46 @@ pub const SURE: f32 = 0.4;
 pub const IOU: f32 = 0.5;
 
 /// Running sums of one comparison over a clip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {
+    /// Detections from here on must be found again, or be right.
+    sure: f32,
+    /// By detections from here on.
+    report: f32,
     n_found: usize,
     n_wanted: usize,
     n_right: usize,
     n_claimed: usize,
 }
 
+impl Default for Agreement {
+    /// With the gap that the project's figures have.
+    fn default() -> Self {
+        Self::between(SURE, REPORT)
+    }
+}
+
 impl Agreement {
+    fn between(sure: f32, report: f32) -> Self {
+        Self { sure, report, n_found: 0, n_wanted: 0, n_right: 0, n_claimed: 0 }
+    }
+
+    /// Of what is reported from `score` on: one that hovers about it counts as an error, as its user sees it.
+    pub fn at(score: f32) -> Self {
+        Self::between(score, score)
+    }
+
+    /// Of what is reported from `score` on, found again from [`Agreement::least_of`] it: one that hovers about the score
+    /// says nothing of what was skipped.
+    pub fn with_gap(score: f32) -> Self {
+        Self::between(score, Self::least_of(score))
+    }
+
+    /// Least score that counts for [`Agreement::with_gap`]; 0.3 for 0.4.
+    pub fn least_of(score: f32) -> f32 {
+        score * (REPORT / SURE)
+    }
+
     /// Compares one frame: `dense` is the reference.
     pub fn add(&mut self, dense: &[Detection], skip: &[Detection]) {
         let at_least = |all: &[Detection], score: f32| -> Vec<Detection> {
@@ -27,11 +58,11 @@ impl Agreement {
             v.sort_by(|a, b| b.score.total_cmp(&a.score));
             v
         };
-        let (dense_sure, skip_sure) = (at_least(dense, SURE), at_least(skip, SURE));
+        let (dense_sure, skip_sure) = (at_least(dense, self.sure), at_least(skip, self.sure));
         self.n_wanted += dense_sure.len();
-        self.n_found += matched(&dense_sure, &at_least(skip, REPORT));
+        self.n_found += matched(&dense_sure, &at_least(skip, self.report));
         self.n_claimed += skip_sure.len();
-        self.n_right += matched(&skip_sure, &at_least(dense, REPORT));
+        self.n_right += matched(&skip_sure, &at_least(dense, self.report));
     }
 
     /// Share of the reference's sure detections that were found; 1 where there are none.
@@ -53,6 +84,39 @@ impl Agreement {
     pub fn agreement(&self) -> f64 {
         let (r, p) = (self.recall(), self.precision());
         if r + p > 0.0 { 2.0 * r * p / (r + p) } else { 0.0 }
+    }
+}
+
+/// Boxes that are gone for one frame: there before it and after it, and not in it.
+#[derive(Debug, Clone, Default)]
+pub struct Flicker {
+    /// Of the last two frames.
+    last: [Vec<Detection>; 2],
+    n_gone: usize,
+    n_boxes: usize,
+}
+
+impl Flicker {
+    /// The next frame: what is seen of it from `score` on.
+    pub fn add(&mut self, found: &[Detection], score: f32) {
+        let now: Vec<_> = found.iter().filter(|d| d.score >= score).copied().collect();
+        let [before, between] = &self.last;
+        let stood = pairs(before, &now);
+        self.n_boxes += stood.len();
+        let mut used = vec![false; between.len()];
+        for (was, is) in stood {
+            match partner(&was, between, &used).or_else(|| partner(&is, between, &used)) {
+                Some((j, _)) => used[j] = true,
+                None => self.n_gone += 1,
+            }
+        }
+        self.last.rotate_left(1);
+        self.last[1] = now;
+    }
+
+    /// Gone, as a share of the boxes that were there before and after a frame; 0 where there are none.
+    pub fn share(&self) -> f64 {
+        if self.n_boxes == 0 { 0.0 } else { self.n_gone as f64 / self.n_boxes as f64 }
     }
 }
 
@@ -90,17 +154,21 @@ fn partner(d: &Detection, among: &[Detection], used: &[bool]) -> Option<(usize, 
     best
 }
 
-/// How many of `of` find a partner of their class in `among`, each used once.
-fn matched(of: &[Detection], among: &[Detection]) -> usize {
+/// Those of `of` that find a partner of their class in `among`, each used once, with it.
+fn pairs(of: &[Detection], among: &[Detection]) -> Vec<(Detection, Detection)> {
     let mut used = vec![false; among.len()];
-    let mut n = 0;
+    let mut found = Vec::new();
     for d in of {
         if let Some((j, _)) = partner(d, among, &used) {
             used[j] = true;
-            n += 1;
+            found.push((*d, among[j]));
         }
     }
-    n
+    found
+}
+
+fn matched(of: &[Detection], among: &[Detection]) -> usize {
+    pairs(of, among).len()
 }
 
 /// An object that is really there.
@@ -199,6 +267,39 @@ mod tests {
         check(&[d(0, 0.35, 0.0)], &[d(0, 0.9, 1.0)], 1.0, 1.0);
         check(&[d(0, 0.9, 0.0)], &[d(1, 0.9, 0.0)], 0.0, 0.0);
         check(&[d(0, 0.9, 0.0)], &[d(0, 0.9, 0.0), d(0, 0.8, 2.0)], 1.0, 0.5);
+    }
+
+    #[test]
+    fn without_a_gap_hovering_counts() {
+        let agreement = |mut a: Agreement, dense: f32, skip: f32| {
+            a.add(&[d(0, dense, 0.0)], &[d(0, skip, 0.0)]);
+            a.agreement()
+        };
+        assert_eq!(agreement(Agreement::with_gap(0.4), 0.41, 0.39), 1.0);
+        assert_eq!(agreement(Agreement::at(0.4), 0.41, 0.39), 0.0);
+        assert_eq!(agreement(Agreement::at(0.4), 0.41, 0.4), 1.0);
+        assert_eq!(agreement(Agreement::with_gap(0.8), 0.81, 0.59), 0.0);
+        assert_eq!(Agreement::with_gap(SURE), Agreement::default());
+    }
+
+    #[test]
+    fn flicker_is_a_box_that_is_gone_for_one_frame() {
+        let share = |frames: &[&[Detection]]| {
+            let mut flicker = Flicker::default();
+            frames.iter().for_each(|f| flicker.add(f, 0.4));
+            flicker.share()
+        };
+        let (here, faint) = (d(0, 0.9, 0.0), d(0, 0.39, 0.0));
+        assert_eq!(share(&[]), 0.0);
+        assert_eq!(share(&[&[here], &[here], &[here]]), 0.0);
+        assert_eq!(share(&[&[here], &[], &[here]]), 1.0);
+        assert_eq!(share(&[&[here], &[faint], &[here]]), 1.0, "what its user sees");
+        assert_eq!(share(&[&[here], &[d(1, 0.9, 0.0)], &[here]]), 1.0, "as another class");
+        assert_eq!(share(&[&[here], &[], &[], &[here]]), 0.0, "gone for longer");
+        assert_eq!(share(&[&[], &[here], &[]]), 0.0, "there for one frame");
+        assert_eq!(share(&[&[here, d(0, 0.8, 50.0)], &[here], &[here, d(0, 0.8, 50.0)]]), 0.5);
+        // It moves, and is where it should be in between.
+        assert_eq!(share(&[&[here], &[d(0, 0.9, 1.5)], &[d(0, 0.9, 3.0)]]), 0.0);
     }
 
     #[test]
