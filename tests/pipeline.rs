@@ -19,7 +19,7 @@ use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Stage,
 use passd::scene::event::Phase;
 use passd::schedule::load::Degraded;
 use passd::skip::SkipMode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -314,6 +314,85 @@ fn a_reload_leaves_unchanged_cameras_alone() {
     assert_eq!(rig.board.all().iter().map(|c| c.id.to_string()).collect::<Vec<_>>(), ["a", "b", "c"]);
     rig.pipeline.apply(&config(&camera("c", 4)).cameras).unwrap();
     assert_eq!(rig.board.all().len(), 1);
+    rig.pipeline.stop(Duration::from_secs(3));
+}
+
+/// Frame numbers, epochs and tracks go on, whatever of what is done with the pictures is changed.
+#[test]
+fn what_is_done_with_pictures_changes_in_place() {
+    let factory = Arc::new(DarkFactory::default());
+    let mut rig = rig(factory.clone());
+    let camera = |more: &str| {
+        let source = "source = \"sim://street?size=320x192&fps=20&seed=4&traffic=3\"";
+        config(&format!("[cameras.a]\n{source}\n{more}\n")).cameras
+    };
+    let n = || rig.recorder.0.lock().unwrap().len();
+    let more_than = |n_before: usize| wait_for("more frames", LONG, || (n() > n_before + 5).then_some(()));
+    rig.pipeline.apply(&camera("")).unwrap();
+    more_than(0);
+    let everywhere = "zones.all = { polygon = [[0, 0], [1, 0], [1, 1], [0, 1]], inertia = 1 }";
+    rig.pipeline.apply(&camera(everywhere)).unwrap();
+    let event = || rig.recorder.1.lock().unwrap().iter().any(|m| m.event.zones.iter().any(|z| z == "all"));
+    wait_for("somebody in the new zone", LONG, || event().then_some(()));
+    let shown = || rig.metrics.render().contains("zone=\"all\"");
+    wait_for("its metric", LONG, || shown().then_some(()));
+    for (more, n_made) in [
+        ("skip.patch = 32", 1),
+        ("priority = \"high\"", 1),
+        ("tracking.lost = 1.0", 1),
+        ("detector.score = 0.6", 2),
+        ("skip.mode = \"off\"", 3),
+    ] {
+        rig.pipeline.apply(&camera(more)).unwrap();
+        assert_eq!(factory.n_made.load(Ordering::Relaxed), n_made, "{more}");
+        more_than(n());
+    }
+    assert!(!shown(), "of a zone that is gone: {}", rig.metrics.render());
+    let board = rig.board.get("a").unwrap();
+    rig.pipeline.apply(&camera("filters.spot.min_score = 0.95")).unwrap();
+    let seen = |wanted: bool| {
+        let last = rig.recorder.0.lock().unwrap().last().cloned();
+        last.is_some_and(|r| r.detections.is_empty() != wanted)
+    };
+    wait_for("nothing of that score", LONG, || seen(false).then_some(()));
+    rig.pipeline.apply(&camera("filters.spot.min_score = 0.5")).unwrap();
+    wait_for("somebody", LONG, || seen(true).then_some(()));
+    rig.pipeline.apply(&camera("detect = false")).unwrap();
+    wait_for("nobody", LONG, || seen(false).then_some(()));
+    assert!(!board.looks().control.detection);
+    more_than(n());
+    rig.pipeline.apply(&camera("")).unwrap();
+    wait_for("somebody again", LONG, || seen(true).then_some(()));
+    assert!(board.looks().control.detection && Arc::ptr_eq(&board, &rig.board.get("a").unwrap()));
+    rig.pipeline.stop(Duration::from_secs(3));
+    let results = rig.recorder.0.lock().unwrap();
+    assert!(results.windows(2).all(|w| w[0].frame.id < w[1].frame.id && w[0].frame.epoch == w[1].frame.epoch));
+    let mut seen = BTreeSet::new();
+    for result in results.iter() {
+        let last = seen.last().copied();
+        let new = result.tracks.iter().map(|t| t.id).filter(|id| !seen.contains(id)).collect::<Vec<_>>();
+        assert!(new.iter().all(|id| Some(*id) > last), "numbers of tracks go on: {new:?} after {last:?}");
+        seen.extend(new);
+    }
+}
+
+#[test]
+fn a_clip_that_is_over_is_not_played_again() {
+    let mut rig = rig(Arc::new(DarkFactory::default()));
+    let camera =
+        |more: &str| config(&format!("[cameras.a]\nsource = \"{CLIP}\"\ncapture.pace = \"fast\"\n{more}\n")).cameras;
+    rig.pipeline.apply(&camera("")).unwrap();
+    wait_for("the clip's end", LONG, || rig.pipeline.is_finished().then_some(()));
+    rig.pipeline.apply(&camera("filters.spot.min_score = 0.5")).unwrap();
+    assert!(rig.pipeline.is_finished());
+    assert_eq!(rig.recorder.0.lock().unwrap().len(), 60);
+    // Another source is another clip.
+    let other = CLIP.replace("seed=4", "seed=5");
+    let other = config(&format!("[cameras.a]\nsource = \"{other}\"\ncapture.pace = \"fast\"\n"));
+    rig.pipeline.apply(&other.cameras).unwrap();
+    assert!(!rig.pipeline.is_finished());
+    wait_for("the other clip's end", LONG, || rig.pipeline.is_finished().then_some(()));
+    assert_eq!(rig.recorder.0.lock().unwrap().len(), 120);
     rig.pipeline.stop(Duration::from_secs(3));
 }
 

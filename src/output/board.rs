@@ -43,9 +43,19 @@ pub struct Board {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Control {
     pub detection: bool,
-    /// As it was asked for; what it became is [`CameraBoard::mode`].
+    /// As it was asked for; what it became is [`Looks::mode`].
     pub skip_mode: &'static str,
     pub score: f32,
+}
+
+/// What looks at a camera's pictures, and how. It may change while the camera runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Looks {
+    pub model: String,
+    pub mode: &'static str,
+    pub provider: String,
+    pub size: String,
+    pub control: Control,
 }
 
 /// One camera's place on the board.
@@ -53,11 +63,7 @@ pub struct CameraBoard {
     pub id: Arc<str>,
     /// Address without credentials.
     pub source: String,
-    pub model: String,
-    pub mode: &'static str,
-    pub provider: String,
-    pub size: String,
-    pub control: Control,
+    looks: Mutex<Arc<Looks>>,
     state: Mutex<(CameraState, Option<String>)>,
     /// Since when every frame fails in the model, on the pipeline's clock, and why.
     failing: Mutex<Option<Failing>>,
@@ -127,26 +133,12 @@ impl Board {
 }
 
 impl CameraBoard {
-    #[expect(clippy::too_many_arguments, reason = "each is one field")]
-    pub fn new(
-        id: &str,
-        source: String,
-        model: String,
-        mode: &'static str,
-        provider: String,
-        size: String,
-        control: Control,
-        counts: Arc<SceneCounts>,
-    ) -> Self {
+    pub fn new(id: &str, source: String, looks: Looks, counts: Arc<SceneCounts>) -> Self {
         Self {
-            control,
+            looks: Mutex::new(Arc::new(looks)),
             counts: Mutex::new(counts),
             id: id.into(),
             source,
-            model,
-            mode,
-            provider,
-            size,
             state: Mutex::new((CameraState::Connecting, None)),
             failing: Mutex::default(),
             degraded: Mutex::default(),
@@ -165,6 +157,15 @@ impl CameraBoard {
             last_output_ns: AtomicU64::new(0),
             last_output_captured_ns: AtomicU64::new(0),
         }
+    }
+
+    /// What looks at its pictures now.
+    pub fn looks(&self) -> Arc<Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_looks(&self, looks: Looks) {
+        *self.looks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(looks);
     }
 
     /// State and the cause of the last trouble.
@@ -241,7 +242,7 @@ impl Sink for CameraBoard {
         self.n_processed.fetch_add(1, Ordering::Relaxed);
         self.n_detections.fetch_add(result.detections.len() as u64, Ordering::Relaxed);
         // Where nothing is looked for nothing is saved.
-        if self.control.detection {
+        if self.looks().control.detection {
             self.n_patches.fetch_add(result.computed.grid().n_patches() as u64, Ordering::Relaxed);
             self.n_patches_computed.fetch_add(result.computed.count() as u64, Ordering::Relaxed);
             let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);

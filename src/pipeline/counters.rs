@@ -89,6 +89,14 @@ impl SceneHandles {
         self.events[phase as usize].inc();
     }
 
+    /// A zone is watched no more.
+    pub fn forget_zone(&self, zone: &str, labels: &[String]) {
+        for label in labels {
+            let place = PlaceLabel { camera: self.camera.clone(), zone: zone.into(), label: label.clone() };
+            self.metrics.objects.remove(&place);
+        }
+    }
+
     /// What differs between what was known and what is.
     pub fn count(&self, known: &SceneCounts, scene: &Scene) {
         let labels = &known.names.labels;

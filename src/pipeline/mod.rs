@@ -16,6 +16,7 @@ mod detectors;
 mod stage;
 pub mod trial;
 mod turns;
+mod worker;
 
 pub use camera::{Camera, OpenFn, Surroundings, open_source};
 pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
@@ -97,46 +98,32 @@ impl Pipeline {
         self.prepared = prepared;
     }
 
-    /// Brings the running cameras to `wanted`: those that are the same go on
-    /// undisturbed, others are stopped, started or restarted.
+    /// Brings the running cameras to `wanted`: those that are the same go on undisturbed, those of which only what is
+    /// done with their pictures differs go on with that, others are stopped, started or restarted.
     ///
-    /// Detectors of new cameras are made first: on an error nothing changes.
+    /// Whatever can fail is done first: on an error nothing changes.
     ///
     /// # Errors
     /// A detector cannot be made, or there are no more threads.
     pub fn apply(&mut self, wanted: &[CameraConfig]) -> Result<(), StartError> {
-        let mut starts = Vec::new();
         let mut prepared = std::mem::take(&mut self.prepared);
+        let (mut changes, mut starts) = (Vec::new(), Vec::new());
         for config in wanted.iter().filter(|w| !self.cameras.iter().any(|c| c.config == **w)) {
-            let camera = || config.id.clone();
-            // Who is restarted with the same detector keeps it.
-            let same = |c: &&Camera| {
-                let old = &c.config;
-                old.id == config.id && old.detector == config.detector && old.skip_mode == config.skip_mode
-            };
-            let detector = match self.cameras.iter().find(same) {
-                Some(camera) => camera.detector.clone(),
-                None => match prepared.take(&config.detector, config.skip_mode) {
-                    Some(detector) => detector,
-                    None => self
-                        .detectors
-                        .get(&config.detector, config.skip_mode)
-                        .map_err(|source| StartError::Detector { camera: camera(), source })?,
-                },
-            };
-            let info = &detector.info;
-            config
-                .check_model(&info.model, info.simulated)
-                .and_then(|()| config.check_labels(&info.model, &info.labels))
-                .map_err(|what| StartError::Model { camera: camera(), what })?;
-            for label in config.needless_filters(&info.labels) {
-                tracing::warn!(
-                    camera = config.id,
-                    model = info.model,
-                    "the filter for '{label}' is for nothing: the model has no such label"
-                );
+            let detector = self.detector_of(config, &mut prepared)?;
+            if let Some(i) = self.cameras.iter().position(|c| c.can_become(config, &detector)) {
+                changes.push((i, config.clone(), detector));
+                continue;
             }
-            starts.push((config.clone(), detector));
+            // Cameras behind one switch do not all connect in the same instant.
+            let delay = Duration::from_millis(150) * starts.len().min(40) as u32;
+            let stream = StreamId(self.next_stream);
+            self.next_stream += 1;
+            let allowance = self.detectors.allowance.clone();
+            let ready = Camera::ready(config.clone(), stream, detector, allowance, delay, &self.around);
+            starts.push(ready.map_err(|source| StartError::Thread { camera: config.id.clone(), source })?);
+        }
+        for (i, config, detector) in changes {
+            self.cameras[i].become_as(config, detector);
         }
         let (stay, go): (Vec<_>, Vec<_>) = self.cameras.drain(..).partition(|c| wanted.contains(&c.config));
         self.cameras = stay;
@@ -150,19 +137,43 @@ impl Pipeline {
             }
             camera.stop(end.saturating_duration_since(Instant::now()));
         }
-        for (nth, (config, detector)) in starts.into_iter().enumerate() {
-            let id = config.id.clone();
-            let stream = StreamId(self.next_stream);
-            self.next_stream += 1;
-            // Cameras behind one switch do not all connect in the same instant.
-            let delay = Duration::from_millis(150) * nth.min(40) as u32;
-            let allowance = self.detectors.allowance.clone();
-            let camera = Camera::start(config, stream, detector, allowance, delay, &self.around)
-                .map_err(|source| StartError::Thread { camera: id, source })?;
-            self.cameras.push(camera);
-        }
+        starts.iter().for_each(Camera::go);
+        self.cameras.extend(starts);
         self.around.board.started.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The detector of a camera: the one that it has, one that was opened ahead, or another; it knows what is asked of it.
+    fn detector_of(&self, config: &CameraConfig, prepared: &mut Prepared) -> Result<Arc<DetectorHandle>, StartError> {
+        let camera = || config.id.clone();
+        // Who goes on with the same detector keeps it.
+        let same = |c: &&Camera| {
+            let old = &c.config;
+            old.id == config.id && old.detector == config.detector && old.skip_mode == config.skip_mode
+        };
+        let detector = match self.cameras.iter().find(same) {
+            Some(camera) => camera.detector.clone(),
+            None => match prepared.take(&config.detector, config.skip_mode) {
+                Some(detector) => detector,
+                None => self
+                    .detectors
+                    .get(&config.detector, config.skip_mode)
+                    .map_err(|source| StartError::Detector { camera: camera(), source })?,
+            },
+        };
+        let info = &detector.info;
+        config
+            .check_model(&info.model, info.simulated)
+            .and_then(|()| config.check_labels(&info.model, &info.labels))
+            .map_err(|what| StartError::Model { camera: camera(), what })?;
+        for label in config.needless_filters(&info.labels) {
+            tracing::warn!(
+                camera = config.id,
+                model = info.model,
+                "the filter for '{label}' is for nothing: the model has no such label"
+            );
+        }
+        Ok(detector)
     }
 
     /// What all cameras together keep to from now on.

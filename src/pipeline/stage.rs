@@ -52,6 +52,16 @@ impl Stage {
         }
     }
 
+    /// Takes over who is followed from a stage that this one replaces; its next frame is computed as a whole.
+    pub fn succeed(&mut self, before: &mut Self) {
+        std::mem::swap(&mut self.tracker, &mut before.tracker);
+    }
+
+    /// How objects are followed from now on.
+    pub fn set_tracking(&mut self, tracking: TrackSettings) {
+        self.tracker.set(tracking);
+    }
+
     /// Whether tracks have a say in what is computed.
     pub fn predicts(&self) -> bool {
         self.predictor.is_some()

@@ -47,6 +47,16 @@ pub struct SceneSettings {
     pub required: Vec<String>,
 }
 
+impl SceneSettings {
+    pub fn zone_names(&self) -> Vec<&str> {
+        self.zones.iter().map(|z| z.name.as_str()).collect()
+    }
+
+    pub fn line_names(&self) -> Vec<&str> {
+        self.lines.iter().map(|l| l.name.as_str()).collect()
+    }
+}
+
 /// Between two messages about small things: a better picture.
 const PAUSE_NS: u64 = 1_000_000_000;
 /// A picture must be this much better than the last one.
@@ -126,6 +136,36 @@ impl Scene {
             last_refused: 0,
             settings,
         }
+    }
+
+    /// Other zones and lines are watched from now on. Objects, and what is known of them at zones and lines that keep
+    /// their names, stay.
+    pub fn change(&mut self, settings: SceneSettings, labels: &[String]) {
+        let before = std::mem::replace(self, Self::new(settings, labels));
+        let named = |names: &[&str], name: &str| names.iter().position(|n| *n == name);
+        let [zones_before, zones] = [&before.settings, &self.settings].map(SceneSettings::zone_names);
+        let [lines_before, lines] = [&before.settings, &self.settings].map(SceneSettings::line_names);
+        // Of each one now: its number before.
+        let zone_was: Vec<Option<usize>> = zones.iter().map(|z| named(&zones_before, z)).collect();
+        let line_was: Vec<Option<usize>> = lines.iter().map(|l| named(&lines_before, l)).collect();
+        let is = |was: &[Option<usize>], number: usize| was.iter().position(|w| *w == Some(number));
+        let mut visits = before.visits;
+        for visit in &mut visits {
+            visit.in_zones =
+                zone_was.iter().map(|was| was.map_or_else(Presence::default, |i| visit.in_zones[i])).collect();
+            visit.at_lines = line_was.iter().map(|was| was.map_or_else(Side::default, |i| visit.at_lines[i])).collect();
+            let event = &mut visit.event;
+            event.stays.retain_mut(|s| is(&zone_was, s.zone).map(|zone| s.zone = zone).is_some());
+            event.crossings.retain_mut(|c| is(&line_was, c.line).map(|line| c.line = line).is_some());
+        }
+        for (inside, was) in self.inside.iter_mut().zip(&zone_was) {
+            was.iter().for_each(|&i| inside.clone_from(&before.inside[i]));
+        }
+        for (crossed, was) in self.crossed.iter_mut().zip(&line_was) {
+            was.iter().for_each(|&i| crossed.clone_from(&before.crossed[i]));
+        }
+        (self.visits, self.present) = (visits, before.present);
+        (self.n_refused, self.last_refused) = (before.n_refused, before.last_refused);
     }
 
     /// Whether nobody's stay lasts.
@@ -410,6 +450,33 @@ mod tests {
     fn zone(name: &str, x1: f32, x2: f32) -> Zone {
         let area = Polygon(vec![[x1, 0.0], [x2, 0.0], [x2, 1.0], [x1, 1.0]]);
         Zone { name: name.into(), area, labels: Vec::new(), inertia: 3, loitering_ns: 0 }
+    }
+
+    #[test]
+    fn other_zones_and_lines_leave_events_and_counts_as_they_are() {
+        let settings = |zones: Vec<Zone>| SceneSettings { zones, lines: vec![line()], required: Vec::new() };
+        let mut rig = Rig::new(settings(vec![zone("left", 0.0, 0.5), zone("right", 0.5, 1.0)]));
+        let walk = |rig: &mut Rig, from: u16, to: u16| {
+            (from..=to).step_by(5).for_each(|x| drop(rig.see(&[(0, f32::from(x), 150.0)])));
+        };
+        walk(&mut rig, 100, 250);
+        assert_eq!(
+            (rig.scene.inside(), rig.scene.crossed()),
+            (&[vec![0, 0], vec![1, 0]][..], &[vec![[0, 1], [0, 0]]][..])
+        );
+        let labels = ["person".into(), "car".into()];
+        rig.scene.change(settings(vec![zone("far", 0.9, 1.0), zone("right", 0.6, 1.0)]), &labels);
+        assert_eq!(rig.scene.inside(), [vec![0, 0], vec![1, 0]], "right is the second one still");
+        let told = rig.see(&[(0, 250.0, 150.0)]);
+        assert!(told.iter().all(|m| m.phase != Phase::End), "{told:?}");
+        walk(&mut rig, 255, 385);
+        assert_eq!(rig.scene.inside(), [vec![1, 0], vec![1, 0]]);
+        assert_eq!(rig.scene.crossed(), [vec![[0, 1], [0, 0]]], "what was counted stays");
+        let mut out = Vec::new();
+        rig.scene.end(&mut out);
+        let [end] = &out[..] else { panic!("{out:?}") };
+        let zones: Vec<usize> = end.event.stays.iter().map(|s| s.zone).collect();
+        assert_eq!((zones, end.event.crossings.len()), (vec![1, 0], 1), "the left one is no more");
     }
 
     fn line() -> Line {

@@ -251,6 +251,11 @@ impl Tracker {
         Self { settings, ..Self::default() }
     }
 
+    /// From now on these count, for the tracks that are there too.
+    pub fn set(&mut self, settings: TrackSettings) {
+        self.settings = settings;
+    }
+
     /// All tracks, oldest first.
     pub fn tracks(&self) -> &[Track] {
         &self.tracks

@@ -168,6 +168,7 @@ pub fn no_frame(id: &str) -> Response {
 
 fn describe(c: &Arc<CameraBoard>) -> Value {
     let (state, cause) = c.condition();
+    let looks = c.looks();
     let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
     let runs = get(&c.n_detect_runs);
     json!({
@@ -176,11 +177,11 @@ fn describe(c: &Arc<CameraBoard>) -> Value {
         "state": state,
         "cause": cause,
         "degraded": c.degraded().name(),
-        "detection": c.control.detection,
-        "model": c.model,
-        "size": c.size,
-        "mode": c.mode,
-        "provider": c.provider,
+        "detection": looks.control.detection,
+        "model": looks.model,
+        "size": looks.size,
+        "mode": looks.mode,
+        "provider": looks.provider,
         "frames_processed": get(&c.n_processed),
         "frames_dropped": get(&c.n_dropped),
         "frames_failed": get(&c.n_failed),

@@ -73,9 +73,10 @@ pub fn command(prefix: &str, topic: &str, payload: &[u8]) -> Result<Command, Str
 pub fn camera(prefix: &str, c: &CameraBoard, shown: &mut Shown, out: &mut Kept) {
     let base = format!("{prefix}/{}", c.id);
     out.insert(format!("{base}/state"), c.condition().0.into());
-    out.insert(format!("{base}/detection/state"), on_off(c.control.detection).into());
-    out.insert(format!("{base}/skip_mode/state"), c.control.skip_mode.into());
-    out.insert(format!("{base}/score/state"), format!("{:.2}", c.control.score));
+    let control = c.looks().control;
+    out.insert(format!("{base}/detection/state"), on_off(control.detection).into());
+    out.insert(format!("{base}/skip_mode/state"), control.skip_mode.into());
+    out.insert(format!("{base}/score/state"), format!("{:.2}", control.score));
     let counts = CountsJson::new(&c.counts());
     let labels = shown.entry(c.id.to_string()).or_default();
     let all = counts.present.keys().chain(counts.zones.values().flat_map(BTreeMap::keys));
@@ -113,7 +114,7 @@ pub fn discovery(prefix: &str, discovery_prefix: &str, c: &CameraBoard, shown: &
     let node = format!("{}_{}", plain(prefix), c.id);
     let device = json!({
         "identifiers": [node], "name": format!("passd {}", c.id), "manufacturer": "passd",
-        "model": c.model, "sw_version": env!("CARGO_PKG_VERSION"),
+        "model": c.looks().model, "sw_version": env!("CARGO_PKG_VERSION"),
     });
     let mut entity = |kind: &str, name: &str, title: &str, more: Value| {
         let mut config = json!({
