@@ -443,6 +443,57 @@ fn too_much_work_loses_frames_and_keeps_latency() {
     rig.pipeline.stop(Duration::from_secs(3));
 }
 
+/// Niceness of this process's threads, by name.
+fn niceness() -> Vec<(String, i64)> {
+    let of = |path: std::path::PathBuf| {
+        let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+        let (before, after) = stat.rsplit_once(')')?;
+        let name = before.split_once('(')?.1.to_owned();
+        Some((name, after.split_whitespace().nth(16)?.parse().ok()?))
+    };
+    std::fs::read_dir("/proc/self/task").unwrap().flatten().filter_map(|t| of(t.path())).collect()
+}
+
+/// Real decoders of twelve cameras, and a detector that needs longer for one round than there is between key frames.
+#[test]
+fn where_far_too_much_comes_key_frames_alone_are_decoded_and_nobody_is_stuck() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = folder.path().join("clip.mp4");
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_passd"))
+        .args(["sim", "sim://street?frames=3600&fps=30&size=320x192", "--out"])
+        .arg(&clip)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let takes = Duration::from_millis(300);
+    let factory = DarkFactory { takes, dense: true, ..DarkFactory::default() };
+    let mut rig = rig_on(Arc::new(factory), Arc::new(SystemClock::new()));
+    let ids: Vec<String> = (0..12).map(|i| format!("c{i}")).collect();
+    let camera = |id: &String| format!("[cameras.{id}]\nsource = \"{}\"\n", clip.display());
+    let cameras: String = ids.iter().map(camera).collect();
+    let text = format!("{cameras}[detector]\nmodel = \"any\"\n[inference]\nworkers = 1\n");
+    rig.pipeline.apply(&config(&text).cameras).unwrap();
+    let board = |id: &String| rig.board.get(id).unwrap();
+    let done = |id: &String| board(id).n_processed.load(Ordering::Relaxed);
+    wait_for("every camera's first frames", LONG, || ids.iter().all(|id| done(id) >= 2).then_some(()));
+    wait_for("key frames alone", LONG, || {
+        // A round takes more than three seconds, and turns go on.
+        let stuck = rig.pipeline.stuck(Duration::from_secs(2));
+        assert!(stuck.is_empty(), "{stuck:?}");
+        ids.iter().all(|id| board(id).degraded() == Degraded::KeyFrames).then_some(())
+    });
+    let before: Vec<u64> = ids.iter().map(done).collect();
+    wait_for("progress", LONG, || ids.iter().zip(&before).all(|(id, n)| done(id) > *n).then_some(()));
+    let said = rig.metrics.render();
+    assert!(said.contains("passd_degraded{camera=\"c3\",kind=\"key_frames\"} 1"), "{said}");
+    let undecoded = |line: &&str| line.contains("camera=\"c3\",reason=\"undecoded\"}") && !line.ends_with(" 0");
+    assert!(said.lines().any(|line| undecoded(&line)), "{said}");
+    let nice = niceness();
+    assert!(nice.iter().filter(|(_, nice)| *nice == 10).count() >= ids.len(), "decoders give way: {nice:?}");
+    assert!(nice.iter().filter(|(name, _)| name.starts_with("stage-")).all(|(_, nice)| *nice == 0), "{nice:?}");
+    rig.pipeline.stop(Duration::from_secs(3));
+}
+
 #[test]
 fn no_more_frames_than_are_wanted() {
     let camera = format!("[cameras.a]\nsource = \"{CLIP}\"\ncapture = {{ pace = \"fast\", max_fps = 5 }}\n");

@@ -207,6 +207,9 @@ struct Shared {
     n_corrupt: AtomicU64,
     last_corrupt_ns: AtomicU64,
     n_surplus: AtomicU64,
+    n_undecoded: AtomicU64,
+    is_spared: AtomicBool,
+    is_behind: AtomicBool,
     /// A source that was given up delivers no more.
     incarnation: AtomicU64,
 }
@@ -231,6 +234,9 @@ impl Intake {
             n_corrupt: AtomicU64::new(0),
             last_corrupt_ns: AtomicU64::new(0),
             n_surplus: AtomicU64::new(0),
+            n_undecoded: AtomicU64::new(0),
+            is_spared: AtomicBool::new(false),
+            is_behind: AtomicBool::new(false),
             incarnation: AtomicU64::new(0),
         }))
     }
@@ -317,6 +323,43 @@ impl Intake {
     /// Pictures that were left out because there were more than is wanted.
     pub fn n_surplus(&self) -> u64 {
         self.0.n_surplus.load(Ordering::Relaxed)
+    }
+
+    /// Now, by the clock that frames are timed with.
+    pub fn now_ns(&self) -> u64 {
+        self.0.clock.monotonic_ns()
+    }
+
+    /// A picture was left out before it was decoded.
+    pub fn count_undecoded(&self) {
+        self.0.n_undecoded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn n_undecoded(&self) -> u64 {
+        self.0.n_undecoded.load(Ordering::Relaxed)
+    }
+
+    /// Frames that somebody took.
+    pub fn n_taken(&self) -> u64 {
+        (self.n_frames() - self.n_surplus().min(self.n_frames())).saturating_sub(self.0.slot.n_replaced())
+    }
+
+    /// Whether key frames alone are decoded.
+    pub fn is_spared(&self) -> bool {
+        self.0.is_spared.load(Ordering::Relaxed)
+    }
+
+    pub fn set_spared(&self, is_spared: bool) {
+        self.0.is_spared.store(is_spared, Ordering::Relaxed);
+    }
+
+    /// Whether more comes than the machine can look at.
+    pub fn is_behind(&self) -> bool {
+        self.0.is_behind.load(Ordering::Relaxed)
+    }
+
+    pub fn set_behind(&self, is_behind: bool) {
+        self.0.is_behind.store(is_behind, Ordering::Relaxed);
     }
 
     pub fn n_frames(&self) -> u64 {

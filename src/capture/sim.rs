@@ -5,6 +5,7 @@ use super::intake::Intake;
 use super::{Source, SourceEvent};
 use crate::clock::Clock;
 use crate::geom::{Letterbox, Size};
+use crate::process::give_way;
 use crate::sim::{SimCamera, SimSettings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ pub fn open_sim(settings: &SimSettings, pace: Pace, intake: &Intake, epoch: u64,
     std::thread::Builder::new()
         .name("sim".into())
         .spawn(move || {
+            give_way();
             let n_frames = settings.n_frames.unwrap_or(u64::MAX);
             let interval_ns = 1e9 / f64::from(settings.fps);
             let mut camera = SimCamera::new(settings);

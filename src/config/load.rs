@@ -279,6 +279,8 @@ mod tests {
         let camera = &with(text, &[]).unwrap().cameras[0];
         assert!(camera.check_model("street-nano", true).unwrap_err().contains("simulated street"));
         assert!(camera.check_model("m", false).is_ok());
+        let idle = &with(&format!("{text}detect = false\n"), &[]).unwrap().cameras[0];
+        assert!(idle.check_model("street-nano", true).is_ok(), "nothing is looked for");
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl CameraConfig {
     /// # Errors
     /// It knows only the simulated street; says which to take.
     pub fn check_model(&self, model: &str, is_simulated: bool) -> Result<(), String> {
-        if !is_simulated || matches!(self.source.spec, SourceSpec::Sim(_)) {
+        // Where nothing is looked for nothing is told that is wrong.
+        if !is_simulated || !self.detect || matches!(self.source.spec, SourceSpec::Sim(_)) {
             return Ok(());
         }
         Err(format!(

@@ -53,6 +53,8 @@ pub struct Camera {
     gate: Sender<()>,
     /// What the stage thread goes on with.
     next: NextSetup,
+    /// It waits for its turn at the detector, or has it.
+    at_turn: Arc<AtomicBool>,
 }
 
 /// Of a camera: supervisor and stage.
@@ -161,7 +163,7 @@ impl Camera {
                 supervisor.run();
             })?
         };
-        let next = NextSetup::default();
+        let (next, at_turn) = (NextSetup::default(), Arc::new(AtomicBool::new(false)));
         let ground = Ground {
             stream,
             intake: intake.clone(),
@@ -169,6 +171,7 @@ impl Camera {
             around: around.clone(),
             allowance,
             stopping: stopping.clone(),
+            at_turn: at_turn.clone(),
             next: next.clone(),
         };
         let (finished, done) = bounded(1);
@@ -192,6 +195,7 @@ impl Camera {
             detector,
             gate,
             next,
+            at_turn,
         })
     }
 
@@ -284,7 +288,8 @@ impl Camera {
         self.board.state().0 == CameraState::Live
     }
 
-    /// Frames come, but for `limit` nothing has been put out.
+    /// Frames come, but for `limit` nothing has been put out. One that waits for its turn, or has it, is not stuck
+    /// as long as turns go round: there is too much to do, and to begin anew would not make it less.
     pub fn is_stuck(&self, limit: Duration) -> bool {
         let state = self.board.state().0;
         if self.stage.is_finished() {
@@ -297,7 +302,8 @@ impl Camera {
         let now_ns = self.around.clock.monotonic_ns();
         let answered = self.board.last_output_captured_ns.load(Ordering::Relaxed) >= self.intake.last_put_ns();
         let since_ns = self.board.last_output_ns.load(Ordering::Relaxed).max(self.intake.waiting_since_ns());
-        !answered && Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit
+        let is_late = !answered && Duration::from_nanos(now_ns.saturating_sub(since_ns)) > limit;
+        is_late && !(self.at_turn.load(Ordering::Acquire) && self.detector.turns.rested() < limit)
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) struct Handles {
     pub lost: Counter,
     pub surplus: Counter,
     pub corrupt: Counter,
+    pub undecoded: Counter,
     pub failed: Counter,
     pub computed: Counter,
     pub carried: Counter,
@@ -35,8 +36,8 @@ pub(super) struct Handles {
     pub patches: [Counter; 6],
     pub skip: Histogram,
     pub wait: Histogram,
-    /// Refresh, rate.
-    degraded: [Gauge; 2],
+    /// As in [`Degraded::KINDS`].
+    degraded: [Gauge; 3],
     pub detect: Histogram,
     pub latency: Histogram,
 }
@@ -153,6 +154,7 @@ impl Handles {
             lost: dropped("queue"),
             surplus: dropped("max_fps"),
             corrupt: dropped("corrupt"),
+            undecoded: dropped("undecoded"),
             degraded: Degraded::KINDS
                 .map(|d| m.degraded.get_or_create_owned(&KindLabel { camera: id.into(), kind: d.name() })),
             failed: dropped("failed"),

@@ -59,10 +59,11 @@ pub struct Turns {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     queue: FairQueue,
     taken: bool,
+    /// When a turn last began or ended.
+    moved: Instant,
     /// One a seat: only who is next is woken.
     bells: BTreeMap<Seat, Arc<Condvar>>,
 }
@@ -77,16 +78,22 @@ impl State {
 
 impl Turns {
     pub fn new(allowance: Arc<SharedAllowance>) -> Arc<Self> {
-        Arc::new(Self { allowance, state: Mutex::default() })
+        let state = State { queue: FairQueue::default(), taken: false, moved: Instant::now(), bells: BTreeMap::new() };
+        Arc::new(Self { allowance, state: Mutex::new(state) })
     }
 
-    /// A place in the queue, which ends when dropped.
-    pub fn join(self: &Arc<Self>, weight: f64) -> Place {
+    /// How long no turn has begun or ended.
+    pub fn rested(&self) -> Duration {
+        self.lock().moved.elapsed()
+    }
+
+    /// A place in the queue, which ends when dropped. `at_turn` is true from when a turn is asked for until it ends.
+    pub fn join(self: &Arc<Self>, weight: f64, at_turn: Arc<AtomicBool>) -> Place {
         let bell = Arc::new(Condvar::new());
         let mut state = self.lock();
         let seat = state.queue.join(weight);
         state.bells.insert(seat, bell.clone());
-        Place { seat, bell, turns: self.clone() }
+        Place { seat, bell, at_turn, turns: self.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -99,6 +106,7 @@ pub struct Place {
     turns: Arc<Turns>,
     seat: Seat,
     bell: Arc<Condvar>,
+    at_turn: Arc<AtomicBool>,
 }
 
 /// The detector is its holder's until this is dropped. The time until then is charged.
@@ -108,8 +116,9 @@ pub struct Turn {
 }
 
 impl Place {
-    /// Waits for a turn; `None`: told to stop.
-    pub fn wait(self: &Arc<Self>, stopping: &AtomicBool) -> Option<Turn> {
+    /// Waits for a turn, and calls `meanwhile` now and then; `None`: told to stop.
+    pub fn wait(self: &Arc<Self>, stopping: &AtomicBool, mut meanwhile: impl FnMut()) -> Option<Turn> {
+        self.at_turn.store(true, Ordering::Release);
         let mut state = self.turns.lock();
         state.queue.want(self.seat);
         loop {
@@ -119,15 +128,23 @@ impl Place {
                     Ok(()) => {
                         state.queue.let_in();
                         state.taken = true;
+                        state.moved = Instant::now();
                         return Some(Turn { place: self.clone(), began: Instant::now() });
                     }
                     Err(wait) => patience = wait,
                 }
             }
             if stopping.load(Ordering::Acquire) {
+                self.at_turn.store(false, Ordering::Release);
                 return None;
             }
-            state = self.bell.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+            let (guard, waited) = self.bell.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            if waited.timed_out() {
+                drop(state);
+                meanwhile();
+                state = self.turns.lock();
+            }
         }
     }
 }
@@ -135,9 +152,11 @@ impl Place {
 impl Drop for Turn {
     fn drop(&mut self) {
         let cost = self.began.elapsed().as_nanos() as u64;
+        self.place.at_turn.store(false, Ordering::Release);
         let mut state = self.place.turns.lock();
         state.queue.charge(self.place.seat, cost);
         state.taken = false;
+        state.moved = Instant::now();
         state.wake_next();
     }
 }

@@ -72,8 +72,8 @@ impl Setup {
         }
     }
 
-    fn place(&self) -> Arc<Place> {
-        Arc::new(self.detector.turns.join(self.config.priority.weight()))
+    fn place(&self, at_turn: &Arc<AtomicBool>) -> Arc<Place> {
+        Arc::new(self.detector.turns.join(self.config.priority.weight(), at_turn.clone()))
     }
 
     fn handles(&self, around: &Surroundings) -> Handles {
@@ -92,6 +92,8 @@ pub(super) struct Ground {
     pub around: Surroundings,
     pub allowance: Arc<SharedAllowance>,
     pub stopping: Arc<AtomicBool>,
+    /// Whether it waits for its turn at the detector, or has it.
+    pub at_turn: Arc<AtomicBool>,
     pub next: NextSetup,
 }
 
@@ -133,6 +135,7 @@ struct Counted {
     lost: u64,
     surplus: u64,
     corrupt: u64,
+    undecoded: u64,
 }
 
 impl Worker {
@@ -142,7 +145,7 @@ impl Worker {
         let stage = setup.stage();
         let grid = stage.grid();
         Self {
-            place: setup.place(),
+            place: setup.place(&ground.at_turn),
             load: Load::default(),
             degraded: Degraded::No,
             camera: setup.config.id.as_str().into(),
@@ -184,7 +187,7 @@ impl Worker {
         if is_other {
             before.detector.forget(self.ground.stream);
         }
-        self.place = self.setup.place();
+        self.place = self.setup.place(&self.ground.at_turn);
         self.handles = self.setup.handles(&self.ground.around);
         if is_other || old.skip != new.skip || before.merge() != self.setup.merge() {
             let mut stage = self.setup.stage();
@@ -219,10 +222,10 @@ impl Worker {
             }
             match self.ground.intake.slot().wait(PATIENCE) {
                 Waiting::Frame => {
-                    let asked_ns = self.ground.around.clock.monotonic_ns();
+                    let mut since_ns = self.ground.around.clock.monotonic_ns();
                     // The turn first, then the frame that is the newest by then.
                     let turn = match self.setup.config.detect {
-                        true => match self.place.wait(&self.ground.stopping) {
+                        true => match self.wait_for_turn(&mut since_ns) {
                             Some(turn) => Some(turn),
                             None => return,
                         },
@@ -232,7 +235,7 @@ impl Worker {
                         if !self.process(frame, turn) {
                             return;
                         }
-                        self.weigh(asked_ns);
+                        self.weigh(&mut since_ns);
                     }
                 }
                 Waiting::Nothing if self.ground.stopping.load(Ordering::Acquire) => return,
@@ -249,9 +252,17 @@ impl Worker {
         }
     }
 
+    /// `None`: told to stop. Who waits for long sees what that means for it meanwhile.
+    fn wait_for_turn(&mut self, since_ns: &mut u64) -> Option<Turn> {
+        let (place, stopping) = (self.place.clone(), self.ground.stopping.clone());
+        place.wait(&stopping, || self.weigh(since_ns))
+    }
+
     /// Sees whether the camera gets what it should, and spares the machine where it does not.
-    fn weigh(&mut self, asked_ns: u64) {
+    /// `since_ns`: since when it has been busy that is not counted yet.
+    fn weigh(&mut self, since_ns: &mut u64) {
         let now_ns = self.ground.around.clock.monotonic_ns();
+        let busy_ns = now_ns.saturating_sub(std::mem::replace(since_ns, now_ns));
         let surplus = self.ground.intake.n_surplus();
         let due = (self.ground.intake.n_frames() + self.ground.intake.n_queue_drops()).saturating_sub(surplus);
         let done =
@@ -259,8 +270,10 @@ impl Worker {
         let degraded = match self.lossless {
             // Its source waits: it always gets what it should.
             true => Degraded::No,
-            false => self.load.update(now_ns, due, done, now_ns.saturating_sub(asked_ns)),
+            false => self.load.update(now_ns, due, done, busy_ns),
         };
+        self.ground.intake.set_behind(degraded != Degraded::No);
+        let degraded = if self.ground.intake.is_spared() { Degraded::KeyFrames } else { degraded };
         self.degrade(degraded);
     }
 
@@ -275,7 +288,7 @@ impl Worker {
             self.stage.set_max_age(self.max_age_now());
             match degraded {
                 Degraded::No => tracing::info!(camera = &*self.camera, "no longer degraded"),
-                _ => tracing::warn!(camera = &*self.camera, "degraded, too much to do: {}", degraded.name()),
+                _ => tracing::warn!(camera = &*self.camera, kind = degraded.name(), "degraded: {}", degraded.why()),
             }
             self.ground.board.set_degraded(degraded);
             self.handles.set_degraded(degraded);
@@ -515,6 +528,7 @@ impl Worker {
             lost: self.ground.intake.n_queue_drops(),
             surplus: self.ground.intake.n_surplus(),
             corrupt: self.ground.intake.n_corrupt(),
+            undecoded: self.ground.intake.n_undecoded(),
         };
         let (h, before) = (&self.handles, self.counted);
         h.captured.inc_by(now.captured - before.captured);
@@ -522,6 +536,7 @@ impl Worker {
         h.lost.inc_by(now.lost - before.lost);
         h.surplus.inc_by(now.surplus - before.surplus);
         h.corrupt.inc_by(now.corrupt - before.corrupt);
+        h.undecoded.inc_by(now.undecoded - before.undecoded);
         self.ground.board.n_dropped.store(now.replaced + now.lost + now.corrupt, Ordering::Relaxed);
         self.counted = now;
     }

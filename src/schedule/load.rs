@@ -9,17 +9,30 @@ pub enum Degraded {
     Refresh,
     /// Frames are lost, too.
     Rate,
+    /// So many that key frames alone are decoded.
+    KeyFrames,
 }
 
 impl Degraded {
     /// Those that mean something.
-    pub const KINDS: [Self; 2] = [Self::Refresh, Self::Rate];
+    pub const KINDS: [Self; 3] = [Self::Refresh, Self::Rate, Self::KeyFrames];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::No => "no",
             Self::Refresh => "refresh",
             Self::Rate => "rate",
+            Self::KeyFrames => "key_frames",
+        }
+    }
+
+    /// In a few words.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::No => "it gets what it should",
+            Self::Refresh => "nearly all of its time is used; what has not changed is computed again half as often",
+            Self::Rate => "more frames come than can be looked at",
+            Self::KeyFrames => "so many more frames come than can be looked at that key frames alone are decoded",
         }
     }
 

@@ -7,12 +7,14 @@
 mod pictures;
 mod rtsp;
 mod secrets;
+mod sparing;
 mod stop;
 
 pub use stop::{n_left_behind, stop};
 
 use super::intake::Intake;
 use super::{CaptureError, Source, SourceEvent, SourceSpec, template};
+use crate::process::give_way;
 use crossbeam_channel::Sender;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -76,7 +78,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
         });
     }
     let source_size = pictures::follow_size(&queue, &named("size")?, intake.input())?;
-    let whole = pictures::watch_decoders(&guard.gst_pipeline);
+    let whole = pictures::watch_decoders(&guard.gst_pipeline, intake, pace);
     let sink = named("sink")?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| CaptureError::Setup(format!("pipeline {}: 'sink' is no appsink", launch.name)))?;
@@ -169,6 +171,13 @@ fn watch_bus(
     bus.set_sync_handler(move |_, message| {
         let event = match message.view() {
             gst::MessageView::Eos(_) => Some(SourceEvent::Ended),
+            gst::MessageView::StreamStatus(status) => {
+                // Said by the thread that begins, and its decoder's threads come of it.
+                if status.get().0 == gst::StreamStatusType::Enter {
+                    give_way();
+                }
+                None
+            }
             gst::MessageView::Error(error) => {
                 let said = tracks.complaint().unwrap_or_else(|| explain(error));
                 Some(SourceEvent::Failed(CaptureError::Transient(format!("{name}{said}"))))

@@ -2,6 +2,7 @@
 
 use super::Pace;
 use super::rtsp::Tracks;
+use super::sparing::{Seen, Sparing};
 use crate::capture::CaptureError;
 use crate::capture::intake::Intake;
 use crate::geom::{Letterbox, Size};
@@ -134,29 +135,55 @@ impl Wholeness {
         }
     }
 
-    fn watch(self: &Arc<Self>, decoder: &gst::Element) {
+    fn watch(self: &Arc<Self>, decoder: &gst::Element, sparing: &Arc<Mutex<Sparing>>, intake: &Intake, pace: Pace) {
         let klass = decoder.factory().and_then(|f| f.metadata("klass").map(str::to_owned)).unwrap_or_default();
         let is_video = klass.contains("Decoder") && klass.contains("Video");
         let Some(pad) = decoder.static_pad("sink").filter(|_| is_video && !decoder.is::<gst::Bin>()) else { return };
         self.lock().is_decoded = true;
-        let whole = self.clone();
+        let (whole, sparing, intake) = (self.clone(), sparing.clone(), intake.clone());
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             if let Some(gst::PadProbeData::Buffer(buffer)) = &info.data {
                 let has = |flag| buffer.flags().contains(flag);
+                let is_key = !has(gst::BufferFlags::DELTA_UNIT);
+                if pace != Pace::Fast && !is_decoded(&sparing, &intake, is_key) {
+                    intake.count_undecoded();
+                    // Ends here: `Drop` would have the buffer let go of twice.
+                    return gst::PadProbeReturn::Handled;
+                }
                 let pts_ns = buffer.pts().map_or(0, gst::ClockTime::nseconds);
-                whole.lock().feed(pts_ns, !has(gst::BufferFlags::DELTA_UNIT), has(gst::BufferFlags::DISCONT));
+                whole.lock().feed(pts_ns, is_key, has(gst::BufferFlags::DISCONT));
             }
             gst::PadProbeReturn::Ok
         });
     }
 }
 
-/// Watches what goes into every decoder of a pipeline, those that come later too.
-pub fn watch_decoders(gst_pipeline: &gst::Pipeline) -> Arc<Wholeness> {
-    let whole = Arc::new(Wholeness::default());
-    gst_pipeline.iterate_recurse().into_iter().flatten().for_each(|element| whole.watch(&element));
-    let later = whole.clone();
-    gst_pipeline.connect_deep_element_added(move |_, _, element| later.watch(element));
+/// Whether the next picture goes into the decoder.
+fn is_decoded(sparing: &Mutex<Sparing>, intake: &Intake, is_key: bool) -> bool {
+    let mut sparing = sparing.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_key {
+        sparing.choose(Seen {
+            now_ns: intake.now_ns(),
+            n_decoded: intake.n_frames(),
+            n_looked: intake.n_taken(),
+            is_behind: intake.is_behind(),
+        });
+        intake.set_spared(sparing.is_on());
+    }
+    is_key || !sparing.is_on()
+}
+
+/// Watches what goes into every decoder of a pipeline, those that come later too, and leaves out what nobody would look
+/// at.
+pub fn watch_decoders(gst_pipeline: &gst::Pipeline, intake: &Intake, pace: Pace) -> Arc<Wholeness> {
+    let (whole, sparing) = (Arc::new(Wholeness::default()), Arc::new(Mutex::new(Sparing::default())));
+    intake.set_spared(false);
+    let watch = {
+        let (whole, intake) = (whole.clone(), intake.clone());
+        move |element: &gst::Element| whole.watch(element, &sparing, &intake, pace)
+    };
+    gst_pipeline.iterate_recurse().into_iter().flatten().for_each(|element| watch(&element));
+    gst_pipeline.connect_deep_element_added(move |_, _, element| watch(element));
     whole
 }
 
