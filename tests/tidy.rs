@@ -57,7 +57,7 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     ("merge", &["frame", "geom", "infer"]),
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
-    ("capture", &["clock", "files", "frame", "geom", "secret", "sim", "text"]),
+    ("capture", &["clock", "files", "frame", "geom", "process", "secret", "sim", "text"]),
     ("output", &["capture", "files", "frame", "geom", "merge", "process", "scene", "schedule", "skip", "track", "web"]),
     (
         "config",
