@@ -100,7 +100,8 @@ pub struct Buffer {
     len: usize,
 }
 
-// Safety: a buffer is the only one that has its numbers.
+// Safety: a buffer is the only one that has its numbers. Threads that share it read and write through its pointers, and
+// [`super::run`] says who writes what.
 unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
@@ -112,6 +113,28 @@ impl Buffer {
 
     pub fn zeros(n: usize) -> Self {
         Self::new(n, 0.0)
+    }
+
+    /// Where its numbers begin. No reference to them is made: others may be writing what is not read through this.
+    #[inline(always)]
+    pub fn as_ptr(&self) -> *const f32 {
+        self.first.as_ptr()
+    }
+
+    /// The same, to write.
+    #[inline(always)]
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.first.as_ptr()
+    }
+
+    /// How many numbers it has.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Makes room for `n` numbers, if it has less, with `value` behind what is there.

@@ -113,12 +113,12 @@ impl Gates {
 
     /// Gives gates the scales of a whole frame: the standard deviation of each channel, at least
     /// a twentieth of the whole map's. Of large maps every second row and column is looked at.
-    pub fn learn_scales(&mut self, plan: &Plan, cell: impl Fn(usize, usize, usize) -> *const f32) {
+    /// `cell`: the numbers of a map's cell, by map, row and column.
+    pub fn learn_scales<'a>(&mut self, plan: &Plan, cell: impl Fn(usize, usize, usize) -> &'a [f32]) {
         for (gate, step) in self.steps.iter_mut().zip(&plan.steps) {
             if gate.threshold > 0.0 {
                 let s = plan.maps[step.output].shape;
-                // Safety: `cell` points to `s.c` numbers of the map.
-                let read = |y, x| unsafe { std::slice::from_raw_parts(cell(step.output, y, x), s.c) };
+                let read = |y, x| cell(step.output, y, x);
                 *gate = Gate::new(gate.threshold, deviations(s.h, s.w, s.c, read));
             }
         }

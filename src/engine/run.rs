@@ -266,7 +266,8 @@ impl Runner {
                 let buffers = &stream.buffers;
                 stream.gates.learn_scales(plan, |map, y, x| {
                     let m = &plan.maps[map];
-                    cell_ptr(buffers, m, y, x)
+                    let at = (y * m.shape.w + x) * m.stride + m.offset;
+                    &buffers[m.buffer][at..at + m.shape.c]
                 });
             }
             stream.foresight.weigh(plan, &stream.gates);
@@ -300,7 +301,9 @@ impl Runner {
                 } else {
                     (tiler.rows(), tiler.stride)
                 };
-                let left = tiler.tile(buffers, plan, step, tile, first, stride);
+                // Safety: cells of the step's output; rows are this thread's scratch, or cells in the output's map that no other
+                // thread has, and no step reads what it writes.
+                let left = unsafe { tiler.tile(buffers, plan, step, tile, first, stride) };
                 // Safety: a tile of rows.
                 unsafe { tiler.finish(left, Rows { first, stride, n: tile.len(), width: c }) };
                 if in_place {
@@ -404,7 +407,8 @@ impl Sparse<'_> {
                 self.warm(listing.tile(k + 1), &mut next);
             }
             tiler.is_cold = k == tiles.start;
-            let left = tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride);
+            // Safety: cells of the step's output; rows are this thread's scratch.
+            let left = unsafe { tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride) };
             let new = Rows { first: rows, stride, n: tile.len(), width };
             // Counted on from step to step, so that short steps are seen as often as long ones.
             tiler.n_gated = tiler.n_gated.wrapping_add(1);

@@ -96,8 +96,13 @@ impl Tiler {
 
     /// Computes the cells of a tile of a step, up to [`TILE`] or the listed ones of [`SQUARES`] squares, into rows of `stride`
     /// numbers; returns what is left to do, which is best done on their way to the map.
+    ///
+    /// # Safety
+    /// `buffers` are a stream's of this plan, and the cells lie in the step's output. From `rows` on there are as many rows as
+    /// cells, of squares all of theirs, `stride` numbers apart, with room for whole blocks of channels; no other thread reads or
+    /// writes them, and they are no part of a map that this step reads. No other thread writes the maps that it reads.
     #[must_use]
-    pub fn tile<'a>(
+    pub unsafe fn tile<'a>(
         &mut self,
         buffers: &[Buffer],
         plan: &Plan,
@@ -125,14 +130,17 @@ impl Tiler {
                             if g > 0 {
                                 self.shift_inputs(dense.window.kernel, cells.len(), dense.depth);
                             }
-                            self.gemm(packed, n_taps, depth, cells.len(), unsafe { rows.add(g * n_out) }, stride);
+                            // Safety: packed for these taps; a group's outputs, inside each row.
+                            unsafe { self.gemm(packed, n_taps, depth, cells.len(), rows.add(g * n_out), stride) };
                         }
                     }
                     ConvKind::Squares(squares) => {
-                        self.squares(buffers, input, squares, cells, rows, stride);
+                        // Safety: as of `tile`.
+                        unsafe { self.squares(buffers, input, squares, cells, rows, stride) };
                     }
                     ConvKind::Depthwise(packed) => {
-                        self.depthwise(buffers, input, conv, packed, cells, rows, stride);
+                        // Safety: as of `tile`.
+                        unsafe { self.depthwise(buffers, input, conv, packed, cells, rows, stride) };
                     }
                     ConvKind::Transposed { phases, window, depth } => {
                         for (p, cell) in cells.iter().enumerate() {
@@ -151,32 +159,35 @@ impl Tiler {
                                     _ => self.zeros.as_ptr(),
                                 };
                             }
-                            self.gemm(
-                                &phase.packed,
-                                phase.taps.len(),
-                                *depth,
-                                1,
-                                unsafe { rows.add(p * stride) },
-                                stride,
-                            );
+                            // Safety: packed for the phase's taps; one row.
+                            unsafe {
+                                let row = rows.add(p * stride);
+                                self.gemm(&phase.packed, phase.taps.len(), *depth, 1, row, stride);
+                            }
                         }
                     }
                 }
-                return self.before_residual(buffers, plan, step, conv, cells, rows, stride);
+                // Safety: as of `tile`.
+                return unsafe { self.before_residual(buffers, plan, step, conv, cells, rows, stride) };
             }
             Kind::Separable(pair) => {
                 let Separable { depthwise, pointwise } = &pair.convs;
                 let (n, depth) = (cells.len(), input.shape.c);
                 let (between, apart) = (self.between.as_mut_ptr(), self.stride);
-                self.depthwise(buffers, input, depthwise, &pair.depthwise, cells, between, apart);
                 let seen = Rows { first: between, stride: apart, n, width: depth };
-                // Safety: a tile of rows.
-                unsafe { self.kernels.act(&depthwise.act, seen) };
+                // Safety: scratch has room for the rows of a tile.
+                unsafe {
+                    self.depthwise(buffers, input, depthwise, &pair.depthwise, cells, between, apart);
+                    self.kernels.act(&depthwise.act, seen);
+                }
                 for (p, from) in self.inputs[..n].iter_mut().enumerate() {
                     *from = between.wrapping_add(p * apart);
                 }
-                self.gemm(&pair.pointwise, 1, depth, n, rows, stride);
-                return self.before_residual(buffers, plan, step, pointwise, cells, rows, stride);
+                // Safety: packed for one tap of that depth; else as of `tile`.
+                unsafe {
+                    self.gemm(&pair.pointwise, 1, depth, n, rows, stride);
+                    return self.before_residual(buffers, plan, step, pointwise, cells, rows, stride);
+                }
             }
             Kind::Elementwise(op) => {
                 for (p, cell) in cells.iter().enumerate() {
@@ -309,8 +320,11 @@ impl Tiler {
     }
 
     /// Before its activation.
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`]; packed for this convolution.
     #[allow(clippy::too_many_arguments)]
-    fn depthwise(
+    unsafe fn depthwise(
         &mut self,
         buffers: &[Buffer],
         input: &Map,
@@ -340,14 +354,19 @@ impl Tiler {
         }
     }
 
-    fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
+    /// # Safety
+    /// Inputs have been looked up; packed for these taps and this depth; rows have room for whole blocks.
+    unsafe fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
         let args = self.args(packed, n_taps, depth, n, rows, stride);
         // Safety: packed for these taps and this depth; rows have room for whole blocks.
         unsafe { self.kernels.gemm(&args) }
     }
 
     /// A convolution by squares, before its activation: the cells are listed square by square.
-    fn squares(
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`]; packed for this convolution.
+    unsafe fn squares(
         &mut self,
         buffers: &[Buffer],
         input: &Map,
@@ -485,8 +504,11 @@ impl Tiler {
     }
 
     /// The activation before the residual, where there is one.
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`], whose rows hold the convolution's outputs.
     #[allow(clippy::too_many_arguments)]
-    fn before_residual<'a>(
+    unsafe fn before_residual<'a>(
         &mut self,
         buffers: &[Buffer],
         plan: &Plan,
@@ -533,10 +555,9 @@ impl Tiler {
     }
 }
 
-/// Where a cell of a map begins.
+/// Where a cell of a map begins: of one in the map, numbers that can be read as long as nobody writes them.
 pub(super) fn cell_ptr(buffers: &[Buffer], map: &Map, y: usize, x: usize) -> *const f32 {
     let at = (y * map.shape.w + x) * map.stride + map.offset;
     debug_assert!(y < map.shape.h && x < map.shape.w && at < buffers[map.buffer].len());
-    // Safety: the cell lies in the map, and the map in its buffer.
-    unsafe { buffers[map.buffer].as_ptr().add(at) }
+    buffers[map.buffer].as_ptr().wrapping_add(at)
 }
