@@ -5,13 +5,14 @@ SHELL := /bin/bash
 # A Rust that setup has just installed is not on the PATH of this make yet.
 CARGO := . "$$HOME/.cargo/env" 2>/dev/null; cargo
 
-.PHONY: help setup build demo test test-aarch64 packages test-packages lint bench clean
+.PHONY: help setup build demo test test-aarch64 test-sanitize packages test-packages lint bench clean
 
 help:
 	@echo 'make demo          install what is missing, build, watch a simulated street for 20 s'
 	@echo 'make test          install what is missing, run every test'
 	@echo 'make build         target/release/passd'
 	@echo 'make test-aarch64  the core on aarch64, cross-compiled, under qemu'
+	@echo 'make test-sanitize the engine under AddressSanitizer, and Miri where it is installed'
 	@echo 'make packages      Debian packages for amd64 and arm64, in target/debian (on Debian 12)'
 	@echo 'make test-packages the same, installed in a clean Debian, and run under qemu'
 	@echo 'make lint          formatting and clippy'
@@ -34,6 +35,9 @@ test:
 test-aarch64: setup
 	. "$$HOME/.cargo/env" 2>/dev/null; scripts/cargo-aarch64.sh test --locked --no-default-features \
 		--lib --test engine_identities --test engine_allocations
+
+test-sanitize: setup
+	scripts/sanitize.sh
 
 packages:
 	scripts/package.sh

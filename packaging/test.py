@@ -178,7 +178,7 @@ def service_runs(command, environment, notify, n_frames, folder):
         here.unlink()
         log.unlink()
     for c in cameras:
-        share = 100 * c["patches_computed"] / c["patches"]
+        share = 100 * c["patches_computed"] / max(c["patches"], 1)
         say(f"the service watched {c['id']}: {c['frames_processed']} frames, {c['detections']} detections, {share:.0f} % of the patches computed")
 
 

@@ -6,6 +6,7 @@ mod common;
 
 use common::{
     model::random_picture,
+    mutants::mutate,
     ort::{Output, difference, try_onnx_runtime},
     zoo,
 };
@@ -59,52 +60,4 @@ fn equal(name: &str, graph: &Graph, picture: &[f32], wanted: &[Output]) {
         let off = difference(values, &maps.output(graph, output));
         assert!(off < 1e-2, "{name}: off by {off}");
     }
-}
-
-const WORDS: [&str; 12] = [
-    "nearest",
-    "linear",
-    "asymmetric",
-    "half_pixel",
-    "align_corners",
-    "pytorch_half_pixel",
-    "floor",
-    "ceil",
-    "round_prefer_ceil",
-    "SAME_UPPER",
-    "SAME_LOWER",
-    "VALID",
-];
-
-/// Changes one thing; says what.
-fn mutate(graph: &mut onnx::Graph, rng: &mut fastrand::Rng) -> String {
-    let (at, from) = (rng.usize(..graph.node.len()), rng.usize(..graph.node.len()));
-    let other = graph.node[from].clone();
-    let node = &mut graph.node[at];
-    match rng.u8(..8) {
-        0 => node.op_type = other.op_type,
-        1 => node.attribute = other.attribute,
-        2 => {
-            let (i, k) = (rng.usize(..node.input.len()), rng.usize(..other.input.len()));
-            node.input[i].clone_from(&other.input[k]);
-        }
-        3..=6 if !node.attribute.is_empty() => {
-            let i = rng.usize(..node.attribute.len());
-            let attribute = &mut node.attribute[i];
-            attribute.f = rng.f32() * 3.0 - 1.0;
-            attribute.i = rng.i64(-3..5);
-            attribute.s = WORDS[rng.usize(..WORDS.len())].into();
-            if let n @ 1.. = attribute.ints.len() {
-                attribute.ints[rng.usize(..n)] = rng.i64(-3..5);
-            }
-        }
-        _ => {
-            let lists: Vec<_> = graph.initializer.iter_mut().filter(|t| !t.int64_data.is_empty()).collect();
-            let Some(list) = rng.choice(lists) else { return String::new() };
-            let i = rng.usize(..list.int64_data.len());
-            list.int64_data[i] = rng.i64(-3..5);
-            return format!("{} = {:?}, ", list.name, list.int64_data);
-        }
-    }
-    format!("{node:?}, ")
 }

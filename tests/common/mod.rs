@@ -4,6 +4,7 @@
 #[cfg(feature = "daemon")]
 pub mod browser;
 pub mod model;
+pub mod mutants;
 pub mod odd_camera;
 #[cfg(feature = "daemon")]
 pub mod ort;
@@ -156,6 +157,7 @@ pub fn get_json(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
 }
 
 /// Resident memory in MiB and open files of this process.
+#[cfg(feature = "daemon")]
 pub fn footprint() -> (f64, usize) {
     (passd::process::resident_mib(), std::fs::read_dir("/proc/self/fd").unwrap().count())
 }
