@@ -341,7 +341,7 @@ impl Intake {
 
     /// Frames that somebody took.
     pub fn n_taken(&self) -> u64 {
-        (self.n_frames() - self.n_surplus().min(self.n_frames())).saturating_sub(self.0.slot.n_replaced())
+        self.n_frames().saturating_sub(self.n_surplus()).saturating_sub(self.0.slot.n_replaced())
     }
 
     /// Whether key frames alone are decoded.

@@ -53,7 +53,7 @@ fn runs(plan: &Plan, output: &super::graph::Output) -> Vec<Run> {
         let here = part.shape().get(output.axis).copied().unwrap_or(1) * inner;
         let mut i = 0;
         part.for_each(|y, x, c| {
-            let from = (y * map.shape.w + x) * map.stride + map.offset + c;
+            let from = map.at(y, x) + c;
             let to = i / here * along * inner + first * inner + i % here;
             i += 1;
             if !runs.last_mut().is_some_and(|run| run.grow(map.buffer, from, to)) {

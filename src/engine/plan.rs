@@ -5,7 +5,7 @@
 //! channels is read where it stands. A plan is shared by all streams; what a
 //! stream remembers is in [`super::state`].
 
-use super::buffer::Room;
+use super::buffer::{Buffer, Room};
 use super::changes::Spread;
 use super::demand::{Branches, Given};
 use super::foresight::Foresight;
@@ -33,6 +33,19 @@ pub struct Map {
     pub stride: usize,
     /// Whose change set is this map's: its own, or that of the map it is a part of.
     pub changes: usize,
+}
+
+impl Map {
+    /// Where a cell begins in its buffer.
+    #[inline(always)]
+    pub fn at(&self, y: usize, x: usize) -> usize {
+        (y * self.shape.w + x) * self.stride + self.offset
+    }
+
+    /// The numbers of a cell.
+    pub fn cell<'a>(&self, buffers: &'a [Buffer], y: usize, x: usize) -> &'a [f32] {
+        &buffers[self.buffer][self.at(y, x)..][..self.shape.c]
+    }
 }
 
 /// The taps of a convolution from an output cell, as cells of the input.

@@ -264,11 +264,7 @@ impl Runner {
         if learns {
             if stream.gates.learns() {
                 let buffers = &stream.buffers;
-                stream.gates.learn_scales(plan, |map, y, x| {
-                    let m = &plan.maps[map];
-                    let at = (y * m.shape.w + x) * m.stride + m.offset;
-                    &buffers[m.buffer][at..at + m.shape.c]
-                });
+                stream.gates.learn_scales(plan, |map, y, x| plan.maps[map].cell(buffers, y, x));
             }
             stream.foresight.weigh(plan, &stream.gates);
             stream.learnt_ago = Some(0);

@@ -86,9 +86,7 @@ impl Stream {
 
     /// One cell of a map.
     pub fn cell(&self, map: usize, y: usize, x: usize) -> &[f32] {
-        let m = &self.plan.maps[map];
-        let at = (y * m.shape.w + x) * m.stride + m.offset;
-        &self.buffers[m.buffer][at..at + m.shape.c]
+        self.plan.maps[map].cell(&self.buffers, y, x)
     }
 
     /// What changed of a map in the last frame.

@@ -438,7 +438,7 @@ impl Tiler {
         for (p, cell) in cells.iter().enumerate() {
             if let Some([y, x]) = w.inside([s.h, s.w], [cell.y as usize, cell.x as usize]) {
                 // Safety: the window lies inside the map.
-                let first = unsafe { base.add((y * s.w + x) * map.stride + map.offset) };
+                let first = unsafe { base.add(map.at(y, x)) };
                 for ky in 0..kh {
                     for kx in 0..kw {
                         let off = (ky * w.dilation[0] * s.w + kx * w.dilation[1]) * map.stride;
@@ -481,7 +481,7 @@ impl Tiler {
         }
         for (p, [y, x]) in cells.iter().filter_map(first).enumerate() {
             // Safety: the window lies inside the map.
-            let mut at = unsafe { base.add((y * s.w + x) * map.stride + map.offset) };
+            let mut at = unsafe { base.add(map.at(y, x)) };
             for ky in 0..kh {
                 self.inputs[ky * TILE + p] = at;
                 at = at.wrapping_add(w.dilation[0] * s.w * map.stride);
@@ -557,7 +557,7 @@ impl Tiler {
 
 /// Where a cell of a map begins: of one in the map, numbers that can be read as long as nobody writes them.
 pub(super) fn cell_ptr(buffers: &[Buffer], map: &Map, y: usize, x: usize) -> *const f32 {
-    let at = (y * map.shape.w + x) * map.stride + map.offset;
+    let at = map.at(y, x);
     debug_assert!(y < map.shape.h && x < map.shape.w && at < buffers[map.buffer].len());
     buffers[map.buffer].as_ptr().wrapping_add(at)
 }

@@ -177,7 +177,7 @@ impl Camera {
         let (finished, done) = bounded(1);
         let stage = thread("stage").spawn(move || {
             if opens.recv().is_ok() {
-                Worker::new(setup, ground).run();
+                Worker::new(setup, scene, ground).run();
             }
             let _ = finished.send(());
         })?;

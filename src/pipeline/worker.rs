@@ -139,7 +139,7 @@ struct Counted {
 }
 
 impl Worker {
-    pub fn new(setup: Setup, ground: Ground) -> Self {
+    pub fn new(setup: Setup, scene: Scene, ground: Ground) -> Self {
         let labels = &setup.detector.info.labels;
         let (reply, replies) = bounded(1);
         let stage = setup.stage();
@@ -153,7 +153,7 @@ impl Worker {
             lossless: setup.config.pace == Pace::Fast,
             stage,
             filters: setup.config.filters.of(labels),
-            scene: Scene::new(setup.config.scene.clone(), labels),
+            scene,
             messages: Vec::new(),
             counts: ground.board.counts(),
             time: SteadyTime::default(),

@@ -1,6 +1,29 @@
 //! Small mistakes in networks.
 
+use super::zoo;
 use passd::engine::onnx;
+use prost::Message as _;
+
+/// Shows mutants of the zoo's networks, so many of each small network and so many of each large one; how many `look` says
+/// yes to.
+pub fn count(seed: u64, [of_small, of_large]: [usize; 2], look: impl Fn(&str, &[u8], [usize; 3]) -> bool) -> usize {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut n_yes = 0;
+    for (name, file, dims) in zoo::all().into_iter().chain([zoo::operations(), zoo::layouts()]) {
+        let model = onnx::Model::decode(file.as_slice()).unwrap();
+        // The small ones hold most kinds of nodes, and run fast.
+        let n = if model.graph.as_ref().unwrap().node.len() < 30 { of_small } else { of_large };
+        for _ in 0..n {
+            let mut mutant = model.clone();
+            let mut changed = String::new();
+            for _ in 0..rng.usize(1..3) {
+                changed += &mutate(mutant.graph.as_mut().unwrap(), &mut rng);
+            }
+            n_yes += usize::from(look(&format!("{name} with {changed}"), &mutant.encode_to_vec(), dims));
+        }
+    }
+    n_yes
+}
 
 const WORDS: [&str; 12] = [
     "nearest",
@@ -18,7 +41,7 @@ const WORDS: [&str; 12] = [
 ];
 
 /// Changes one thing; says what.
-pub fn mutate(graph: &mut onnx::Graph, rng: &mut fastrand::Rng) -> String {
+fn mutate(graph: &mut onnx::Graph, rng: &mut fastrand::Rng) -> String {
     let (at, from) = (rng.usize(..graph.node.len()), rng.usize(..graph.node.len()));
     let other = graph.node[from].clone();
     let node = &mut graph.node[at];
