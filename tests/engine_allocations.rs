@@ -20,13 +20,16 @@ struct Counting;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
+// Safety: the system's, counted.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
+        // Safety: as of this function.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // Safety: as of this function.
         unsafe { System.dealloc(p, layout) }
     }
 }

@@ -23,6 +23,7 @@ struct Region {
 
 // Safety: what lies in it is reached through buffers alone, each of which has a part of its own.
 unsafe impl Send for Region {}
+// Safety: the same.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -105,6 +106,7 @@ pub struct Buffer {
 // Safety: a buffer is the only one that has its numbers. Threads that share it read and write through its pointers, and
 // [`super::run`] says who writes what.
 unsafe impl Send for Buffer {}
+// Safety: the same.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {

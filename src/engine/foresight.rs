@@ -251,6 +251,7 @@ impl Notes {
     /// The cell lies in the map, and no other thread notes it.
     #[inline(always)]
     pub unsafe fn cell(&self, y: usize, x: usize, differs: bool, measured: Option<f32>, verdict: &mut Verdict) {
+        // Safety: there is a number for each cell of the map, and no other thread has this one.
         let (felt, expected) =
             unsafe { (&mut *self.felt.add(y * self.stride + x), &mut *self.expected.add(y * self.width + x)) };
         let foretold = std::mem::take(expected);

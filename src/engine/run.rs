@@ -292,8 +292,7 @@ impl Runner {
                 let tile = listing.tile(k);
                 tiler.is_cold = k == tiles.start;
                 let (first, stride) = if in_place {
-                    // Safety: a cell of the map; the tile's others follow it, and no other thread writes them.
-                    (unsafe { target.cell(tile[0]) }, out.stride)
+                    (target.cell(tile[0]), out.stride)
                 } else {
                     (tiler.rows(), tiler.stride)
                 };
@@ -370,10 +369,9 @@ impl Target {
         Self { first, w: map.shape.w, stride: map.stride }
     }
 
-    /// # Safety
-    /// The cell lies in the map.
-    unsafe fn cell(&self, cell: Cell) -> *mut f32 {
-        unsafe { self.first.add((cell.y as usize * self.w + cell.x as usize) * self.stride) }
+    /// Where a cell begins: of one in the map, numbers that can be written by who alone has it.
+    fn cell(&self, cell: Cell) -> *mut f32 {
+        self.first.wrapping_add((cell.y as usize * self.w + cell.x as usize) * self.stride)
     }
 }
 
@@ -409,9 +407,9 @@ impl Sparse<'_> {
             // Counted on from step to step, so that short steps are seen as often as long ones.
             tiler.n_gated = tiler.n_gated.wrapping_add(1);
             let clock = tiler.n_gated.is_multiple_of(GATE_SAMPLE).then(Instant::now);
+            let passes;
             // Safety: rows and cells hold that many numbers, scratch is apart from the maps, and no
             // other thread has these cells.
-            let passes;
             [*differs, passes] = unsafe {
                 if is_exact {
                     tiler.finish(left, new);
@@ -447,8 +445,7 @@ impl Sparse<'_> {
         let stride = self.step.input_stride();
         for (cell, stored) in tile.iter().zip(stored) {
             let (y, x) = (cell.y as usize, cell.x as usize);
-            // Safety: the cell lies in the map.
-            *stored = unsafe { self.target.cell(*cell) };
+            *stored = self.target.cell(*cell);
             prefetch_for_later(*stored, out.shape.c);
             let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
             prefetch(cell_ptr(self.buffers, input, y, x), input.shape.c);

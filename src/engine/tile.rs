@@ -113,10 +113,10 @@ impl Tiler {
     ) -> Left<'a> {
         let input = &plan.maps[step.inputs[0]];
         let c = plan.maps[step.output].shape.c;
-        // Safety, here and below: a row has room for `c` numbers in whole blocks, and is
-        // not part of a map that this step reads.
+        // Safety: a row has room for `c` numbers, and is no part of a map that this step reads.
         let row = |p: usize| unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
         let one = |p: usize| Rows { first: rows.wrapping_add(p * stride), stride, n: 1, width: c };
+        // Safety: the plan's windows and taps lie in their maps, which no other thread writes.
         let read = |map: &Map, cell: Cell| unsafe {
             std::slice::from_raw_parts(cell_ptr(buffers, map, cell.y as usize, cell.x as usize), map.shape.c)
         };
@@ -340,14 +340,15 @@ impl Tiler {
         let mut rows = rows;
         for run in cells.chunk_by(|a, b| inside(a).is_some() == inside(b).is_some()) {
             let args = self.args(packed, window.n_taps(), 1, run.len(), rows, stride);
-            // Safety, in both: packed for this convolution; buffers and zeros have slack for whole blocks.
             if window.kernel == [3; 2] && inside(&run[0]).is_some() {
                 for (first, [y, x]) in self.inputs.iter_mut().zip(run.iter().filter_map(inside)) {
                     *first = cell_ptr(buffers, input, y, x);
                 }
+                // Safety: packed for this convolution; the window lies in the map, and buffers have slack for whole blocks.
                 unsafe { self.kernels.depthwise_inside(&args, apart) }
             } else {
                 self.window_inputs(buffers, input, window, run);
+                // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
                 unsafe { self.kernels.depthwise(&args) }
             }
             rows = rows.wrapping_add(run.len() * stride);
@@ -437,12 +438,11 @@ impl Tiler {
         let [kh, kw] = w.kernel;
         for (p, cell) in cells.iter().enumerate() {
             if let Some([y, x]) = w.inside([s.h, s.w], [cell.y as usize, cell.x as usize]) {
-                // Safety: the window lies inside the map.
-                let first = unsafe { base.add(map.at(y, x)) };
+                let first = base.wrapping_add(map.at(y, x));
                 for ky in 0..kh {
                     for kx in 0..kw {
                         let off = (ky * w.dilation[0] * s.w + kx * w.dilation[1]) * map.stride;
-                        self.inputs[(ky * kw + kx) * TILE + p] = unsafe { first.add(off) };
+                        self.inputs[(ky * kw + kx) * TILE + p] = first.wrapping_add(off);
                     }
                 }
                 continue;
@@ -480,8 +480,7 @@ impl Tiler {
             return (kh * kw, dense.depth);
         }
         for (p, [y, x]) in cells.iter().filter_map(first).enumerate() {
-            // Safety: the window lies inside the map.
-            let mut at = unsafe { base.add(map.at(y, x)) };
+            let mut at = base.wrapping_add(map.at(y, x));
             for ky in 0..kh {
                 self.inputs[ky * TILE + p] = at;
                 at = at.wrapping_add(w.dilation[0] * s.w * map.stride);
@@ -496,8 +495,8 @@ impl Tiler {
         for tap in 0..kernel[0] * kernel[1] {
             for input in &mut self.inputs[tap * TILE..][..n] {
                 if *input != zeros {
-                    // Safety: the next group's channels follow in the same cell.
-                    *input = unsafe { input.add(depth) };
+                    // The next group's channels follow in the same cell.
+                    *input = input.wrapping_add(depth);
                 }
             }
         }
@@ -541,6 +540,7 @@ impl Tiler {
     /// # Safety
     /// The rows of the last tile.
     pub unsafe fn finish(&self, left: Left, rows: Rows) {
+        // Safety: rows of whole blocks; residuals of as many channels, looked up by the last tile.
         unsafe {
             if left.adds {
                 self.kernels.add(rows, &self.residuals);

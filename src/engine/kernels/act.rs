@@ -2,7 +2,7 @@
 
 use super::Rows;
 use super::math::{GUESS, LOG2_E, POWER_POLY, SHIFT, SIGMOID_END};
-use super::rows::load_part;
+use super::rows::load_rest;
 use super::simd::Simd;
 use crate::engine::graph::Act;
 
@@ -14,44 +14,54 @@ const ABREAST: usize = 4;
 /// for the instruction set of the function around them.
 pub trait Activation<S: Simd>: Copy {
     /// Of `N` vectors that begin at number `i` of their rows.
-    unsafe fn of<const N: usize>(self, x: [S::V; N], i: usize) -> [S::V; N];
+    fn of<const N: usize>(self, s: S, x: [S::V; N], i: usize) -> [S::V; N];
 }
 
 /// What becomes of rows that are activated.
 pub trait Fate<S: Simd> {
     /// Rows `p..p + N`.
-    unsafe fn take<const N: usize>(&mut self, act: impl Activation<S>, rows: Rows, p: usize);
+    ///
+    /// # Safety
+    /// These can be read and written in whole blocks; a fate may ask for more.
+    unsafe fn take<const N: usize>(&mut self, s: S, act: impl Activation<S>, rows: Rows, p: usize);
 }
 
 /// Activates rows, wherever they go.
+///
+/// # Safety
+/// The fate can take all of the rows.
 #[inline(always)]
-pub unsafe fn activate<S: Simd>(act: &Act, rows: Rows, fate: &mut impl Fate<S>) {
+pub unsafe fn activate<S: Simd>(s: S, act: &Act, rows: Rows, fate: &mut impl Fate<S>) {
+    // Safety: as of this function.
     unsafe {
         match act {
-            Act::Identity => all(Identity, rows, fate),
-            Act::Relu => all(Relu, rows, fate),
-            Act::Leaky(slope) => all(Leaky(*slope), rows, fate),
-            Act::PRelu(slopes) => all(PRelu(slopes), rows, fate),
-            Act::Clip(low, high) => all(Clip(*low, *high), rows, fate),
-            Act::Sigmoid => all(Sigmoid, rows, fate),
-            Act::Silu => all(Silu, rows, fate),
-            Act::HardSigmoid(alpha, beta) => all(HardSigmoid(*alpha, *beta), rows, fate),
-            Act::HardSwish => all(HardSwish, rows, fate),
-            Act::Tanh => all(Tanh, rows, fate),
+            Act::Identity => all(s, Identity, rows, fate),
+            Act::Relu => all(s, Relu, rows, fate),
+            Act::Leaky(slope) => all(s, Leaky(*slope), rows, fate),
+            Act::PRelu(slopes) => all(s, PRelu(slopes), rows, fate),
+            Act::Clip(low, high) => all(s, Clip(*low, *high), rows, fate),
+            Act::Sigmoid => all(s, Sigmoid, rows, fate),
+            Act::Silu => all(s, Silu, rows, fate),
+            Act::HardSigmoid(alpha, beta) => all(s, HardSigmoid(*alpha, *beta), rows, fate),
+            Act::HardSwish => all(s, HardSwish, rows, fate),
+            Act::Tanh => all(s, Tanh, rows, fate),
         }
     }
 }
 
+/// # Safety
+/// As of [`activate`].
 #[inline(always)]
-unsafe fn all<S: Simd>(act: impl Activation<S>, rows: Rows, fate: &mut impl Fate<S>) {
+unsafe fn all<S: Simd>(s: S, act: impl Activation<S>, rows: Rows, fate: &mut impl Fate<S>) {
+    // Safety: as of this function.
     unsafe {
         let mut p = 0;
         while p + ABREAST <= rows.n {
-            fate.take::<ABREAST>(act, rows, p);
+            fate.take::<ABREAST>(s, act, rows, p);
             p += ABREAST;
         }
         while p < rows.n {
-            fate.take::<1>(act, rows, p);
+            fate.take::<1>(s, act, rows, p);
             p += 1;
         }
     }
@@ -59,24 +69,26 @@ unsafe fn all<S: Simd>(act: impl Activation<S>, rows: Rows, fate: &mut impl Fate
 
 /// The first number of each of `N` rows.
 #[inline(always)]
-pub unsafe fn firsts<const N: usize>(rows: Rows, p: usize) -> [*mut f32; N] {
+pub fn firsts<const N: usize>(rows: Rows, p: usize) -> [*mut f32; N] {
     let mut firsts = [rows.first; N];
     for (k, first) in firsts.iter_mut().enumerate() {
-        *first = unsafe { rows.first.add((p + k) * rows.stride) };
+        *first = rows.first.wrapping_add((p + k) * rows.stride);
     }
     firsts
 }
 
 /// The vectors that begin at number `i` of some rows.
+///
+/// # Safety
+/// The rows can be read in whole vectors.
 #[inline(always)]
-pub unsafe fn load_all<S: Simd, const N: usize>(rows: [*mut f32; N], i: usize) -> [S::V; N] {
-    unsafe {
-        let mut x = [S::splat(0.0); N];
-        for (x, row) in x.iter_mut().zip(rows) {
-            *x = S::load(row.add(i));
-        }
-        x
+pub unsafe fn load_all<S: Simd, const N: usize>(s: S, rows: [*mut f32; N], i: usize) -> [S::V; N] {
+    let mut x = [s.splat(0.0); N];
+    for (x, row) in x.iter_mut().zip(rows) {
+        // Safety: as of this function.
+        *x = unsafe { s.load(row.add(i)) };
     }
+    x
 }
 
 /// Rows stay where they are.
@@ -84,27 +96,31 @@ struct InPlace;
 
 impl<S: Simd> Fate<S> for InPlace {
     #[inline(always)]
-    unsafe fn take<const N: usize>(&mut self, act: impl Activation<S>, rows: Rows, p: usize) {
-        unsafe {
-            let firsts = firsts::<N>(rows, p);
-            // The last vector in whole.
-            let mut i = 0;
-            while i < rows.width {
-                let x = act.of(load_all::<S, N>(firsts, i), i);
+    unsafe fn take<const N: usize>(&mut self, s: S, act: impl Activation<S>, rows: Rows, p: usize) {
+        let firsts = firsts::<N>(rows, p);
+        let mut i = 0;
+        while i < rows.width {
+            // Safety: rows of whole blocks; the last vector lies in one.
+            unsafe {
+                let x = act.of(s, load_all(s, firsts, i), i);
                 for (row, x) in firsts.into_iter().zip(x) {
-                    S::store(row.add(i), x);
+                    s.store(row.add(i), x);
                 }
-                i += S::LANES;
             }
+            i += S::LANES;
         }
     }
 }
 
 /// Activates rows where they are.
+///
+/// # Safety
+/// They can be read and written in whole blocks.
 #[inline(always)]
-pub unsafe fn act<S: Simd>(act: &Act, rows: Rows) {
+pub unsafe fn act<S: Simd>(s: S, act: &Act, rows: Rows) {
     if !matches!(act, Act::Identity) {
-        unsafe { activate::<S>(act, rows, &mut InPlace) }
+        // Safety: as of this function.
+        unsafe { activate(s, act, rows, &mut InPlace) }
     }
 }
 
@@ -113,21 +129,21 @@ struct Identity;
 
 impl<S: Simd> Activation<S> for Identity {
     #[inline(always)]
-    unsafe fn of<const N: usize>(self, x: [S::V; N], _: usize) -> [S::V; N] {
+    fn of<const N: usize>(self, _: S, x: [S::V; N], _: usize) -> [S::V; N] {
         x
     }
 }
 
 /// An activation of each vector by itself.
 macro_rules! each {
-    ($Act:ty, |$act:ident, $x:ident, $i:ident| $value:expr) => {
+    ($Act:ty, |$s:ident, $act:ident, $x:ident, $i:ident| $value:expr) => {
         impl<S: Simd> Activation<S> for $Act {
             #[inline(always)]
-            unsafe fn of<const N: usize>(self, mut x: [S::V; N], $i: usize) -> [S::V; N] {
+            fn of<const N: usize>(self, $s: S, mut x: [S::V; N], $i: usize) -> [S::V; N] {
                 let $act = self;
                 for value in &mut x {
                     let $x = *value;
-                    *value = unsafe { $value };
+                    *value = $value;
                 }
                 x
             }
@@ -137,35 +153,35 @@ macro_rules! each {
 
 #[derive(Clone, Copy)]
 struct Relu;
-each!(Relu, |_act, x, _i| S::max(x, S::splat(0.0)));
+each!(Relu, |s, _act, x, _i| s.max(x, s.splat(0.0)));
 
 #[derive(Clone, Copy)]
 struct Leaky(f32);
-each!(Leaky, |act, x, _i| leaky::<S>(x, S::splat(act.0)));
+each!(Leaky, |s, act, x, _i| leaky(s, x, s.splat(act.0)));
 
 #[derive(Clone, Copy)]
 struct PRelu<'a>(&'a [f32]);
-each!(PRelu<'_>, |act, x, i| leaky::<S>(x, load_part::<S>(act.0.as_ptr(), i, act.0.len())));
+each!(PRelu<'_>, |s, act, x, i| leaky(s, x, load_rest(s, &act.0[i..])));
 
 #[derive(Clone, Copy)]
 struct Clip(f32, f32);
-each!(Clip, |act, x, _i| between::<S>(x, act.0, act.1));
+each!(Clip, |s, act, x, _i| between(s, x, act.0, act.1));
 
 #[derive(Clone, Copy)]
 struct HardSigmoid(f32, f32);
-each!(HardSigmoid, |act, x, _i| between::<S>(S::fma(x, S::splat(act.0), S::splat(act.1)), 0.0, 1.0));
+each!(HardSigmoid, |s, act, x, _i| between(s, s.fma(x, s.splat(act.0), s.splat(act.1)), 0.0, 1.0));
 
 #[derive(Clone, Copy)]
 struct HardSwish;
-each!(HardSwish, |_act, x, _i| S::mul(x, between::<S>(S::fma(x, S::splat(1.0 / 6.0), S::splat(0.5)), 0.0, 1.0)));
+each!(HardSwish, |s, _act, x, _i| s.mul(x, between(s, s.fma(x, s.splat(1.0 / 6.0), s.splat(0.5)), 0.0, 1.0)));
 
 #[derive(Clone, Copy)]
 struct Sigmoid;
 
 impl<S: Simd> Activation<S> for Sigmoid {
     #[inline(always)]
-    unsafe fn of<const N: usize>(self, x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe { sigmoid::<S, N>(x) }
+    fn of<const N: usize>(self, s: S, x: [S::V; N], _: usize) -> [S::V; N] {
+        sigmoid(s, x)
     }
 }
 
@@ -174,12 +190,10 @@ struct Silu;
 
 impl<S: Simd> Activation<S> for Silu {
     #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe {
-            let sigmoids = sigmoid::<S, N>(x);
-            for (x, sigmoid) in x.iter_mut().zip(sigmoids) {
-                *x = S::mul(*x, sigmoid);
-            }
+    fn of<const N: usize>(self, s: S, mut x: [S::V; N], _: usize) -> [S::V; N] {
+        let sigmoids = sigmoid(s, x);
+        for (x, sigmoid) in x.iter_mut().zip(sigmoids) {
+            *x = s.mul(*x, sigmoid);
         }
         x
     }
@@ -190,78 +204,72 @@ struct Tanh;
 
 impl<S: Simd> Activation<S> for Tanh {
     #[inline(always)]
-    unsafe fn of<const N: usize>(self, mut x: [S::V; N], _: usize) -> [S::V; N] {
-        unsafe {
-            for x in &mut x {
-                *x = S::mul(S::splat(2.0), *x);
-            }
-            x = sigmoid::<S, N>(x);
-            for x in &mut x {
-                *x = S::fma(S::splat(2.0), *x, S::splat(-1.0));
-            }
+    fn of<const N: usize>(self, s: S, mut x: [S::V; N], _: usize) -> [S::V; N] {
+        for x in &mut x {
+            *x = s.mul(s.splat(2.0), *x);
+        }
+        x = sigmoid(s, x);
+        for x in &mut x {
+            *x = s.fma(s.splat(2.0), *x, s.splat(-1.0));
         }
         x
     }
 }
 
 #[inline(always)]
-unsafe fn between<S: Simd>(x: S::V, low: f32, high: f32) -> S::V {
-    unsafe { S::min(S::max(x, S::splat(low)), S::splat(high)) }
+fn between<S: Simd>(s: S, x: S::V, low: f32, high: f32) -> S::V {
+    s.min(s.max(x, s.splat(low)), s.splat(high))
 }
 
 #[inline(always)]
-unsafe fn leaky<S: Simd>(x: S::V, slope: S::V) -> S::V {
-    unsafe {
-        let zero = S::splat(0.0);
-        S::add(S::max(x, zero), S::mul(slope, S::min(x, zero)))
-    }
+fn leaky<S: Simd>(s: S, x: S::V, slope: S::V) -> S::V {
+    let zero = s.splat(0.0);
+    s.add(s.max(x, zero), s.mul(slope, s.min(x, zero)))
 }
 
 /// As [`super::math::sigmoid`], step by step, of `N` vectors side by side.
 #[inline(always)]
-unsafe fn sigmoid<S: Simd, const N: usize>(mut x: [S::V; N]) -> [S::V; N] {
-    unsafe {
-        let (one, steep, shift) = (S::splat(1.0), S::splat(-LOG2_E), S::splat(SHIFT));
-        for x in &mut x {
-            *x = between::<S>(*x, -SIGMOID_END, SIGMOID_END);
-        }
-        let mut shifted = x;
-        for (shifted, x) in shifted.iter_mut().zip(x) {
-            *shifted = S::fma(x, steep, shift);
-        }
-        let mut f = x;
-        for (f, shifted) in f.iter_mut().zip(shifted) {
-            *f = S::fma(*f, steep, S::sub(shift, shifted));
-        }
-        let mut p = [S::splat(POWER_POLY[0]); N];
-        for k in [POWER_POLY[1], POWER_POLY[2], POWER_POLY[3], POWER_POLY[4], 1.0] {
-            for (p, f) in p.iter_mut().zip(f) {
-                *p = S::fma(*p, f, S::splat(k));
-            }
-        }
-        let mut d = p;
-        for (d, shifted) in d.iter_mut().zip(shifted) {
-            *d = S::fma(*d, S::shift_to_exponent(shifted), S::splat(-1.0));
-        }
-        let mut r = d;
-        for (r, d) in r.iter_mut().zip(d) {
-            *r = S::sub_bits(S::splat(f32::from_bits(GUESS)), d);
-        }
-        let mut e = d;
-        for (e, r) in e.iter_mut().zip(r) {
-            *e = S::fma(*e, r, one);
-        }
-        for (r, e) in r.iter_mut().zip(e) {
-            *r = S::fma(*r, S::fma(e, e, e), *r);
-        }
-        for (d, r) in d.iter_mut().zip(r) {
-            *d = S::fma(*d, r, one);
-        }
-        for (r, d) in r.iter_mut().zip(d) {
-            *r = S::fma(*r, d, *r);
-        }
-        r
+fn sigmoid<S: Simd, const N: usize>(s: S, mut x: [S::V; N]) -> [S::V; N] {
+    let (one, steep, shift) = (s.splat(1.0), s.splat(-LOG2_E), s.splat(SHIFT));
+    for x in &mut x {
+        *x = between(s, *x, -SIGMOID_END, SIGMOID_END);
     }
+    let mut shifted = x;
+    for (shifted, x) in shifted.iter_mut().zip(x) {
+        *shifted = s.fma(x, steep, shift);
+    }
+    let mut f = x;
+    for (f, shifted) in f.iter_mut().zip(shifted) {
+        *f = s.fma(*f, steep, s.sub(shift, shifted));
+    }
+    let mut p = [s.splat(POWER_POLY[0]); N];
+    for k in [POWER_POLY[1], POWER_POLY[2], POWER_POLY[3], POWER_POLY[4], 1.0] {
+        for (p, f) in p.iter_mut().zip(f) {
+            *p = s.fma(*p, f, s.splat(k));
+        }
+    }
+    let mut d = p;
+    for (d, shifted) in d.iter_mut().zip(shifted) {
+        *d = s.fma(*d, s.shift_to_exponent(shifted), s.splat(-1.0));
+    }
+    let mut r = d;
+    for (r, d) in r.iter_mut().zip(d) {
+        *r = s.sub_bits(s.splat(f32::from_bits(GUESS)), d);
+    }
+    let mut e = d;
+    for (e, r) in e.iter_mut().zip(r) {
+        *e = s.fma(*e, r, one);
+    }
+    for (r, e) in r.iter_mut().zip(e) {
+        *r = s.fma(*r, s.fma(e, e, e), *r);
+    }
+    for (d, r) in d.iter_mut().zip(r) {
+        *d = s.fma(*d, r, one);
+    }
+    for (r, d) in r.iter_mut().zip(d) {
+        *r = s.fma(*r, d, *r);
+    }
+    r
 }
 
 #[cfg(test)]

@@ -6,39 +6,42 @@ use super::{BLOCK, ForetellArgs};
 /// Bits of a block.
 const WHOLE: u64 = (1 << BLOCK) - 1;
 
+/// # Safety
+/// As of [`super::Kernels::foretell`].
 #[inline(always)]
-pub unsafe fn run<S: Simd>(args: &ForetellArgs<'_>) -> [u64; 2] {
+pub unsafe fn run<S: Simd>(s: S, args: &ForetellArgs<'_>) -> [u64; 2] {
+    // Safety: all pointers are good for whole blocks, in which each vector lies.
     unsafe {
         let mut exceeds = [0; 2];
-        let factor = S::splat(args.factor);
-        let limits = args.limits.map(|limit| S::splat(limit));
+        let factor = s.splat(args.factor);
+        let limits = args.limits.map(|limit| s.splat(limit));
         for at in (0..args.n_blocks * BLOCK).step_by(BLOCK).filter(|at| args.reached >> at & WHOLE != 0) {
             // As many vectors at once as are a block, so that sums do not wait for each other.
-            let mut sums = [S::splat(0.0); 4];
+            let mut sums = [s.splat(0.0); 4];
             let sums = &mut sums[..BLOCK / S::LANES];
             if let Some(seen) = args.seen {
                 for (k, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::load(seen.as_ptr().add(at + k * S::LANES));
+                    *sum = s.load(seen.as_ptr().add(at + k * S::LANES));
                 }
             }
             for tap in args.taps {
-                let gain = S::splat(tap.gain);
+                let gain = s.splat(tap.gain);
                 for (k, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(gain, S::load(tap.from.add(at + k * S::LANES)), *sum);
+                    *sum = s.fma(gain, s.load(tap.from.add(at + k * S::LANES)), *sum);
                 }
             }
             for tap in args.every_second {
-                let gain = S::splat(tap.gain);
+                let gain = s.splat(tap.gain);
                 for (k, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(gain, S::load_even(tap.from.add(2 * (at + k * S::LANES))), *sum);
+                    *sum = s.fma(gain, s.load_even(tap.from.add(2 * (at + k * S::LANES))), *sum);
                 }
             }
             for (k, sum) in sums.iter().enumerate() {
                 let i = at + k * S::LANES;
-                let expected = S::fma(factor, *sum, S::load(args.expected.add(i)));
-                S::store(args.expected.add(i), expected);
+                let expected = s.fma(factor, *sum, s.load(args.expected.add(i)));
+                s.store(args.expected.add(i), expected);
                 for ((bits, limit), leeway) in exceeds.iter_mut().zip(&limits).zip(&args.leeway) {
-                    *bits |= S::exceeds(expected, S::mul(*limit, S::load(leeway.add(i)))) << i;
+                    *bits |= s.exceeds(expected, s.mul(*limit, s.load(leeway.add(i)))) << i;
                 }
             }
         }

@@ -16,18 +16,23 @@ const AHEAD: usize = 32;
 
 /// `P` cells from `first`, `V` vectors of outputs from `column`. `row` is how many
 /// numbers the weights of one input channel take, `weights` where they begin.
+///
+/// # Safety
+/// As of [`super::Kernels::gemm`]; these are cells, outputs and weights of the arguments.
 #[inline(always)]
 unsafe fn block<S: Simd, const P: usize, const V: usize>(
+    s: S,
     a: &ConvArgs,
     first: usize,
     column: usize,
     weights: *const f32,
     row: usize,
 ) {
+    // Safety: inputs are good for the channels of a tap; weights, bias and rows for whole blocks, in which each vector lies.
     unsafe {
-        let mut sums = [[S::splat(0.0); V]; P];
+        let mut sums = [[s.splat(0.0); V]; P];
         for v in 0..V {
-            let bias = S::load(a.bias.add(column + v * S::LANES));
+            let bias = s.load(a.bias.add(column + v * S::LANES));
             for sum in &mut sums {
                 sum[v] = bias;
             }
@@ -47,19 +52,19 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(
                         prefetch(w.wrapping_add(ahead * row), V * S::LANES);
                     }
                 }
-                let mut w0 = [S::splat(0.0); V];
-                let mut w1 = [S::splat(0.0); V];
+                let mut w0 = [s.splat(0.0); V];
+                let mut w1 = [s.splat(0.0); V];
                 for v in 0..V {
-                    w0[v] = S::load(w.add(v * S::LANES));
-                    w1[v] = S::load(w.add(row + v * S::LANES));
+                    w0[v] = s.load(w.add(v * S::LANES));
+                    w1[v] = s.load(w.add(row + v * S::LANES));
                 }
                 for (x, sums) in x.iter().zip(&mut sums) {
-                    let (x0, x1) = (S::splat(*x.add(c)), S::splat(*x.add(c + 1)));
+                    let (x0, x1) = (s.splat(*x.add(c)), s.splat(*x.add(c + 1)));
                     for (sum, w) in sums.iter_mut().zip(w0) {
-                        *sum = S::fma(x0, w, *sum);
+                        *sum = s.fma(x0, w, *sum);
                     }
                     for (sum, w) in sums.iter_mut().zip(w1) {
-                        *sum = S::fma(x1, w, *sum);
+                        *sum = s.fma(x1, w, *sum);
                     }
                 }
                 w = w.add(2 * row);
@@ -67,9 +72,9 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(
             }
             if c < a.depth {
                 for (x, sums) in x.iter().zip(&mut sums) {
-                    let x0 = S::splat(*x.add(c));
+                    let x0 = s.splat(*x.add(c));
                     for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = S::fma(x0, S::load(w.add(v * S::LANES)), *sum);
+                        *sum = s.fma(x0, s.load(w.add(v * S::LANES)), *sum);
                     }
                 }
                 w = w.add(row);
@@ -77,7 +82,7 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(
         }
         for (p, sums) in sums.iter().enumerate() {
             for (v, sum) in sums.iter().enumerate() {
-                S::store(a.rows.add((first + p) * a.stride + column + v * S::LANES), *sum);
+                s.store(a.rows.add((first + p) * a.stride + column + v * S::LANES), *sum);
             }
         }
     }
@@ -100,21 +105,25 @@ macro_rules! by_cells {
 }
 
 /// Up to 12 cells by 2 vectors of 16, or 7 by 3: 24 or 21 sums of 32 registers.
+///
+/// # Safety
+/// As of [`super::Kernels::gemm`].
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub unsafe fn twelves<S: Simd>(a: &ConvArgs) {
+pub unsafe fn twelves<S: Simd>(s: S, a: &ConvArgs) {
+    // Safety: as of this function; blocks of the strips, in which the weights lie side by side.
     unsafe {
         let k = a.n_taps * a.depth;
         for strip in strips(a.n_blocks) {
             let column = strip.first * BLOCK;
             let weights = a.weights.add(column * k);
             match strip.n {
-                1 => by_cells!(a.n, S, 1, (a, 0, column, weights, BLOCK), 1 2 3 4 5 6 7 8 9 10 11 12),
-                2 => by_cells!(a.n, S, 2, (a, 0, column, weights, 2 * BLOCK), 1 2 3 4 5 6 7 8 9 10 11 12),
+                1 => by_cells!(a.n, S, 1, (s, a, 0, column, weights, BLOCK), 1 2 3 4 5 6 7 8 9 10 11 12),
+                2 => by_cells!(a.n, S, 2, (s, a, 0, column, weights, 2 * BLOCK), 1 2 3 4 5 6 7 8 9 10 11 12),
                 _ => {
                     let most = evenly(a.n, 7);
                     for p in (0..a.n).step_by(most) {
-                        by_cells!((a.n - p).min(most), S, 3, (a, p, column, weights, 3 * BLOCK), 1 2 3 4 5 6 7);
+                        by_cells!((a.n - p).min(most), S, 3, (s, a, p, column, weights, 3 * BLOCK), 1 2 3 4 5 6 7);
                     }
                 }
             }
@@ -124,8 +133,12 @@ pub unsafe fn twelves<S: Simd>(a: &ConvArgs) {
 
 /// Blocks of 16 outputs, `V` vectors each; up to 6 cells stay in registers with them:
 /// 12 sums of 16 registers with vectors of 8, 24 of 32 with vectors of 4.
+///
+/// # Safety
+/// As of [`super::Kernels::gemm`].
 #[inline(always)]
-pub unsafe fn sixes<S: Simd, const V: usize>(a: &ConvArgs) {
+pub unsafe fn sixes<S: Simd, const V: usize>(s: S, a: &ConvArgs) {
+    // Safety: as of this function; blocks of the strips, in which the weights lie side by side.
     unsafe {
         let k = a.n_taps * a.depth;
         let most = evenly(a.n, 6);
@@ -134,7 +147,7 @@ pub unsafe fn sixes<S: Simd, const V: usize>(a: &ConvArgs) {
                 let weights = a.weights.add(strip.first * BLOCK * k + block * BLOCK);
                 let column = (strip.first + block) * BLOCK;
                 for p in (0..a.n).step_by(most) {
-                    by_cells!((a.n - p).min(most), S, V, (a, p, column, weights, strip.n * BLOCK), 1 2 3 4 5 6);
+                    by_cells!((a.n - p).min(most), S, V, (s, a, p, column, weights, strip.n * BLOCK), 1 2 3 4 5 6);
                 }
             }
         }

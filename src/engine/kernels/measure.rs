@@ -15,58 +15,64 @@ struct Measured<'a> {
 
 impl<S: Simd> Fate<S> for Measured<'_> {
     #[inline(always)]
-    unsafe fn take<const N: usize>(&mut self, act: impl Activation<S>, rows: Rows, p: usize) {
+    unsafe fn take<const N: usize>(&mut self, s: S, act: impl Activation<S>, rows: Rows, p: usize) {
+        // Safety: rows of whole blocks, in which each vector lies; of weights, residuals and cells only as many numbers are touched
+        // as rows are wide.
         unsafe {
             let (firsts, width, how) = (firsts::<N>(rows, p), rows.width, &self.how);
             let mut old = firsts;
             old.copy_from_slice(&how.old[p..p + N]);
             let residuals = how.residuals.and_then(|all| all[p..].first_chunk::<N>());
             let weights = how.weights.as_ptr();
-            let mut sums = [[S::splat(0.0); N]; 4];
+            let mut sums = [[s.splat(0.0); N]; 4];
             let sums = &mut sums[..16 / S::LANES];
             let mut i = 0;
             while i + 16 <= width {
                 for sums in &mut *sums {
-                    let x = act.of(add::<S, N>(load_all::<S, N>(firsts, i), residuals, i, width), i);
-                    let weight = S::load(weights.add(i));
+                    let x = act.of(s, add(s, load_all(s, firsts, i), residuals, i, width), i);
+                    let weight = s.load(weights.add(i));
                     for ((x, old), sum) in x.into_iter().zip(old).zip(sums) {
                         let old = old.add(i);
-                        let scaled = S::mul(S::sub(x, S::load(old)), weight);
-                        S::store(old, x);
-                        *sum = S::fma(scaled, scaled, *sum);
+                        let scaled = s.mul(s.sub(x, s.load(old)), weight);
+                        s.store(old, x);
+                        *sum = s.fma(scaled, scaled, *sum);
                     }
                     i += S::LANES;
                 }
             }
             for sums in &mut *sums {
                 if i < width {
-                    let x = act.of(add::<S, N>(load_all::<S, N>(firsts, i), residuals, i, width), i);
-                    let weight = load_part::<S>(weights, i, width);
+                    let x = act.of(s, add(s, load_all(s, firsts, i), residuals, i, width), i);
+                    let weight = load_part(s, weights, i, width);
                     for (((x, old), row), sum) in x.into_iter().zip(old).zip(firsts).zip(sums) {
                         // What is behind the row means nothing.
-                        S::store(row.add(i), x);
-                        let x = load_part::<S>(row, i, width);
-                        let scaled = S::mul(S::sub(x, load_part::<S>(old, i, width)), weight);
-                        store_part::<S>(old, x, i, width);
-                        *sum = S::fma(scaled, scaled, *sum);
+                        s.store(row.add(i), x);
+                        let x = load_part(s, row, i, width);
+                        let scaled = s.mul(s.sub(x, load_part(s, old, i, width)), weight);
+                        store_part(s, old, x, i, width);
+                        *sum = s.fma(scaled, scaled, *sum);
                     }
                     i += S::LANES;
                 }
             }
             for (k, distance) in self.distances[p..p + N].iter_mut().enumerate() {
-                let mut parts = [S::splat(0.0); 4];
+                let mut parts = [s.splat(0.0); 4];
                 for (part, sums) in parts.iter_mut().zip(&*sums) {
                     *part = sums[k];
                 }
-                *distance = S::sum16(&parts[..sums.len()]);
+                *distance = s.sum16(&parts[..sums.len()]);
             }
         }
     }
 }
 
 /// Adds to vectors that begin at number `i` of their rows what there is to add.
+///
+/// # Safety
+/// `i` lies in rows of `width` numbers; residuals can be read as far.
 #[inline(always)]
 unsafe fn add<S: Simd, const N: usize>(
+    s: S,
     mut x: [S::V; N],
     residuals: Option<&[*const f32; N]>,
     i: usize,
@@ -74,22 +80,26 @@ unsafe fn add<S: Simd, const N: usize>(
 ) -> [S::V; N] {
     if let Some(residuals) = residuals {
         for (x, residual) in x.iter_mut().zip(residuals) {
-            *x = unsafe { S::add(*x, load_part::<S>(*residual, i, width)) };
+            // Safety: as of this function.
+            *x = s.add(*x, unsafe { load_part(s, *residual, i, width) });
         }
     }
     x
 }
 
+/// # Safety
+/// As of [`super::Kernels::measure`].
 #[inline(always)]
-pub unsafe fn measure<S: Simd>(new: Rows, how: Measure<'_>, distances: &mut Distances) -> [u64; 2] {
+pub unsafe fn measure<S: Simd>(s: S, new: Rows, how: Measure<'_>, distances: &mut Distances) -> [u64; 2] {
+    // Safety: as of this function; there are distances for more vectors than rows fill.
     unsafe {
-        activate::<S>(how.act, new, &mut Measured { how, distances });
+        activate(s, how.act, new, &mut Measured { how, distances });
         let mut exceeds = [0; 2];
         let mut p = 0;
         while p < new.n {
-            let distances = S::load(distances.as_ptr().add(p));
+            let distances = s.load(distances.as_ptr().add(p));
             for (bits, limit) in exceeds.iter_mut().zip([0.0, how.limit]) {
-                *bits |= S::exceeds(distances, S::splat(limit)) << p;
+                *bits |= s.exceeds(distances, s.splat(limit)) << p;
             }
             p += S::LANES;
         }
@@ -97,22 +107,28 @@ pub unsafe fn measure<S: Simd>(new: Rows, how: Measure<'_>, distances: &mut Dist
     }
 }
 
+/// # Safety
+/// So many numbers can be read, and written.
 #[inline(always)]
-unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, n: usize) {
+unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, n: usize) {
+    // Safety: as of this function.
     unsafe {
         let mut i = 0;
         while i + S::LANES <= n {
-            S::store(to.add(i), S::load(from.add(i)));
+            s.store(to.add(i), s.load(from.add(i)));
             i += S::LANES;
         }
         if i < n {
-            S::store_first(to.add(i), S::load_first(from.add(i), n - i), n - i);
+            s.store_first(to.add(i), s.load_first(from.add(i), n - i), n - i);
         }
     }
 }
 
+/// # Safety
+/// As of [`super::Kernels::replace`].
 #[inline(always)]
-pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u64 {
+pub unsafe fn replace<S: Simd>(s: S, new: Rows, old: &Cells) -> u64 {
+    // Safety: as of this function.
     unsafe {
         let mut stored = 0;
         for (p, old) in old.iter().take(new.n).enumerate() {
@@ -122,7 +138,7 @@ pub unsafe fn replace<S: Simd>(new: Rows, old: &Cells) -> u64 {
                 differs |= (*row.add(i)).to_bits() ^ (*old.add(i)).to_bits();
             }
             if differs != 0 {
-                copy::<S>(row, *old, new.width);
+                copy(s, row, *old, new.width);
                 stored |= 1 << p;
             }
         }

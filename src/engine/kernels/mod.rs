@@ -27,60 +27,82 @@ mod winograd;
 
 use super::graph::Act;
 
-/// The functions of one instruction set: its vectors, its shape of GEMM, and what must be
-/// enabled for them.
+/// The functions of one instruction set: its token, its shape of GEMM, and what must be enabled for it. They may be called
+/// only where the machine has it, for which each set's `kernels` looks.
 macro_rules! functions {
     ($name:literal, $S:ty, $gemm:path $(, $feature:literal)?) => {
         $(#[target_feature(enable = $feature)])?
         unsafe fn run_gemm(args: &super::ConvArgs) {
-            unsafe { $gemm(args) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::gemm`].
+            unsafe { $gemm(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn depthwise(args: &super::ConvArgs) {
-            unsafe { super::depthwise::run::<$S>(args) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::depthwise`].
+            unsafe { super::depthwise::run(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn depthwise_inside(args: &super::ConvArgs, apart: [usize; 2]) {
-            unsafe { super::depthwise::inside::<$S>(args, apart) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::depthwise_inside`].
+            unsafe { super::depthwise::inside(simd, args, apart) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn act(act: &crate::engine::graph::Act, rows: super::Rows) {
-            unsafe { super::act::act::<$S>(act, rows) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::act`].
+            unsafe { super::act::act(simd, act, rows) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn add(rows: super::Rows, others: &[*const f32]) {
-            unsafe { super::rows::add::<$S>(rows, others) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::add`].
+            unsafe { super::rows::add(simd, rows, others) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn pool(how: super::Pooled, taps: &[*const f32], row: &mut [f32]) {
-            unsafe { super::rows::pool::<$S>(how, taps, row) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::pool`].
+            unsafe { super::rows::pool(simd, how, taps, row) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn measure(new: super::Rows, how: super::Measure<'_>, distances: &mut super::Distances) -> [u64; 2] {
-            unsafe { super::measure::measure::<$S>(new, how, distances) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::measure`].
+            unsafe { super::measure::measure(simd, new, how, distances) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn replace(new: super::Rows, old: &super::Cells) -> u64 {
-            unsafe { super::measure::replace::<$S>(new, old) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::replace`].
+            unsafe { super::measure::replace(simd, new, old) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn foretell(args: &super::ForetellArgs<'_>) -> [u64; 2] {
-            unsafe { super::foretell::run::<$S>(args) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::foretell`].
+            unsafe { super::foretell::run(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn spread(args: &super::SpreadArgs) {
-            unsafe { super::winograd::spread::<$S>(args) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::spread`].
+            unsafe { super::winograd::spread(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn gather(args: &super::GatherArgs<'_>) {
-            unsafe { super::winograd::gather::<$S>(args) }
+            let simd = <$S>::here();
+            // Safety: as of [`super::Kernels::gather`].
+            unsafe { super::winograd::gather(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn follow(args: &mut super::FollowArgs<'_>) -> u32 {
-            unsafe { super::pixels::follow::<$S>(args) }
+        fn follow(args: &mut super::FollowArgs<'_>) -> u32 {
+            super::pixels::follow(<$S>::here(), args)
         }
 
-        pub const KERNELS: super::Kernels = super::Kernels {
+        const KERNELS: super::Kernels = super::Kernels {
             name: $name,
             gemm: run_gemm,
             depthwise,
@@ -322,7 +344,7 @@ fn check_slopes(act: &Act, rows: &Rows) {
     }
 }
 
-/// The functions of one instruction set.
+/// The functions of one instruction set, which can be had only where the machine has it.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     pub name: &'static str,
@@ -358,17 +380,10 @@ impl Kernels {
         ALL.get_or_init(|| {
             let mut all = Vec::new();
             #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-                    all.push(avx512::KERNELS);
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    all.push(avx2::KERNELS);
-                }
-            }
+            all.extend([avx512::kernels(), avx2::kernels()].into_iter().flatten());
             #[cfg(target_arch = "aarch64")]
-            all.push(neon::KERNELS);
-            all.push(portable::KERNELS);
+            all.extend(neon::kernels());
+            all.push(portable::kernels());
             all
         })
     }
@@ -376,7 +391,7 @@ impl Kernels {
     /// Whether there is more than the portable one: without fused multiply-add in
     /// hardware the engine is right but slow.
     pub fn is_fast(&self) -> bool {
-        self.name != portable::KERNELS.name
+        self.name != portable::kernels().name
     }
 
     /// A convolution of some cells, before its activation.
@@ -384,6 +399,7 @@ impl Kernels {
     /// # Safety
     /// Pointers and counts are as [`ConvArgs`] says; `rows` has room for whole blocks.
     pub unsafe fn gemm(&self, args: &ConvArgs) {
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.gemm)(args) }
     }
 
@@ -392,6 +408,7 @@ impl Kernels {
     /// # Safety
     /// As [`ConvArgs`] says; inputs, too, can be read in whole blocks.
     pub unsafe fn depthwise(&self, args: &ConvArgs) {
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.depthwise)(args) }
     }
 
@@ -401,6 +418,7 @@ impl Kernels {
     /// # Safety
     /// As for [`Kernels::depthwise`], for all nine taps.
     pub unsafe fn depthwise_inside(&self, args: &ConvArgs, apart: [usize; 2]) {
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.depthwise_inside)(args, apart) }
     }
 
@@ -410,6 +428,7 @@ impl Kernels {
     /// The rows can be written in whole blocks; what is behind their width means nothing.
     pub unsafe fn act(&self, act: &Act, rows: Rows) {
         check_slopes(act, &rows);
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.act)(act, rows) }
     }
 
@@ -419,6 +438,7 @@ impl Kernels {
     /// As for [`Kernels::act`]; as many numbers as rows are wide can be read behind each pointer.
     pub unsafe fn add(&self, rows: Rows, others: &[*const f32]) {
         assert!(others.len() >= rows.n, "one a row");
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.add)(rows, others) }
     }
 
@@ -427,6 +447,7 @@ impl Kernels {
     /// # Safety
     /// As many numbers as the row has can be read from each tap on.
     pub unsafe fn pool(&self, how: Pooled, taps: &[*const f32], row: &mut [f32]) {
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.pool)(how, taps, row) }
     }
 
@@ -441,6 +462,7 @@ impl Kernels {
         assert!(how.weights.len() >= new.width, "one weight a channel");
         assert!((1..=ROWS).contains(&new.n), "a tile of rows");
         check_slopes(how.act, &new);
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.measure)(new, how, distances) }
     }
 
@@ -450,6 +472,7 @@ impl Kernels {
     /// The rows can be read, and as many numbers behind each pointer of `old` written.
     pub unsafe fn replace(&self, new: Rows, old: &Cells) -> u64 {
         assert!(new.n <= ROWS, "a tile of rows");
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.replace)(new, old) }
     }
 
@@ -460,6 +483,7 @@ impl Kernels {
     /// every second is read.
     pub unsafe fn foretell(&self, args: &ForetellArgs<'_>) -> [u64; 2] {
         assert!((1..=LANES / BLOCK).contains(&args.n_blocks), "blocks of a word");
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.foretell)(args) }
     }
 
@@ -468,6 +492,7 @@ impl Kernels {
     /// # Safety
     /// As [`SpreadArgs`] says; inputs can be read, and `out` written, in whole blocks.
     pub unsafe fn spread(&self, args: &SpreadArgs) {
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.spread)(args) }
     }
 
@@ -476,12 +501,13 @@ impl Kernels {
     /// # Safety
     /// As [`GatherArgs`] says; rows have room for whole blocks.
     pub unsafe fn gather(&self, args: &GatherArgs<'_>) {
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.gather)(args) }
     }
 
     /// Takes over the pixels of which some colour is off by more than its limit. A bit for each.
     pub fn follow(&self, args: &mut FollowArgs<'_>) -> u32 {
-        // Safety: arrays of the right lengths.
+        // Safety: the machine has the instruction set, or the table would not be there.
         unsafe { (self.follow)(args) }
     }
 }

@@ -7,9 +7,10 @@ use super::{FollowArgs, PIXELS};
 const EVERY_THIRD: u64 = 0o1111111111111111;
 
 #[inline(always)]
-pub unsafe fn follow<S: Simd>(args: &mut FollowArgs<'_>) -> u32 {
+pub fn follow<S: Simd>(s: S, args: &mut FollowArgs<'_>) -> u32 {
+    // Safety: vectors that lie in arrays of as many numbers.
     unsafe {
-        let zero = S::splat(0.0);
+        let zero = s.splat(0.0);
         // Vectors of the smallest kind.
         let (mut new, mut squares) = ([zero; 12], [zero; 12]);
         let n_vectors = 3 * PIXELS / S::LANES;
@@ -17,11 +18,11 @@ pub unsafe fn follow<S: Simd>(args: &mut FollowArgs<'_>) -> u32 {
         for (k, (new, square)) in new.iter_mut().zip(&mut squares).enumerate().take(n_vectors) {
             let i = k * S::LANES;
             // Rounded twice, as wherever else a picture is taken over.
-            let scaled = S::mul(S::load_bytes(args.bytes.as_ptr().add(i)), S::load(args.scale.as_ptr().add(i)));
-            *new = S::add(scaled, S::load(args.shift.as_ptr().add(i)));
-            let moved = S::sub(*new, S::load(args.map.as_ptr().add(i)));
-            *square = S::mul(moved, moved);
-            exceeds |= S::exceeds(*square, S::load(args.limits.as_ptr().add(i))) << i;
+            let scaled = s.mul(s.load_bytes(args.bytes.as_ptr().add(i)), s.load(args.scale.as_ptr().add(i)));
+            *new = s.add(scaled, s.load(args.shift.as_ptr().add(i)));
+            let moved = s.sub(*new, s.load(args.map.as_ptr().add(i)));
+            *square = s.mul(moved, moved);
+            exceeds |= s.exceeds(*square, s.load(args.limits.as_ptr().add(i))) << i;
         }
         let pixels = (exceeds | exceeds >> 1 | exceeds >> 2) & EVERY_THIRD;
         if pixels == 0 {
@@ -31,8 +32,8 @@ pub unsafe fn follow<S: Simd>(args: &mut FollowArgs<'_>) -> u32 {
         for (k, (new, square)) in new.iter().zip(&squares).enumerate().take(n_vectors) {
             let i = k * S::LANES;
             let map = args.map.as_mut_ptr().add(i);
-            S::store(map, S::select(taken >> i, *new, S::load(map)));
-            S::store(args.squares.as_mut_ptr().add(i), S::select(taken >> i, *square, zero));
+            s.store(map, s.select(taken >> i, *new, s.load(map)));
+            s.store(args.squares.as_mut_ptr().add(i), s.select(taken >> i, *square, zero));
         }
         thirds(pixels)
     }

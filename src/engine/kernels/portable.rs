@@ -3,8 +3,20 @@
 use super::gemm;
 use super::simd::{Simd, tree};
 
+/// Nothing has to be there.
 #[derive(Clone, Copy)]
 struct Portable;
+
+impl Portable {
+    fn here() -> Self {
+        Self
+    }
+}
+
+/// These kernels, which every machine can run.
+pub fn kernels() -> super::Kernels {
+    KERNELS
+}
 
 type V = [f32; 16];
 
@@ -17,68 +29,72 @@ impl Simd for Portable {
     const LANES: usize = 16;
 
     #[inline(always)]
-    unsafe fn splat(v: f32) -> V {
+    fn splat(self, v: f32) -> V {
         [v; 16]
     }
     #[inline(always)]
-    unsafe fn load(p: *const f32) -> V {
+    unsafe fn load(self, p: *const f32) -> V {
+        // Safety: the caller's pointer.
         unsafe { p.cast::<V>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn store(p: *mut f32, v: V) {
+    unsafe fn store(self, p: *mut f32, v: V) {
+        // Safety: the caller's pointer.
         unsafe { p.cast::<V>().write_unaligned(v) }
     }
     #[inline(always)]
-    unsafe fn add(a: V, b: V) -> V {
+    fn add(self, a: V, b: V) -> V {
         zip(a, b, |a, b| a + b)
     }
     #[inline(always)]
-    unsafe fn sub(a: V, b: V) -> V {
+    fn sub(self, a: V, b: V) -> V {
         zip(a, b, |a, b| a - b)
     }
     #[inline(always)]
-    unsafe fn mul(a: V, b: V) -> V {
+    fn mul(self, a: V, b: V) -> V {
         zip(a, b, |a, b| a * b)
     }
     #[inline(always)]
-    unsafe fn fma(a: V, b: V, c: V) -> V {
+    fn fma(self, a: V, b: V, c: V) -> V {
         std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
     #[inline(always)]
-    unsafe fn max(a: V, b: V) -> V {
+    fn max(self, a: V, b: V) -> V {
         zip(a, b, super::math::max)
     }
     #[inline(always)]
-    unsafe fn min(a: V, b: V) -> V {
+    fn min(self, a: V, b: V) -> V {
         zip(a, b, super::math::min)
     }
     #[inline(always)]
     #[allow(clippy::neg_cmp_op_on_partial_ord)]
-    unsafe fn exceeds(a: V, b: V) -> u64 {
+    fn exceeds(self, a: V, b: V) -> u64 {
         (0..16).fold(0, |bits, i| bits | u64::from(!(a[i] <= b[i])) << i)
     }
     #[inline(always)]
-    unsafe fn load_even(p: *const f32) -> V {
+    unsafe fn load_even(self, p: *const f32) -> V {
+        // Safety: the caller's pointer.
         std::array::from_fn(|i| unsafe { *p.add(2 * i) })
     }
     #[inline(always)]
-    unsafe fn load_bytes(p: *const u8) -> V {
+    unsafe fn load_bytes(self, p: *const u8) -> V {
+        // Safety: the caller's pointer.
         unsafe { p.cast::<[u8; 16]>().read_unaligned().map(f32::from) }
     }
     #[inline(always)]
-    unsafe fn select(bits: u64, a: V, b: V) -> V {
+    fn select(self, bits: u64, a: V, b: V) -> V {
         std::array::from_fn(|i| if bits >> i & 1 == 1 { a[i] } else { b[i] })
     }
     #[inline(always)]
-    unsafe fn shift_to_exponent(a: V) -> V {
+    fn shift_to_exponent(self, a: V) -> V {
         a.map(|v| f32::from_bits(v.to_bits() << 23))
     }
     #[inline(always)]
-    unsafe fn sub_bits(a: V, b: V) -> V {
+    fn sub_bits(self, a: V, b: V) -> V {
         zip(a, b, |a, b| f32::from_bits(a.to_bits().wrapping_sub(b.to_bits())))
     }
     #[inline(always)]
-    unsafe fn sum16(v: &[V]) -> f32 {
+    fn sum16(self, v: &[V]) -> f32 {
         tree(v[0])
     }
 }
