@@ -291,11 +291,8 @@ impl Runner {
             for k in tiles.clone() {
                 let tile = listing.tile(k);
                 tiler.is_cold = k == tiles.start;
-                let (first, stride) = if in_place {
-                    (target.cell(tile[0]), out.stride)
-                } else {
-                    (tiler.rows(), tiler.stride)
-                };
+                let (first, stride) =
+                    if in_place { (target.cell(tile[0]), out.stride) } else { (tiler.rows(), tiler.stride) };
                 // Safety: cells of the step's output; rows are this thread's scratch, or cells in the output's map that no other
                 // thread has, and no step reads what it writes.
                 let left = unsafe { tiler.tile(buffers, plan, step, tile, first, stride) };

@@ -300,9 +300,8 @@ impl Worker {
         let clock = self.ground.around.clock.clone();
         let started_ns = clock.monotonic_ns();
         if frame.epoch != self.epoch {
-            // Another connection: nothing that is known holds any more.
+            // Another connection: nothing that is known holds any more, for the stage either.
             self.epoch = frame.epoch;
-            self.stage.reset();
             self.load.reset();
             self.ground.board.set_working();
             self.end_scene();
