@@ -443,6 +443,7 @@ pub(super) fn with_noise(frame: &Frame, grain: Option<&Grain>, n: u64) -> Frame 
     }
     Frame::new(frame.id, frame.pts_ns, frame.letterbox, crate::frame::Pixels::owned(data))
         .at(frame.captured_ns, frame.captured_unix_ns)
+        .of_epoch(frame.epoch)
 }
 
 fn machine() -> String {
