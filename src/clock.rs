@@ -1,6 +1,6 @@
 //! Time, so that tests can own it.
 
-use std::sync::Mutex;
+use tracing_mutex::stdsync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where the pipeline takes the time from.

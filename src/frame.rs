@@ -2,7 +2,8 @@
 
 use crate::geom::{Letterbox, Size};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
+use tracing_mutex::stdsync::Mutex;
 
 /// Grey of the padding beside a letterboxed picture, as YOLOX was trained with.
 pub const PADDING: u8 = 114;

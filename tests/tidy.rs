@@ -158,6 +158,18 @@ fn files_are_of_one_concept_and_never_panic_by_habit() {
     assert!(main.lines().count() < 100);
 }
 
+/// Those of `tracing_mutex` are the standard library's, but panic in debug builds where two are taken in both orders.
+#[test]
+fn locks_are_those_whose_order_is_checked() {
+    for (name, text) in sources() {
+        for line in text.lines().filter(|l| l.contains("std::sync::") && !l.trim_start().starts_with("//")) {
+            for lock in ["Mutex", "RwLock", "Condvar"] {
+                assert!(!line.contains(lock), "{name}: {lock} is to come from tracing_mutex: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn documents_name_paths_that_exist() {
     let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|f| root().join(f)).to_vec();

@@ -5,7 +5,8 @@ use crate::clock::Clock;
 use crate::frame::{Frame, FrameId, FramePool, letterbox_into};
 use crate::geom::{Letterbox, Size};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// What happens to a frame that comes while another waits.

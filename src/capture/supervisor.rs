@@ -289,7 +289,7 @@ mod tests {
     use crate::capture::{CaptureError, Slot, SlotMode, SourceEvent};
     use crate::clock::SimClock;
     use crate::geom::{Letterbox, Size};
-    use std::sync::Mutex;
+    use tracing_mutex::stdsync::Mutex;
     use std::sync::atomic::AtomicBool;
 
     const HOUR_NS: u64 = 3_600_000_000_000;

@@ -18,7 +18,8 @@ use crate::skip::SkipMode;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Run the daemon on a simulated street and check what it says

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use tracing_mutex::stdsync::Mutex;
 use std::time::Instant;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};

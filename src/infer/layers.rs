@@ -18,7 +18,8 @@ use crate::engine::state::Stream;
 use crate::engine::threads::Threads;
 use crate::geom::Size;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
+use tracing_mutex::stdsync::Mutex;
 
 /// How the engine is used.
 #[derive(Debug, Clone, PartialEq)]

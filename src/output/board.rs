@@ -8,7 +8,8 @@ use crate::capture::CameraState;
 use crate::schedule::load::Degraded;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::Mutex;
 use tokio::sync::watch;
 
 /// Frames that failed in the model, one after the other.
@@ -127,7 +128,7 @@ impl Board {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<CameraBoard>>> {
+    fn lock(&self) -> tracing_mutex::stdsync::MutexGuard<'_, BTreeMap<String, Arc<CameraBoard>>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

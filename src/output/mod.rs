@@ -28,7 +28,8 @@ use crate::track::{State, Track};
 use crossbeam_channel::Sender;
 use events::EventMessage;
 use events::wire::Names;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::RwLock;
 
 /// Everything that is known of one frame when it leaves the pipeline.
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@ use gstreamer::glib::subclass::prelude::*;
 use gstreamer_rtsp_server as rtsp;
 use gstreamer_rtsp_server::subclass::prelude::*;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use tracing_mutex::stdsync::Mutex;
 
 /// The path of everything that is not there.
 pub const NOTHING: &str = "/";

@@ -18,7 +18,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::Mutex;
 use std::time::{Duration, Instant};
 
 /// The word with which the program calls itself.

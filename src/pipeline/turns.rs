@@ -5,7 +5,8 @@ use crate::schedule::allowance::{Allowance, Budget};
 use crate::schedule::fair::{FairQueue, Seat};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Longest wait before it is seen whether there is still something to wait for.

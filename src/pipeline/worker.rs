@@ -24,7 +24,8 @@ use crate::schedule::load::{Degraded, Load};
 use crate::skip::{Counts, GlobalChange};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::Mutex;
 use std::time::Duration;
 
 /// Longest wait for a frame before something else is looked after.

@@ -27,6 +27,8 @@ pub enum Oddity {
     UnknownNal,
     /// Has sound alone.
     Audio,
+    /// Plays some pictures and hangs up.
+    Cut,
 }
 
 /// It runs until it is dropped.
@@ -42,14 +44,15 @@ impl OddCamera {
         let address = listener.local_addr().unwrap();
         let (n_connections, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (counted, stop) = (n_connections.clone(), stopping.clone());
+        let packets: Arc<[Vec<u8>]> = if oddity == Oddity::Cut { pictures().into() } else { Arc::default() };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stop.load(Ordering::Acquire) {
                     return;
                 }
                 counted.fetch_add(1, Ordering::AcqRel);
-                let stop = stop.clone();
-                std::thread::spawn(move || drop(serve(stream, oddity, address, &stop)));
+                let (stop, packets) = (stop.clone(), packets.clone());
+                std::thread::spawn(move || drop(serve(stream, oddity, address, &packets, &stop)));
             }
         });
         Self { address, n_connections, stopping }
@@ -71,7 +74,13 @@ impl Drop for OddCamera {
     }
 }
 
-fn serve(mut stream: TcpStream, oddity: Oddity, address: SocketAddr, stop: &AtomicBool) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    oddity: Oddity,
+    address: SocketAddr,
+    packets: &[Vec<u8>],
+    stop: &AtomicBool,
+) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
@@ -123,12 +132,43 @@ fn serve(mut stream: TcpStream, oddity: Oddity, address: SocketAddr, stop: &Atom
                 "SETUP" => say(200, "Session: 7\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n", "")?,
                 "PLAY" => {
                     say(200, "Session: 7\r\n", "")?;
+                    if oddity == Oddity::Cut {
+                        packets.iter().try_for_each(|packet| send(&mut stream, packet))?;
+                        // What waits to be put in order is played.
+                        std::thread::sleep(Duration::from_millis(500));
+                        return Ok(());
+                    }
                     return send_unknown_nals(stream, stop);
                 }
                 _ => say(200, "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n", "")?,
             },
         }
     }
+}
+
+/// An RTP packet on the first channel.
+fn send(stream: &mut TcpStream, packet: &[u8]) -> std::io::Result<()> {
+    let mut framed = vec![b'$', 0];
+    framed.extend((packet.len() as u16).to_be_bytes());
+    framed.extend(packet);
+    stream.write_all(&framed)
+}
+
+/// A second of pictures, as RTP packets.
+fn pictures() -> Vec<Vec<u8>> {
+    use gstreamer::prelude::*;
+    gstreamer::init().unwrap();
+    let encoder = "videotestsrc num-buffers=25 ! video/x-raw,width=160,height=96,framerate=25/1 \
+                   ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 \
+                   ! rtph264pay pt=96 config-interval=-1 ! appsink name=sink sync=false";
+    let pipeline = gstreamer::parse::launch(encoder).unwrap().downcast::<gstreamer::Pipeline>().unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
+    pipeline.set_state(gstreamer::State::Playing).unwrap();
+    let packets = std::iter::from_fn(|| sink.pull_sample().ok())
+        .map(|sample| sample.buffer().unwrap().map_readable().unwrap().to_vec())
+        .collect();
+    pipeline.set_state(gstreamer::State::Null).unwrap();
+    packets
 }
 
 /// RTP packets whose payloads are of NAL types that are reserved, or that no receiver has.
@@ -145,10 +185,7 @@ fn send_unknown_nals(mut stream: TcpStream, stop: &AtomicBool) -> std::io::Resul
         packet.extend(7u32.to_be_bytes());
         packet.push(0x60 | kind);
         packet.extend([0xff; 60]);
-        let mut framed = vec![b'$', 0];
-        framed.extend((packet.len() as u16).to_be_bytes());
-        framed.extend(&packet);
-        stream.write_all(&framed)?;
+        send(&mut stream, &packet)?;
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())

@@ -13,7 +13,8 @@ use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Longest side of a source, pixels.

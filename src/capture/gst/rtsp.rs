@@ -6,7 +6,8 @@ use crate::capture::address::RtspAddress;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::Mutex;
 
 /// Requests before the first picture: a camera that sends us elsewhere for ever is given up. An ordinary start takes six.
 const MOST_REQUESTS: u32 = 32;

@@ -16,7 +16,8 @@ use crate::files::{Links, OwnFolder, open_plain, read_open, try_to_write, write_
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 /// How much is kept.
 #[derive(Debug, Clone, PartialEq)]
