@@ -352,12 +352,9 @@ mod tests {
 
     #[test]
     fn a_camera_that_comes_and_goes_is_asked_ever_less() {
-        let before = crate::process::resident_mib();
         let seen = flap(Duration::from_secs(1));
         assert!((60..200).contains(&seen.len()), "{}: the log is short", seen.len());
         assert!(seen[3] < 20 && seen.last().unwrap() > &3500, "{seen:?}");
-        let grown = crate::process::resident_mib() - before;
-        assert!(grown < 20.0, "{grown} MiB");
         // One that stands for a while each time comes back at once.
         let seen = flap(Duration::from_secs(20));
         assert!(seen.windows(2).all(|w| w[1] - w[0] <= 22), "{seen:?}");
