@@ -54,6 +54,9 @@ test_packages() {
     command -v chromedriver >/dev/null || apt_install chromium chromium-driver
 }
 
+# Whether apt can install it: a package that others only mention is shown too.
+has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+
 cargo_minor() { { cargo --version 2>/dev/null || true; } | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p'; }
 
 # Debian's -web toolchain, then whatever rustup the distribution has, then rustup's own installer.
@@ -63,21 +66,21 @@ rust() {
     minor=$(cargo_minor)
     if [ "${minor:-0}" -ge $RUST_MINOR ]; then return 0; fi
     say "Rust: cargo 1.$RUST_MINOR is needed, found ${minor:+1.}${minor:-none}"
-    if apt-cache show cargo-web >/dev/null 2>&1 || { as_root apt-get update -qq; apt_updated=yes; apt-cache show cargo-web >/dev/null 2>&1; }; then
+    if has_candidate cargo-web || { as_root apt-get update -qq; apt_updated=yes; has_candidate cargo-web; }; then
         apt_install rustc-web cargo-web
         minor=$(cargo_minor)
         if [ "${minor:-0}" -ge $RUST_MINOR ]; then return 0; fi
     fi
-    if ! command -v rustup >/dev/null && apt-cache show rustup >/dev/null 2>&1; then apt_install rustup; fi
+    if ! command -v rustup >/dev/null && has_candidate rustup; then apt_install rustup; fi
     if command -v rustup >/dev/null; then
-        rustup toolchain install stable --profile minimal && rustup default stable
+        rustup toolchain install stable --profile minimal && rustup default stable || true
     else
         apt_install curl
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
-        . "$HOME/.cargo/env"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal || true
+        [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
     fi
     minor=$(cargo_minor)
-    [ "${minor:-0}" -ge $RUST_MINOR ] || die "no Rust 1.$RUST_MINOR. Remedy: install it from https://rustup.rs and call this again"
+    [ "${minor:-0}" -ge $RUST_MINOR ] || die "no Rust 1.$RUST_MINOR. Remedy: install it from https://rustup.rs, or enable Debian's security updates, and call this again"
 }
 
 onnxruntime() {
