@@ -26,14 +26,17 @@ apt_install() {
     for package in "$@"; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "this system has no apt. Remedy: install the like of: ${missing[*]}"
-    say "apt packages: ${missing[*]}"
+    [ ${#missing[@]} -eq 0 ] || apt_get "${missing[@]}"
+}
+# Installs, or brings to the newest version.
+apt_get() {
+    command -v apt-get >/dev/null || die "this system has no apt. Remedy: install the like of: $*"
+    say "apt packages: $*"
     if [ $apt_updated = no ]; then
         as_root apt-get update -qq || die "apt-get update failed. Remedy: see its message; is there a network?"
         apt_updated=yes
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
         || die "apt-get install failed. Remedy: see its message; on Ubuntu, 'universe' must be enabled"
 }
 
@@ -67,7 +70,7 @@ rust() {
     if [ "${minor:-0}" -ge $RUST_MINOR ]; then return 0; fi
     say "Rust: cargo 1.$RUST_MINOR is needed, found ${minor:+1.}${minor:-none}"
     if has_candidate cargo-web || { as_root apt-get update -qq; apt_updated=yes; has_candidate cargo-web; }; then
-        apt_install rustc-web cargo-web
+        apt_get rustc-web cargo-web
         minor=$(cargo_minor)
         if [ "${minor:-0}" -ge $RUST_MINOR ]; then return 0; fi
     fi
