@@ -94,6 +94,7 @@ fn what_cannot_be_used_is_refused_in_the_same_words_everywhere() {
         (write(dir, "divides", &divides_by_zero(), HEAD, 2), "division by zero"),
         (write(dir, "halves", &halves, HEAD, 2), "keep_io_types=True"),
         (write(dir, "labels", STREET, HEAD, 3), "the model has 2 classes, the sidecar 3 labels"),
+        (write(dir, "family", STREET, "kind = \"yolov8\"", 2), "has shape [1, 6, 48, 80], expected [1, 6,"),
         (
             write(dir, "strides", STREET, &format!("kind = \"street\"\nstrides = {:?}", vec![8; 1000]), 2),
             "head.strides",

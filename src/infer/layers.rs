@@ -154,7 +154,7 @@ impl LayersDetector {
             (None, head) if !matches!(head, Head::Yolov8 {}) => Reading::Cells(
                 CellHead::bind(head, plan, size, n_classes).map_err(|e| InferError::model(&model.file, e))?,
             ),
-            (tail, head) => Reading::Whole(Box::new(WholeHead::new(head, plan, size, n_classes, tail))),
+            (tail, _) => Reading::Whole(Box::new(WholeHead::open(&model, plan, size, tail)?)),
         };
         let gates = match profile {
             Some(profile) => profile.gates(plan).map_err(|e| InferError::model(&model.file, e))?,

@@ -3,6 +3,7 @@
 
 use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
 use super::heads::{Head, Tensor, Thresholds};
+use super::model::Model;
 use super::session::TailSession;
 use super::{Detection, InferError, Seen};
 use crate::engine::demand::Given;
@@ -27,25 +28,38 @@ pub struct WholeHead {
     maps: Vec<usize>,
     tail: Option<TailSession>,
     found: Vec<Detection>,
+    /// The model's name.
+    model: String,
 }
 
 impl WholeHead {
-    pub fn new(head: &Head, plan: &Plan, input: Size, n_classes: usize, tail: Option<TailSession>) -> Self {
+    /// Of a model whose input has so many pixels.
+    ///
+    /// # Errors
+    /// The outputs are not what this family with as many classes as the model has labels puts out.
+    pub fn open(model: &Model, plan: &Plan, input: Size, tail: Option<TailSession>) -> Result<Self, InferError> {
         let dims = |dims: &[usize]| dims.iter().map(|d| *d as i64).collect();
         let mut maps: Vec<usize> =
             plan.outputs.iter().flat_map(|o| &o.parts).map(|part| part.base.0 as usize).collect();
         maps.sort_unstable();
         maps.dedup();
-        Self {
-            head: head.clone(),
+        let mut head = Self {
+            head: model.sidecar.head.clone(),
             input,
-            n_classes,
+            n_classes: model.labels.len(),
             outputs: Outputs::new(plan),
             named: plan.outputs.iter().map(|o| (o.name.clone(), dims(&o.dims))).collect(),
-            values: Vec::new(),
+            values: plan.outputs.iter().map(|o| vec![0.0; o.dims.iter().product()]).collect(),
             maps,
             tail,
             found: Vec::new(),
+            model: model.name.clone(),
+        };
+        // What has the right shape can be read, whatever the numbers are.
+        match head.decode(Thresholds { score: 1.0, iou: 1.0 }) {
+            Ok(()) => Ok(head),
+            Err(InferError::Run { reason, .. }) => Err(InferError::model(&model.file, reason)),
+            Err(e) => Err(e),
         }
     }
 
@@ -86,7 +100,8 @@ impl WholeHead {
         seen: &mut Vec<Seen>,
     ) -> Result<(), InferError> {
         if self.maps.iter().any(|map| !stream.changes(*map).is_empty()) {
-            self.decode(stream, t)?;
+            self.outputs.read(stream, &mut self.values);
+            self.decode(t)?;
             std::mem::swap(&mut candidates.merged, &mut candidates.kept);
             candidates.is_sure = self.found.len() <= MOST_CANDIDATES;
             candidates.merged.clear();
@@ -107,10 +122,9 @@ impl WholeHead {
         Ok(())
     }
 
-    /// Detections of all outputs, faint ones too, into `found`.
-    fn decode(&mut self, stream: &Stream, t: Thresholds) -> Result<(), InferError> {
-        let Self { head, input, n_classes, outputs, named, values, tail, found, .. } = self;
-        outputs.read(stream, values);
+    /// Detections of what the engine put out, faint ones too, into `found`.
+    fn decode(&mut self, t: Thresholds) -> Result<(), InferError> {
+        let Self { head, input, n_classes, named, values, tail, found, model, .. } = self;
         let t = Thresholds { score: t.score.min(FAINT), ..t };
         let ours: Vec<Tensor<'_>> =
             named.iter().zip(values.iter()).map(|((name, shape), data)| Tensor { name, shape, data }).collect();
@@ -118,7 +132,7 @@ impl WholeHead {
             |tensors: &[Tensor<'_>]| head.decode(tensors, *input, *n_classes, t, found).map_err(|e| e.to_string());
         match tail {
             Some(tail) => tail.run(&ours, read),
-            None => read(&ours).map_err(|reason| InferError::Run { model: "the head".into(), reason }),
+            None => read(&ours).map_err(|reason| InferError::Run { model: model.clone(), reason }),
         }
     }
 
