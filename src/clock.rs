@@ -1,7 +1,7 @@
 //! Time, so that tests can own it.
 
-use tracing_mutex::stdsync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tracing_mutex::stdsync::Mutex;
 
 /// Where the pipeline takes the time from.
 pub trait Clock: Send + Sync {

@@ -32,11 +32,13 @@ pub fn share_heaps() {
     }
 }
 
-/// Niceness of threads that give way: the others get nine times as much of a processor that both want.
+/// Niceness of threads that give way, beyond the process's: the others get nine times as much of a processor that both want.
 const GIVES_WAY: i32 = 10;
 
 /// The calling thread, and those that it starts from now on, give way to the others.
 pub fn give_way() {
-    // Linux has a niceness for each thread; "no process" is the calling one. Without the right to it nothing changes.
-    let _ = rustix::process::setpriority_process(None, GIVES_WAY);
+    // Linux has a niceness for each thread: the process's number is its first thread's, "no process" is the calling one.
+    // Without the right to it nothing changes.
+    let of_process = rustix::process::getpriority_process(Some(rustix::process::getpid())).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, of_process + GIVES_WAY);
 }

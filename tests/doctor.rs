@@ -33,6 +33,17 @@ fn finding<'a>(findings: &'a [Value], what: &str) -> (&'a str, &'a str, &'a str)
 }
 
 #[test]
+fn the_room_for_what_is_written_is_known_of_relative_paths_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[cameras.street]\nsource = \"sim://street\"\n[events]\npath = \"events-that-are-not-there\"\n";
+    let (_, findings) = doctor(folder.path(), config);
+    let (verdict, says, _) = finding(&findings, "events");
+    let words: Vec<&str> = says.split(' ').collect();
+    let free = words.windows(4).find(|w| w[1..] == ["MiB", "are", "free,"]).and_then(|w| w[0].parse::<u64>().ok());
+    assert!(verdict != "bad" && free.is_some_and(|mib| mib < 1 << 40), "{verdict}: {says}");
+}
+
+#[test]
 fn a_machine_that_is_well() {
     let folder = tempfile::tempdir().unwrap();
     let camera = RtspServer::start(0, "320x240", Some("admin:hunter2"));

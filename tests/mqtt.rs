@@ -124,6 +124,9 @@ impl Daemon {
         self.process.signal("TERM");
         let status = wait_for("the end", LONG, || self.process.0.try_wait().unwrap());
         assert_eq!(status.code(), Some(0));
+        let log = self.log.lock().unwrap();
+        let mut after = log.iter().skip_while(|l| !l.contains("INFO stopping"));
+        assert!(!after.any(|l| l.contains("WARN")), "a goodbye is no failure: {log:#?}");
     }
 }
 
@@ -178,12 +181,23 @@ fn told_kept_and_obeyed() {
     daemon.wait_log("there is no such camera");
     listener.say("passd/street/score/set", "0.75");
     listener.wait("passd/street/score/state", "0.75");
+    // It hides what is edited, until it is undone.
+    let edited = std::fs::read_to_string(folder.path().join("passd.toml")).unwrap();
+    let edited = edited.replace("source = \"sim", "detector.score = 0.6\nsource = \"sim");
+    std::fs::write(folder.path().join("passd.toml"), edited).unwrap();
+    daemon.process.signal("HUP");
+    daemon.wait_log("camera street: detector.score of the config waits");
+    listener.say("passd/street/score/set", "");
+    listener.wait("passd/street/score/state", "0.60");
+    listener.say("passd/street/score/set", "0.75");
+    listener.wait("passd/street/score/state", "0.75");
     listener.say("passd/street/skip_mode/set", "off");
     listener.wait("passd/street/skip_mode/state", "off");
     listener.say("passd/street/detection/set", "OFF");
     listener.wait("passd/street/detection/state", "OFF");
     listener.wait("passd/street/count/car", "0");
-    let gone = listener.heard.lock().unwrap().2.clone();
+    let mut gone = listener.heard.lock().unwrap().2.clone();
+    gone.retain(|topic| !topic.ends_with("/set"));
     assert!(gone.is_empty(), "a camera that is set keeps its topics: {gone:?}");
     let frames = || get_json(daemon.http, "/api/cameras/street").1["frames_processed"].as_u64().unwrap();
     let before = frames();

@@ -232,10 +232,17 @@ fn every_event_has_a_beginning_and_an_end() {
 
 #[test]
 fn labels_of_places_are_the_models() {
-    let zone = "zones.all = { polygon = [[0, 0], [1, 0], [1, 1]], labels = [\"spots\"] }";
-    let config = config(&format!("[cameras.a]\nsource = \"{CLIP}\"\n{zone}\n"));
-    let error = rig(Arc::new(DarkFactory::default())).pipeline.apply(&config.cameras).unwrap_err().to_string();
-    assert!(error.contains("camera a: zones.all.labels") && error.contains("'spots'; it has spot"), "{error}");
+    let with = |places: &str| config(&format!("[cameras.a]\nsource = \"{CLIP}\"\n{places}\n")).cameras;
+    let cameras = with("zones.all = { polygon = [[0, 0], [1, 0], [1, 1]], labels = [\"spots\"] }");
+    let unknown = rig(Arc::new(DarkFactory::default())).pipeline.apply(&cameras).unwrap_err().to_string();
+    assert!(unknown.contains("camera a: zones.all.labels") && unknown.contains("'spots'; it has spot"), "{unknown}");
+    let gate = "lines.gate = { from = [0, 0.5], to = [1, 0.5], labels = [\"spot\"] }";
+    let check = |labels: &str| {
+        with(&format!("detector.labels = {labels}\n{gate}"))[0].check_labels("dark", &["spot".into(), "stain".into()])
+    };
+    assert_eq!([check("[]"), check("[\"stain\", \"spot\"]")], [Ok(()), Ok(())]);
+    let left_out = check("[\"stain\"]").unwrap_err();
+    assert!(left_out.contains("lines.gate.labels: 'spot' is left out by detector.labels"), "{left_out}");
 }
 
 #[test]
@@ -489,8 +496,10 @@ fn where_far_too_much_comes_key_frames_alone_are_decoded_and_nobody_is_stuck() {
     let undecoded = |line: &&str| line.contains("camera=\"c3\",reason=\"undecoded\"}") && !line.ends_with(" 0");
     assert!(said.lines().any(|line| undecoded(&line)), "{said}");
     let nice = niceness();
-    assert!(nice.iter().filter(|(_, nice)| *nice == 10).count() >= ids.len(), "decoders give way: {nice:?}");
-    assert!(nice.iter().filter(|(name, _)| name.starts_with("stage-")).all(|(_, nice)| *nice == 0), "{nice:?}");
+    // Perhaps all of this runs nicely.
+    let own = nice.iter().filter(|(name, _)| name.starts_with("stage-")).map(|(_, nice)| *nice).max().unwrap();
+    assert!(own < 10 && nice.iter().filter(|(name, _)| name.starts_with("stage-")).all(|(_, n)| *n == own), "{nice:?}");
+    assert!(nice.iter().filter(|(_, nice)| *nice == own + 10).count() >= ids.len(), "decoders give way: {nice:?}");
     rig.pipeline.stop(Duration::from_secs(3));
 }
 

@@ -6,8 +6,8 @@ use crate::frame::{Frame, FrameId, FramePool, letterbox_into};
 use crate::geom::{Letterbox, Size};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+use tracing_mutex::stdsync::{Condvar, Mutex, MutexGuard};
 
 /// What happens to a frame that comes while another waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -289,8 +289,8 @@ mod tests {
     use crate::capture::{CaptureError, Slot, SlotMode, SourceEvent};
     use crate::clock::SimClock;
     use crate::geom::{Letterbox, Size};
-    use tracing_mutex::stdsync::Mutex;
     use std::sync::atomic::AtomicBool;
+    use tracing_mutex::stdsync::Mutex;
 
     const HOUR_NS: u64 = 3_600_000_000_000;
 

@@ -19,8 +19,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::Mutex;
 use std::time::{Duration, Instant};
+use tracing_mutex::stdsync::Mutex;
 
 /// Run the daemon on a simulated street and check what it says
 ///

@@ -24,8 +24,8 @@ pub struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Least score of a detection
-    #[arg(long, default_value_t = 0.3)]
+    /// Least score of a detection, as the daemon's
+    #[arg(long, default_value_t = 0.4)]
     score: f32,
     /// Threads of the model
     #[arg(long, default_value_t = 1)]

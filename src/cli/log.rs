@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::sync::PoisonError;
-use tracing_mutex::stdsync::Mutex;
 use std::time::Instant;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_mutex::stdsync::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};

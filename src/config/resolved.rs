@@ -63,7 +63,7 @@ pub struct CameraConfig {
 }
 
 impl CameraConfig {
-    /// Whether a model has all labels that are asked for.
+    /// Whether a model has all labels that are asked for, and zones and lines ask for none that is left out.
     ///
     /// # Errors
     /// Says which key asks for what, and what there is.
@@ -72,8 +72,13 @@ impl CameraConfig {
             .chain(self.scene.zones.iter().map(|z| (format!("zones.{}.labels", z.name), &z.labels)))
             .chain(self.scene.lines.iter().map(|l| (format!("lines.{}.labels", l.name), &l.labels)));
         let mut labels = places.flat_map(|(key, labels)| labels.iter().map(move |label| (key.clone(), label)));
-        match labels.find(|(_, label)| !known.contains(label)) {
+        let wanted = |label: &String| self.labels.is_empty() || self.labels.contains(label);
+        match labels.find(|(_, label)| !known.contains(label) || !wanted(label)) {
             None => Ok(()),
+            Some((key, label)) if known.contains(label) => Err(format!(
+                "{key}: '{label}' is left out by detector.labels, which has {}: add it there, or take it out here",
+                self.labels.join(", ")
+            )),
             Some((key, label)) => {
                 Err(format!("{key}: the model {model} has no label '{label}'; it has {}", known.join(", ")))
             }

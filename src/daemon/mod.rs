@@ -139,6 +139,13 @@ impl Daemon {
         if (&config.library, &config.models) != (&self.config.library, &self.config.models) {
             tracing::warn!("changes of inference.library and inference.models take effect at the next start");
         }
+        for key in self.overrides.hidden(&self.config, &config) {
+            tracing::warn!(
+                "camera {key} of the config waits: another value was set while running, and is kept in {}; an empty message \
+                 to the topic that set it undoes that",
+                self.overrides.place()
+            );
+        }
         self.config = config;
         self.show_config();
         Ok(())

@@ -84,10 +84,32 @@ impl Overrides {
     pub fn set(&mut self, command: &Command) {
         let camera = self.cameras.entry(command.camera.clone()).or_default();
         match command.setting {
-            Setting::Detection(on) => camera.detection = Some(on),
-            Setting::SkipMode(mode) => camera.skip_mode = Some(mode),
-            Setting::Score(score) => camera.score = Some(score),
+            Setting::Detection(on) => camera.detection = on,
+            Setting::SkipMode(mode) => camera.skip_mode = mode,
+            Setting::Score(score) => camera.score = score,
         }
+        if *camera == Override::default() {
+            self.cameras.remove(&command.camera);
+        }
+    }
+
+    /// What a new config says in vain, for the log.
+    pub fn hidden(&self, before: &Config, now: &Config) -> Vec<String> {
+        let mut hidden = Vec::new();
+        for (camera, set) in &self.cameras {
+            let of = |config: &Config| {
+                let camera = config.cameras.iter().find(|c| c.id == *camera)?;
+                Some((camera.detect, camera.skip_mode, camera.detector.score))
+            };
+            let (Some(before), Some(now)) = (of(before), of(now)) else { continue };
+            let keys = [
+                ("detect", set.detection.is_some() && before.0 != now.0),
+                ("skip.mode", set.skip_mode.is_some() && before.1 != now.1),
+                ("detector.score", set.score.is_some() && before.2 != now.2),
+            ];
+            hidden.extend(keys.iter().filter(|(_, is_hidden)| *is_hidden).map(|(key, _)| format!("{camera}: {key}")));
+        }
+        hidden
     }
 
     /// Keeps what was set for the next start.
@@ -125,10 +147,12 @@ mod tests {
         let config = "[cameras.a]\nsource = \"sim://street\"\n[cameras.b]\nsource = \"sim://street\"\n";
         let config = crate::config::load_text("x", config, std::iter::empty()).unwrap();
         let mut overrides = Overrides { cameras: BTreeMap::new(), path: path.clone() };
-        for setting in [Setting::Detection(false), Setting::SkipMode(ModeChoice::Regions), Setting::Score(0.7)] {
+        for setting in
+            [Setting::Detection(Some(false)), Setting::SkipMode(Some(ModeChoice::Regions)), Setting::Score(Some(0.7))]
+        {
             overrides.set(&Command { camera: "a".into(), setting });
         }
-        overrides.set(&Command { camera: "b".into(), setting: Setting::SkipMode(ModeChoice::Auto) });
+        overrides.set(&Command { camera: "b".into(), setting: Setting::SkipMode(Some(ModeChoice::Auto)) });
         overrides.write().unwrap();
         let mut again = Overrides { cameras: BTreeMap::new(), path: path.clone() };
         again.cameras = again.read().unwrap();
@@ -136,6 +160,13 @@ mod tests {
         let [a, b] = &set.cameras[..] else { panic!() };
         assert_eq!((a.detect, a.skip_mode, a.detector.score), (false, Some(SkipMode::Regions), 0.7));
         assert_eq!((b.detect, b.skip_mode), (true, None));
+        let mut edited = config.clone();
+        (edited.cameras[0].detector.score, edited.cameras[1].detector.score) = (0.5, 0.5);
+        assert_eq!(again.hidden(&config, &edited), ["a: detector.score"], "of b it is not set");
+        again.set(&Command { camera: "a".into(), setting: Setting::Score(None) });
+        assert_eq!(again.apply(&edited).cameras[0].detector.score, 0.5, "as the config has it");
+        again.set(&Command { camera: "b".into(), setting: Setting::SkipMode(None) });
+        assert_eq!(again.get("b"), None, "nothing is left of it");
         std::fs::write(path.as_ref().unwrap(), "{\"a\": 3}").unwrap();
         assert!(again.read().unwrap_err().contains(FILE));
     }

@@ -261,7 +261,9 @@ pub fn folders(config: &Config, tell: Tell<'_>) {
             tell(Finding::bad(what, format!("{shown}: {e}"), remedy));
             continue;
         }
-        let there = std::iter::successors(Some(folder.as_path()), |f| f.parent()).find(|f| f.exists());
+        // What is relative has parents too.
+        let whole = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
+        let there = std::iter::successors(Some(whole.as_path()), |f| f.parent()).find(|f| f.exists());
         let free = there.and_then(|f| rustix::fs::statvfs(f).ok()).map_or(u64::MAX, |s| s.f_bavail * s.f_frsize);
         let mib = |bytes: u64| bytes >> 20;
         tell(if free < LITTLE_BYTES.min(most) {

@@ -9,8 +9,8 @@ use crate::schedule::load::Degraded;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::Mutex;
 use tokio::sync::watch;
+use tracing_mutex::stdsync::Mutex;
 
 /// Frames that failed in the model, one after the other.
 #[derive(Debug, Clone, PartialEq)]

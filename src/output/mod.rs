@@ -90,14 +90,14 @@ pub struct Command {
     pub setting: Setting,
 }
 
-/// What can be set of a camera while the daemon runs.
+/// What can be set of a camera while the daemon runs; `None`: as the config has it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Setting {
     /// Whether anything is looked for.
-    Detection(bool),
-    SkipMode(ModeChoice),
+    Detection(Option<bool>),
+    SkipMode(Option<ModeChoice>),
     /// Least score of a detection, 0 to 1.
-    Score(f32),
+    Score(Option<f32>),
 }
 
 /// Queues something for a sink's thread; whether it was taken. Where the source waits for its sinks, so does this.

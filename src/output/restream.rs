@@ -92,6 +92,8 @@ impl Restream {
         if let Some(pool) = server.session_pool() {
             pool.set_max_sessions(MAX_SESSIONS);
         }
+        // GStreamer does not say why it cannot.
+        std::net::TcpListener::bind(s.listen).map_err(|e| format!("cannot listen on {}: {e}", s.listen))?;
         // The server's id of its source: it is taken away with the context.
         server.attach(Some(&context)).map_err(|e| format!("cannot listen on {}: {e}", s.listen))?;
         tracing::info!(encoder = name, "restream on rtsp://{}/CAMERA", s.listen);

@@ -19,8 +19,8 @@ use crate::infer::{Detection, Detector, Fresh, InferError, StreamId, Work};
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::{Arc, PoisonError, Weak};
-use tracing_mutex::stdsync::Mutex;
 use std::time::{Duration, Instant};
+use tracing_mutex::stdsync::Mutex;
 
 /// Name of the provider whose runs do not wait for one another.
 const CPU: &str = "cpu";

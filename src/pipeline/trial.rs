@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::Mutex;
 use std::time::{Duration, Instant};
+use tracing_mutex::stdsync::Mutex;
 
 /// The word with which the program calls itself.
 pub const COMMAND: &str = "try-model";

@@ -6,8 +6,8 @@ use crate::schedule::fair::{FairQueue, Seat};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use tracing_mutex::stdsync::{Condvar, Mutex, MutexGuard};
 
 /// Longest wait before it is seen whether there is still something to wait for.
 const PATIENCE: Duration = Duration::from_millis(200);

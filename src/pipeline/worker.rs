@@ -25,8 +25,8 @@ use crate::skip::{Counts, GlobalChange};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::Mutex;
 use std::time::Duration;
+use tracing_mutex::stdsync::Mutex;
 
 /// Longest wait for a frame before something else is looked after.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -14,8 +14,8 @@ use gstreamer_video::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 /// Longest side of a source, pixels.
 pub const MOST_SIDE: u32 = 16_384;

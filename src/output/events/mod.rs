@@ -16,10 +16,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Index, Limits, Now, Picture, Query, Store};
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use wire::EventJson;
 
 /// Something new about an event, for all sinks.

@@ -16,10 +16,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 /// Places in all, and for one address.
 const PLACES: usize = 128;

@@ -199,13 +199,14 @@ fn is_oversized(e: &ConnectionError) -> bool {
 }
 
 /// Keeps the connection up, for as long as somebody listens. `up` counts connections, and is even while there
-/// is none. `oversized` is set when a message that is too large ended one. Never waits for the listener: the
+/// is none. `oversized` is set when a message that is too large ended one; `leaving` says that the next end is wanted. Never waits for the listener: the
 /// connection would starve.
 async fn connect(
     mut connection: EventLoop,
     up: watch::Sender<u64>,
     said: mpsc::Sender<Said>,
     oversized: Arc<AtomicBool>,
+    leaving: Arc<AtomicBool>,
     broker: String,
 ) {
     let mut n_failures = 0u32;
@@ -233,6 +234,11 @@ async fn connect(
                 }
             }
             Ok(_) => {}
+            // Who says goodbye is cut off.
+            Err(_) if leaving.load(Ordering::Acquire) => {
+                set(false);
+                return;
+            }
             Err(e) => {
                 if is_oversized(&e) {
                     // The broker is to forget what we subscribed to, and the message with it.
@@ -284,7 +290,8 @@ impl Talk {
         let (up, mut is_up) = watch::channel(0);
         let (said, mut heard) = mpsc::channel(REQUESTS);
         let broker = format!("{}:{}", self.settings.host, self.settings.port);
-        let connection = tokio::spawn(connect(connection, up, said, self.oversized.clone(), broker));
+        let leaving = Arc::new(AtomicBool::new(false));
+        let connection = tokio::spawn(connect(connection, up, said, self.oversized.clone(), leaving.clone(), broker));
         // An event that did not fit into what is on its way.
         let mut waiting: Option<MessageJson> = None;
         let mut ticks = tokio::time::interval(TICK);
@@ -331,6 +338,7 @@ impl Talk {
                 }
                 let status = topics::status(&self.settings.prefix);
                 let _ = client.publish(status, QoS::AtLeastOnce, true, topics::OFFLINE).await;
+                leaving.store(true, Ordering::Release);
                 let _ = client.disconnect().await;
                 let _ = is_up.wait_for(|n| n % 2 == 0).await;
             };

@@ -6,7 +6,7 @@
 //! | `passd/CAMERA/state` | `live`, `connecting`, `stalled`, `backing_off`, `ended` |
 //! | `passd/CAMERA/count/LABEL`, `passd/CAMERA/zone/ZONE/LABEL` | objects there now |
 //! | `passd/CAMERA/line/LINE/LABEL` | `{"right": 3, "left": 1}`, crossings since the camera's start |
-//! | `passd/CAMERA/detection/state`, `…/skip_mode/state`, `…/score/state` | what is set; `…/set` sets it |
+//! | `passd/CAMERA/detection/state`, `…/skip_mode/state`, `…/score/state` | what is set; `…/set` sets it, nothing undoes it |
 //! | `passd/CAMERA/events` | not retained: messages about events |
 
 use crate::output::board::CameraBoard;
@@ -52,16 +52,19 @@ pub fn command(prefix: &str, topic: &str, payload: &[u8]) -> Result<Command, Str
     let text = std::str::from_utf8(payload).map_err(|_| "is no text".to_owned())?.trim();
     let setting = match *what {
         "detection" => Setting::Detection(match text {
-            "ON" | "on" | "true" | "1" => true,
-            "OFF" | "off" | "false" | "0" => false,
+            "" => None,
+            "ON" | "on" | "true" | "1" => Some(true),
+            "OFF" | "off" | "false" | "0" => Some(false),
             _ => return Err(format!("'{text}' is neither ON nor OFF")),
         }),
+        "skip_mode" if text.is_empty() => Setting::SkipMode(None),
         "skip_mode" => match serde_json::from_value(json!(text)) {
-            Ok(mode) if SKIP_MODES.contains(&text) => Setting::SkipMode(mode),
+            Ok(mode) if SKIP_MODES.contains(&text) => Setting::SkipMode(Some(mode)),
             _ => return Err(format!("'{text}' is none of {}", SKIP_MODES.join(", "))),
         },
+        "score" if text.is_empty() => Setting::Score(None),
         "score" => match text.parse::<f32>() {
-            Ok(score) if (0.0..=1.0).contains(&score) => Setting::Score(score),
+            Ok(score) if (0.0..=1.0).contains(&score) => Setting::Score(Some(score)),
             _ => return Err(format!("'{text}' is no number from 0 to 1")),
         },
         _ => return Err("is no topic of ours".into()),
@@ -180,9 +183,10 @@ mod tests {
         let read =
             |topic: &str, payload: &str| command("passd", topic, payload.as_bytes()).map(|c| (c.camera, c.setting));
         let is = |what: Setting| Ok(("front".to_owned(), what));
-        assert_eq!(read("passd/front/detection/set", "OFF"), is(Setting::Detection(false)));
-        assert_eq!(read("passd/front/skip_mode/set", "regions"), is(Setting::SkipMode(ModeChoice::Regions)));
-        assert_eq!(read("passd/front/score/set", " 0.55\n"), is(Setting::Score(0.55)));
+        assert_eq!(read("passd/front/detection/set", "OFF"), is(Setting::Detection(Some(false))));
+        assert_eq!(read("passd/front/skip_mode/set", "regions"), is(Setting::SkipMode(Some(ModeChoice::Regions))));
+        assert_eq!(read("passd/front/score/set", " 0.55\n"), is(Setting::Score(Some(0.55))));
+        assert_eq!(read("passd/front/score/set", ""), is(Setting::Score(None)), "as the config has it");
         for (topic, payload, why) in [
             ("passd/front/detection/set", "maybe", "neither ON nor OFF"),
             ("passd/front/skip_mode/set", "Regions", "none of auto"),
