@@ -4,6 +4,7 @@
 //! model's input; whenever the stream's own size changes, so does that one.
 //! Pictures are delivered on GStreamer's streaming thread.
 
+mod packets;
 mod pictures;
 mod rtsp;
 mod secrets;
@@ -79,6 +80,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
     }
     let source_size = pictures::follow_size(&queue, &named("size")?, intake.input())?;
     let whole = pictures::watch_decoders(&guard.gst_pipeline, intake, pace);
+    packets::guard(&guard.gst_pipeline, &tracks);
     let sink = named("sink")?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| CaptureError::Setup(format!("pipeline {}: 'sink' is no appsink", launch.name)))?;

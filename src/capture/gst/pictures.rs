@@ -237,6 +237,7 @@ impl Delivery {
         }
         let (Some(buffer), Some(caps)) = (sample.buffer(), sample.caps()) else { return Ok(gst::FlowSuccess::Ok) };
         self.tracks.has_picture.store(true, Ordering::Relaxed);
+        self.tracks.n_bytes.store(0, Ordering::Relaxed);
         if !self.is_good(buffer) {
             self.intake.count_corrupt();
             return Ok(gst::FlowSuccess::Ok);

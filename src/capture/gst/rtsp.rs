@@ -3,9 +3,10 @@
 use super::set;
 use crate::capture::CaptureError;
 use crate::capture::address::RtspAddress;
+use crate::text::printable;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use tracing_mutex::stdsync::Mutex;
 
@@ -14,6 +15,11 @@ const MOST_REQUESTS: u32 = 32;
 /// Microseconds without an answer before a connection counts as dead.
 const ANSWER_US: u64 = 5_000_000;
 
+/// What cameras send. GStreamer would take old and odd ones too, down to raw pictures of any size.
+const ENCODINGS: [&str; 7] = ["H264", "H265", "AV1", "VP8", "VP9", "JPEG", "MP4V-ES"];
+/// Tracks that are named.
+const MOST_TRACKS: usize = 8;
+
 /// What a camera offers, and what was taken of it.
 #[derive(Debug, Default)]
 pub struct Tracks {
@@ -21,6 +27,8 @@ pub struct Tracks {
     n_requests: AtomicU32,
     /// A picture has come: from now on requests keep the session alive.
     pub has_picture: AtomicBool,
+    /// Bytes that have come since the last picture.
+    pub n_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -40,13 +48,16 @@ impl Tracks {
         }
         let text = |name: &str| caps.structure(0).and_then(|s| s.get::<String>(name).ok()).unwrap_or_default();
         let (media, encoding) = (text("media"), text("encoding-name"));
-        let is_taken = state.taken.is_none() && media == "video" && has_depayloader(caps);
+        let is_known = ENCODINGS.contains(&encoding.as_str());
+        let is_taken = state.taken.is_none() && media == "video" && is_known && has_depayloader(caps);
         if is_taken {
             state.taken = Some(number);
         } else if state.taken.is_some() && media == "video" {
             tracing::info!("the camera has another video track, {encoding}: the first that can be decoded is taken");
         } else {
-            state.left.push(format!("{media} {encoding}").trim().to_owned());
+            if state.left.len() < MOST_TRACKS {
+                state.left.push(printable(format!("{media} {encoding}").trim(), 40));
+            }
         }
         is_taken
     }

@@ -7,6 +7,7 @@
 //! others. Field numbers are those of `onnx.proto` (ONNX IR version 3 and later).
 
 mod external;
+mod flow;
 mod vet;
 mod wire;
 
@@ -50,6 +51,7 @@ mod tag {
     pub const TENSOR_DATA_LOCATION: u32 = 14;
     pub const ENTRY_KEY: u32 = 1;
     pub const ENTRY_VALUE: u32 = 2;
+    pub const FUNCTION_INPUT: u32 = 4;
     pub const FUNCTION_NODE: u32 = 7;
     pub const FUNCTION_ATTRIBUTE: u32 = 11;
     pub const VALUE_NAME: u32 = 1;

@@ -54,7 +54,7 @@ pub fn vet(model: &[u8]) -> Result<(), OnnxError> {
             _ => {}
         }
     }
-    Ok(())
+    super::flow::follow(model)
 }
 
 const SPARSE: OnnxError = OnnxError::Malformed("sparse tensors, which are not read");
