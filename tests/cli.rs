@@ -34,6 +34,14 @@ fn wrong_arguments_and_files_are_refused_with_a_reason() {
     refuses(&["detect", "--model", "nonsense", "x.png"], 1, &["no such model", "street-nano"]);
     refuses(&["detect", "--model", "street-nano", "--size", "100x100", "x.png"], 2, &["multiples of 32"]);
     refuses(&["detect", "--model", "street-nano", "--size", "big", "x.png"], 2, &["640x384"]);
+    refuses(&["detect", "--model", "street-nano", "--size", "16384x16384", "x.png"], 2, &["at most", "3840x2176"]);
+    refuses(&["detect", "--model", "street-nano", "--score", "nan", "x.png"], 2, &["above 0"]);
+    refuses(&["detect", "--model", "street-nano", "--threads", "10000", "x.png"], 2, &["0 to 256"]);
+    let huge = file("huge.toml", b"[cameras.a]\nsource = \"sim://street\"\ndetector.size = \"16384x16384\"\n");
+    refuses(&["check", "--config", &huge], 1, &["at most", "3840x2176"]);
+    let out = folder.path().join("every").display().to_string();
+    let every = passd(&["sim", "sim://street?frames=2&size=64x48", "--every", "18446744073709551615", "--out", &out]);
+    assert!(!String::from_utf8_lossy(&every.stderr).contains("panicked"));
     refuses(&["detect", "--model", "street-nano", "/nowhere.png"], 1, &["/nowhere.png", "1 of 1"]);
     let torn = file("torn.png", b"\x89PNG\r\n\x1a\nno more");
     refuses(&["detect", "--model", "street-nano", &torn], 1, &["torn.png"]);

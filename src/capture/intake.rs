@@ -162,6 +162,9 @@ struct Timeline {
     last_pts_ns: u64,
     /// When that picture came.
     last_ns: u64,
+    /// For how long stamps have stood still, and by how much the clock has stood in for them.
+    still_ns: u64,
+    lent_ns: u64,
 }
 
 /// A smaller step back is a time stamp that trembles: the picture takes the time of the one before.
@@ -169,6 +172,9 @@ const SMALL_STEP_NS: u64 = 500_000_000;
 /// Media time may run ahead of the clock by this much from one picture to the next. Beyond it nothing that is known
 /// still holds.
 const LONGEST_LEAP_NS: u64 = 60_000_000_000;
+/// Stamps that have advanced by less than a hundredth of the clock for so long stand still: from then on the clock stands in
+/// for them, or nothing would ever grow old.
+const STILL_NS: u64 = 1_000_000_000;
 
 impl Timeline {
     /// Epoch and media time of the next picture.
@@ -179,10 +185,19 @@ impl Timeline {
         let goes_on = incarnation == self.incarnation
             && back_ns <= SMALL_STEP_NS
             && ahead_ns <= passed_ns.saturating_add(LONGEST_LEAP_NS);
-        self.epoch += u64::from(!goes_on);
+        if !goes_on {
+            (self.epoch, self.still_ns, self.lent_ns) = (self.epoch + 1, 0, 0);
+        } else if ahead_ns <= passed_ns / 100 {
+            if self.still_ns >= STILL_NS {
+                self.lent_ns += passed_ns;
+            }
+            self.still_ns = self.still_ns.saturating_add(passed_ns);
+        } else {
+            self.still_ns = 0;
+        }
         self.last_pts_ns = if goes_on { pts_ns.max(self.last_pts_ns) } else { pts_ns };
         (self.incarnation, self.last_ns) = (incarnation, now_ns);
-        (self.epoch, self.last_pts_ns)
+        (self.epoch, self.last_pts_ns.saturating_add(self.lent_ns))
     }
 }
 
@@ -474,6 +489,25 @@ mod tests {
         assert_eq!(times(10.0, &gap), 20);
         let mut pacer = Pacer { interval_ns: 100_000_000, ..Pacer::default() };
         assert!(pacer.lets_through(1, 60_000_000_000) && pacer.lets_through(2, 0));
+    }
+
+    #[test]
+    fn where_stamps_stand_still_the_clock_stands_in() {
+        const MS: u64 = 1_000_000;
+        let mut timeline = Timeline::default();
+        let times: Vec<(u64, u64)> = (0..500).map(|i| timeline.next(1, 7000 * MS + i, i * 40 * MS)).collect();
+        assert!(times.iter().all(|(epoch, _)| *epoch == 1));
+        assert!((18_900..=19_000).contains(&((times[499].1 - times[0].1) / MS)), "{:?}", times[499]);
+        let mut pacer = Pacer { interval_ns: 100_000_000, ..Pacer::default() };
+        let n = times.iter().filter(|(epoch, pts_ns)| pacer.lets_through(*epoch, *pts_ns)).count();
+        assert!((188..=192).contains(&n), "{n}: no camera is left out for ever");
+        // They go on: so does media time, from there.
+        let mut now = 500 * 40 * MS;
+        for i in 1..100 {
+            now += 40 * MS;
+            let (epoch, pts_ns) = timeline.next(1, 7000 * MS + i * 40 * MS, now);
+            assert_eq!((epoch, pts_ns), (1, times[499].1 - 499 + i * 40 * MS));
+        }
     }
 
     #[test]

@@ -25,10 +25,10 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Least score of a detection, as the daemon's
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, value_parser = super::numbers::score, default_value_t = crate::config::SCORE)]
     score: f32,
     /// Threads of the model
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_parser = super::numbers::threads, default_value_t = 1)]
     threads: usize,
 }
 

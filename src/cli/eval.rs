@@ -1,6 +1,6 @@
 //! `passd eval`: speed and agreement of the modes on a clip.
 
-use super::{Failure, ModelArgs, print_line};
+use super::{Failure, ModelArgs, numbers, print_line};
 use crate::eval::{EvalSettings, Report, evaluate};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::SessionSettings;
@@ -25,63 +25,51 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "off,regions,layers")]
     modes: Vec<String>,
     /// Threads of the model
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_parser = numbers::threads, default_value_t = 1)]
     threads: usize,
     /// Stop after this many frames
     #[arg(long)]
     frames: Option<u64>,
     /// Add sensor noise of this sigma (levels of 255) to the decoded frames
-    #[arg(long, default_value_t = 0.0, value_name = "SIGMA")]
+    #[arg(long, value_parser = numbers::sigma, default_value_t = 0.0, value_name = "SIGMA")]
     noise: f32,
     /// Write the result as JSON to this file ('-': standard output, instead of the table)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Least score of a detection that is reported. Agreement finds what one run reports in the other from
     /// three quarters of this score on; agreement at the score has no such gap
-    #[arg(long, value_parser = score, default_value_t = crate::config::SCORE)]
+    #[arg(long, value_parser = numbers::score, default_value_t = crate::config::SCORE)]
     score: f32,
     /// Leave out the floor: dense runs with a sensor's noise against those without, which take as long
     /// as two more of mode off
     #[arg(long)]
     no_floor: bool,
     /// Side of a patch, pixels of model input [default: 8 in layers, else 16]
-    #[arg(long, value_parser = patch)]
+    #[arg(long, value_parser = numbers::patch)]
     patch: Option<u32>,
     /// Least change of an 8x8 cell that counts, levels of 255 [default: 1 in layers, else 7]
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::level)]
     threshold: Option<f32>,
     /// Gate profile of the layer engine [default: the model's own, if it has one]
     #[arg(long, value_name = "FILE")]
     gates: Option<PathBuf>,
     /// Context around what has changed, pixels of model input
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=4096))]
     context: Option<u32>,
     /// Share of the picture from which all of it is run
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::share)]
     break_even: Option<f32>,
     /// Compare the raw outputs of mode layers with a whole run's, frame by frame (in the JSON as a
     /// curve); takes as long as a dense run, and the times are those of a busier machine
     #[arg(long)]
     raw: bool,
     /// Nothing that is known is older than this many seconds; 30 in mode layers, else 10
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::seconds)]
     max_age: Option<f32>,
     /// Seconds that objects whose way is known go without a look; 0: every change is looked at [default: 0.15 in
     /// layers, else 0]
-    #[arg(long, value_parser = predict)]
+    #[arg(long, value_parser = numbers::predict)]
     predict: Option<f32>,
-}
-
-fn patch(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|p| [8, 16, 32, 64].contains(p)).ok_or_else(|| "expected 8, 16, 32 or 64".into())
-}
-
-fn score(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|s| *s > 0.0 && *s <= 1.0).ok_or_else(|| "expected a number above 0, 1 at most".into())
-}
-
-fn predict(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|s| (0.0..=5.0).contains(s)).ok_or_else(|| "expected 0 to 5".into())
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -95,9 +83,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             other => Err(Failure::Usage(format!("--modes: '{other}' is none of off, regions, layers"))),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    if !(0.0..=50.0).contains(&args.noise) {
-        return Err(Failure::Usage("--noise: expected 0 to 50".into()));
-    }
     let (runtime, model, size) = args.model.load()?;
     crate::capture::init().map_err(|e| Failure::Failed(e.to_string()))?;
     let mut plan = PlanSettings::for_input(size, model.sidecar.input.multiple_of.unwrap_or(32));

@@ -10,14 +10,17 @@ mod engines;
 mod eval;
 mod log;
 mod models;
+mod numbers;
 mod run;
 mod sim;
 mod trial;
 
+use crate::config::DetectorConfig;
 use crate::geom::Size;
 use crate::infer::InferError;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::Runtime;
+use crate::pipeline::OrtFactory;
 use crate::text::printable_lines;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -169,9 +172,13 @@ impl ModelArgs {
         Ok((model, size))
     }
 
+    /// The same, tried out, with what runs it.
     fn load(&self) -> Result<(&'static Runtime, Arc<Model>, Size), Failure> {
-        let (model, size) = self.model()?;
-        Ok((Runtime::get(self.library.as_deref())?, model, size))
+        let (_, size) = self.model()?;
+        let runtime = Runtime::get(self.library.as_deref())?;
+        let factory = OrtFactory::new(runtime, self.folders());
+        let model = factory.tried(&DetectorConfig::usual(&self.model, Some(size)), None)?;
+        Ok((runtime, model, size))
     }
 }
 

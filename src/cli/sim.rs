@@ -48,8 +48,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut bgr = vec![0; settings.size.area() * 3];
     let mut truth = Vec::new();
     for n in 0..n_frames {
-        camera.render(n * args.every, &mut bgr);
-        camera.truth(n * args.every, &mut truth);
+        camera.render(n.saturating_mul(args.every), &mut bgr);
+        camera.truth(n.saturating_mul(args.every), &mut truth);
         sink.put(n, &bgr).map_err(Failure::Failed)?;
         let line = json!({ "frame": n, "objects": truth.iter().map(object).collect::<Vec<_>>() });
         writeln!(truth_file, "{line}").map_err(named)?;

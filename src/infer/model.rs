@@ -282,6 +282,12 @@ impl Model {
     /// # Errors
     /// Says which sizes it runs at.
     pub fn check_size(&self, size: Size) -> Result<(), InferError> {
+        if size.area() > MOST_PIXELS {
+            return Err(InferError::model(
+                &self.file,
+                format!("size {size}: a model's input has at most {MOST_PIXELS} pixels, such as 3840x2176"),
+            ));
+        }
         match self.sidecar.input.multiple_of {
             _ if size == self.size => Ok(()),
             Some(m) if size.width.is_multiple_of(m) && size.height.is_multiple_of(m) => Ok(()),
@@ -333,6 +339,8 @@ fn parse(file: &str, text: &str) -> Result<Sidecar, InferError> {
 
 /// Largest model file that is read: beyond it is a mistake or an attack.
 const MAX_BYTES: u64 = 2 << 30;
+/// Most pixels of a model's input: beyond, one camera would take gigabytes.
+const MOST_PIXELS: usize = 3840 * 2176;
 /// Largest sidecar that is read.
 const MAX_SIDECAR: u64 = 1 << 20;
 

@@ -10,6 +10,7 @@ use super::{FrameResult, Sink, hand_over};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -147,8 +148,14 @@ impl Output {
 
     fn reopen(&mut self) -> io::Result<()> {
         if let Target::File { path, .. } = &self.target {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
-            self.written = file.metadata()?.len();
+            // A pipe that nobody reads would be waited for.
+            let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+            let file = OpenOptions::new().create(true).append(true).custom_flags(flags).open(path)?;
+            let about = file.metadata()?;
+            if about.file_type().is_fifo() || about.file_type().is_socket() {
+                return Err(io::Error::other("is a pipe, which would be waited for; expected a file"));
+            }
+            self.written = about.len();
             self.file = Some(file);
         }
         Ok(())
@@ -245,6 +252,33 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
         assert_eq!(std::fs::read(folder.path().join("old")).unwrap(), b"one\n");
         assert_eq!(out.written, 6);
+    }
+
+    /// Nobody reads it: to open it would wait for ever.
+    #[test]
+    fn a_pipe_is_refused_and_one_that_takes_the_files_place_is_got_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let pipe = || {
+            let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+            assert!(made.success());
+        };
+        let open = || Output::open(Target::File { path: path.clone(), rotate_bytes: 1 << 20, keep: 1 });
+        pipe();
+        assert!(open().is_err());
+        std::fs::remove_file(&path).unwrap();
+        let mut out = open().unwrap();
+        out.write(b"one\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        pipe();
+        assert!(out.write(b"two\n").is_err());
+        // With somebody at its other end, too.
+        let reader = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(&path);
+        assert!(out.write(b"two\n").unwrap_err().to_string().contains("pipe"));
+        drop(reader);
+        std::fs::remove_file(&path).unwrap();
+        out.write(b"three\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
     }
 
     /// `/dev/full` is a disk that is always full.

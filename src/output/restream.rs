@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const QUEUE: u64 = 2;
 /// Viewers of all cameras together.
 const MAX_SESSIONS: u32 = 64;
+/// Bytes of a request's body: there is none in what viewers ask.
+const MAX_REQUEST: u32 = 64 << 10;
 
 #[derive(Clone, PartialEq)]
 pub struct RestreamSettings {
@@ -83,6 +85,10 @@ impl Restream {
         let server = rtsp::RTSPServer::new();
         server.set_address(&s.listen.ip().to_string());
         server.set_service(&s.listen.port().to_string());
+        // Read before anybody's password is. GStreamer 1.16 has no such limit.
+        if server.find_property("content-length-limit").is_some() {
+            server.set_property("content-length-limit", MAX_REQUEST);
+        }
         if let Some(password) = &s.password {
             let auth = rtsp::RTSPAuth::new();
             let token = rtsp::RTSPToken::builder().field("media.factory.role", USER).build();
