@@ -125,6 +125,26 @@ fn packets_that_nobody_supports_bring_nothing_down() {
     assert_eq!(capture::n_left_behind(), 0, "each is stopped in the end");
 }
 
+/// What depayloaders read without looking, and what a source puts away while it is stopped.
+#[test]
+fn packets_and_descriptions_that_end_a_process_are_got_over() {
+    for (oddity, n, cause) in [
+        (Oddity::ShortFragments, 3, ""),
+        (Oddity::EndlessFragments, 3, "MiB came, and no picture"),
+        (Oddity::ManyTracks, 6, "KiB"),
+    ] {
+        let camera = OddCamera::start(oddity);
+        let pause = Duration::from_millis(1);
+        let settings = SupervisorSettings { connect: LONG / 15, backoff_first: pause, backoff_cap: pause, ..quick() };
+        let rig = Rig::start(&camera.url(), settings);
+        let said = wait_for(&format!("{oddity:?}"), 2 * LONG, || {
+            Some(rig.causes(CameraState::BackingOff)).filter(|causes| causes.len() >= n)
+        });
+        assert!(said.iter().any(|said| said.contains(cause)), "{oddity:?}: {said:?}");
+    }
+    assert_eq!(capture::n_left_behind(), 0, "each is stopped in the end");
+}
+
 /// Two videos: the first that can be decoded, the same one each time.
 #[test]
 fn the_first_video_is_taken_and_sound_is_left() {

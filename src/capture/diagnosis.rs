@@ -199,6 +199,10 @@ fn read(answer: &[u8], has_login: bool, is_refused: bool) -> Option<Diagnosis> {
         });
     }
     match code {
+        "200" if !is_whole(answer) && answer.len() as u64 >= MAX_ANSWER => Some(is(
+            format!("it describes its streams in more than {} KiB", MAX_ANSWER >> 10),
+            "is the address that of one camera? See its log",
+        )),
         "200" if !is_whole(answer) => {
             Some(is("its answer breaks off in the middle", "restart the camera, or bring its firmware up to date"))
         }
@@ -282,5 +286,8 @@ mod tests {
         check("RTSP/1.0 200 OK\r\n\r\nv=0\r\nm=audio 0 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n", false, None);
         check("RTSP/1.0 200 OK\r\n\r\n", false, None);
         check("RTSP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nv=0", false, Some("breaks off"));
+        let long =
+            format!("RTSP/1.0 200 OK\r\nContent-Length: 99999\r\n\r\n{}", "m=video 0 RTP/AVP 96\r\n".repeat(999));
+        check(&long, false, Some("more than 16 KiB"));
     }
 }

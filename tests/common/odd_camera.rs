@@ -29,6 +29,12 @@ pub enum Oddity {
     Audio,
     /// Plays some pictures and hangs up.
     Cut,
+    /// Sends fragments of H.265 that end before they begin.
+    ShortFragments,
+    /// Sends fragments of H.264 that belong to one that never ends.
+    EndlessFragments,
+    /// Offers thousands of tracks that nobody can decode.
+    ManyTracks,
 }
 
 /// It runs until it is dropped.
@@ -116,8 +122,13 @@ fn serve(
             }
             _ => match method.as_str() {
                 "DESCRIBE" => {
+                    let many: String = (0..3000)
+                        .map(|i| format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 X-NOVA/90000\r\na=control:t{i}\r\n"))
+                        .collect();
                     let media = match oddity {
                         Oddity::Audio => "m=audio 0 RTP/AVP 0\r\na=control:a\r\n",
+                        Oddity::ManyTracks => &*many,
+                        Oddity::ShortFragments => "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:v\r\n",
                         _ => {
                             "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:v\r\n"
                         }
@@ -138,7 +149,17 @@ fn serve(
                         std::thread::sleep(Duration::from_millis(500));
                         return Ok(());
                     }
-                    return send_unknown_nals(stream, stop);
+                    return match oddity {
+                        Oddity::ShortFragments => {
+                            send_all(stream, stop, [&[0x62, 1, 0x93, 0x12][..], &[0x62, 1], &[0x62, 1, 0x13]])
+                        }
+                        Oddity::EndlessFragments => {
+                            let mut fragment = vec![28, 5];
+                            fragment.resize(60_000, 1);
+                            send_all(stream, stop, [&[28, 0x85, 0x88][..], &fragment])
+                        }
+                        _ => send_unknown_nals(stream, stop),
+                    };
                 }
                 _ => say(200, "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n", "")?,
             },
@@ -187,6 +208,21 @@ fn send_unknown_nals(mut stream: TcpStream, stop: &AtomicBool) -> std::io::Resul
         packet.extend([0xff; 60]);
         send(&mut stream, &packet)?;
         std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Packets with these payloads, the last of them again and again.
+fn send_all<const N: usize>(mut stream: TcpStream, stop: &AtomicBool, payloads: [&[u8]; N]) -> std::io::Result<()> {
+    for (n, payload) in payloads.iter().chain(std::iter::repeat(&payloads[N - 1])).enumerate() {
+        if stop.load(Ordering::Acquire) {
+            break;
+        }
+        let mut packet = vec![0x80, 96];
+        packet.extend((n as u16).to_be_bytes());
+        packet.extend([0, 0, 0, 9, 0, 0, 0, 7]);
+        packet.extend_from_slice(payload);
+        send(&mut stream, &packet)?;
     }
     Ok(())
 }

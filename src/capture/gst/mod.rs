@@ -16,6 +16,7 @@ pub use stop::{n_left_behind, stop};
 use super::intake::Intake;
 use super::{CaptureError, Source, SourceEvent, SourceSpec, template};
 use crate::process::give_way;
+use crate::text::printable;
 use crossbeam_channel::Sender;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -25,6 +26,7 @@ use rtsp::Tracks;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use stop::Progress;
 
 /// How fast pictures come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,13 @@ pub enum Pace {
 /// # Errors
 /// GStreamer cannot be used at all.
 pub fn init() -> Result<(), CaptureError> {
+    static LISTENING: std::sync::Once = std::sync::Once::new();
+    // A camera may provoke as many as it likes: the log has a rate.
+    LISTENING.call_once(|| {
+        gst::glib::log_set_default_handler(|domain, _, message| {
+            tracing::warn!("{}: {}", domain.unwrap_or("GLib"), printable(message, 400));
+        });
+    });
     gst::init().map_err(|e| CaptureError::Setup(format!("GStreamer does not start: {e}")))
 }
 
@@ -57,7 +66,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
         .map_err(|e| CaptureError::Setup(format!("pipeline {}: {e}", launch.name)))?
         .downcast::<gst::Pipeline>()
         .map_err(|_| CaptureError::Setup(format!("pipeline {} is a single element", launch.name)))?;
-    let guard = Guard { gst_pipeline, cancelled: Arc::default() };
+    let guard = Guard { gst_pipeline, cancelled: Arc::default(), progress: Arc::default() };
     let named = |name: &str| {
         let missing = || CaptureError::Setup(format!("pipeline {} has no element named '{name}'", launch.name));
         guard.gst_pipeline.by_name(name).ok_or_else(missing)
@@ -96,7 +105,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
         SourceSpec::File { path } => format!("{}: ", path.display()),
         _ => String::new(),
     };
-    watch_bus(&guard.gst_pipeline, events, tracks, name)?;
+    watch_bus(&guard.gst_pipeline, events, tracks, guard.progress.clone(), name)?;
     guard.gst_pipeline.set_state(gst::State::Playing).map_err(|e| {
         // The bus knows more than the return value.
         let said = receiver.try_iter().find_map(|event| match event {
@@ -112,12 +121,14 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
 struct Guard {
     gst_pipeline: gst::Pipeline,
     cancelled: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // First let go of a streaming thread that waits for room.
         self.cancelled.store(true, Ordering::Release);
+        self.progress.settle();
         stop(&self.gst_pipeline);
         if let Some(bus) = self.gst_pipeline.bus() {
             bus.unset_sync_handler();
@@ -167,10 +178,12 @@ fn watch_bus(
     gst_pipeline: &gst::Pipeline,
     events: Sender<SourceEvent>,
     tracks: Arc<Tracks>,
+    progress: Arc<Progress>,
     name: String,
 ) -> Result<(), CaptureError> {
     let bus = gst_pipeline.bus().ok_or_else(|| CaptureError::Setup("the pipeline has no bus".into()))?;
     bus.set_sync_handler(move |_, message| {
+        progress.hear(&message.view());
         let event = match message.view() {
             gst::MessageView::Eos(_) => Some(SourceEvent::Ended),
             gst::MessageView::StreamStatus(status) => {

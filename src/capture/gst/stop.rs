@@ -2,10 +2,16 @@
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tracing_mutex::stdsync::{Condvar, Mutex};
 
 /// Attempts to stop one. After an element that failed to stop, the second attempt stops the rest.
 const ATTEMPTS: u32 = 4;
+
+/// So long a source that has failed may need to put away what it had opened.
+const PUTTING_AWAY: Duration = Duration::from_secs(3);
 
 static N_LEFT_BEHIND: AtomicU64 = AtomicU64::new(0);
 
@@ -27,4 +33,45 @@ pub fn stop(gst_pipeline: &gst::Pipeline) {
     tracing::error!("a pipeline cannot be stopped and is left behind, the {n}. since the start");
     // One reference more than there are owners: it is never finalised.
     std::mem::forget(gst_pipeline.clone());
+}
+
+/// What a source says of its own work. `rtspsrc` opens on a thread of its own; a failure is said while that still puts
+/// away connections, and to stop it then uses what has just been freed (GStreamer 1.22).
+#[derive(Default)]
+pub struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_at_work: bool,
+    has_failed: bool,
+}
+
+impl Progress {
+    /// Takes in what is said on the bus.
+    pub fn hear(&self, message: &gst::MessageView<'_>) {
+        use gst::ProgressType::{Canceled, Complete, Error, Start};
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match message {
+            gst::MessageView::Progress(progress) => match progress.get().0 {
+                Start => state.is_at_work = true,
+                Complete | Canceled | Error => {
+                    state.is_at_work = false;
+                    self.changed.notify_all();
+                }
+                _ => {}
+            },
+            gst::MessageView::Error(_) => state.has_failed = true,
+            _ => {}
+        }
+    }
+
+    /// Waits until what has failed is put away. Nothing is waited for that still tries: it is to be stopped.
+    pub fn settle(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_putting_away = |state: &mut State| state.has_failed && state.is_at_work;
+        let _ = self.changed.wait_timeout_while(state, PUTTING_AWAY, is_putting_away);
+    }
 }
