@@ -13,7 +13,6 @@ const N: usize = 2000;
 
 #[test]
 fn two_thousand_connections_leave_nothing_behind() {
-    passd::process::share_heaps();
     let settings = || SupervisorSettings {
         backoff_first: Duration::from_millis(1),
         backoff_cap: Duration::from_millis(1),
@@ -36,7 +35,8 @@ fn two_thousand_connections_leave_nothing_behind() {
         assert!(mib_after - mib < slack, "{what}: {mib} MiB became {mib_after}");
         assert!(files_after <= files + 6 * rigs.len(), "{what}: {files} open files became {files_after}");
         let n_played = count(CameraState::Live);
-        assert_eq!(n_played >= N * 9 / 10, plays, "{what}: played {n_played} times");
+        let fits = if plays { n_played >= N * 9 / 10 } else { n_played == 0 };
+        assert!(fits, "{what}: played {n_played} times");
     };
     check("nobody listens", &format!("rtsp://127.0.0.1:{}/cam", free_port()), false);
     for oddity in [Oddity::Half, Oddity::Status(503), Oddity::Sha256, Oddity::Cut] {

@@ -33,7 +33,7 @@ fn stills_equal_the_reference() {
         let (model, size) = name.rsplit_once('_').unwrap();
         let images = expected.iter().map(|e| folder.join(e["image"].as_str().unwrap()));
         let out = Command::new(env!("CARGO_BIN_EXE_passd"))
-            .args(["detect", "--model", model, "--size", size, "--models"])
+            .args(["detect", "--score", "0.3", "--model", model, "--size", size, "--models"])
             .arg(shared.join("models"))
             .args(images)
             .output()

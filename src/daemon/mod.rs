@@ -256,7 +256,6 @@ fn apply(pipeline: &mut Pipeline, config: &Config, overrides: &mut Overrides) ->
 /// # Errors
 /// As [`Daemon::start`]; once running it fails only if every clip is over, and one of them could not be played.
 pub fn run(path: &Path, watch: bool) -> Result<(), DaemonError> {
-    crate::process::share_heaps();
     let watch = watch.then(|| Watch::new(path));
     let config = config::load(path)?;
     let signals = signals().map_err(|e| DaemonError::Other(format!("signals: {e}")))?;

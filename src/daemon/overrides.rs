@@ -77,7 +77,7 @@ impl Overrides {
 
     /// Where it is kept, in words.
     pub fn place(&self) -> String {
-        self.path.as_ref().map_or_else(|| "nowhere".into(), |p| p.display().to_string())
+        self.path.as_ref().map_or_else(|| "memory alone".into(), |p| p.display().to_string())
     }
 
     /// Takes a command in.

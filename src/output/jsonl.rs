@@ -148,13 +148,21 @@ impl Output {
 
     fn reopen(&mut self) -> io::Result<()> {
         if let Target::File { path, .. } = &self.target {
-            // A pipe that nobody reads would be waited for.
+            let pipe = || {
+                io::Error::other("is a pipe, which would be waited for; expected a file, or `-` for standard output")
+            };
+            // One that nobody reads cannot be opened like this; else it would be waited for.
             let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-            let file = OpenOptions::new().create(true).append(true).custom_flags(flags).open(path)?;
+            let opened = OpenOptions::new().create(true).append(true).custom_flags(flags).open(path);
+            let file = opened.map_err(|e| match rustix::io::Errno::from_io_error(&e) {
+                Some(rustix::io::Errno::NXIO) => pipe(),
+                _ => e,
+            })?;
             let about = file.metadata()?;
-            if about.file_type().is_fifo() || about.file_type().is_socket() {
-                return Err(io::Error::other("is a pipe, which would be waited for; expected a file"));
+            if about.file_type().is_fifo() {
+                return Err(pipe());
             }
+            rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::APPEND)?;
             self.written = about.len();
             self.file = Some(file);
         }
@@ -265,7 +273,7 @@ mod tests {
         };
         let open = || Output::open(Target::File { path: path.clone(), rotate_bytes: 1 << 20, keep: 1 });
         pipe();
-        assert!(open().is_err());
+        assert!(open().is_err_and(|e| e.to_string().contains("is a pipe")));
         std::fs::remove_file(&path).unwrap();
         let mut out = open().unwrap();
         out.write(b"one\n").unwrap();

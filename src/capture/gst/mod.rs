@@ -15,7 +15,7 @@ pub use stop::{n_left_behind, stop};
 
 use super::intake::Intake;
 use super::{CaptureError, Source, SourceEvent, SourceSpec, template};
-use crate::process::give_way;
+use crate::process::{give_way, share_heaps};
 use crate::text::printable;
 use crossbeam_channel::Sender;
 use gstreamer as gst;
@@ -44,11 +44,17 @@ pub enum Pace {
 /// # Errors
 /// GStreamer cannot be used at all.
 pub fn init() -> Result<(), CaptureError> {
-    static LISTENING: std::sync::Once = std::sync::Once::new();
-    // A camera may provoke as many as it likes: the log has a rate.
-    LISTENING.call_once(|| {
-        gst::glib::log_set_default_handler(|domain, _, message| {
-            tracing::warn!("{}: {}", domain.unwrap_or("GLib"), printable(message, 400));
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        share_heaps();
+        // A camera may provoke as many as it likes: the log has a rate.
+        gst::glib::log_set_default_handler(|domain, level, message| {
+            use gst::glib::LogLevel::{Critical, Error, Warning};
+            let (domain, message) = (domain.unwrap_or("GLib"), printable(message, 400));
+            match level {
+                Error | Critical | Warning => tracing::warn!("{domain}: {message}"),
+                _ => tracing::debug!("{domain}: {message}"),
+            }
         });
     });
     gst::init().map_err(|e| CaptureError::Setup(format!("GStreamer does not start: {e}")))

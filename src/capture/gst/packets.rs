@@ -57,7 +57,7 @@ fn payload(packet: &[u8]) -> Option<&[u8]> {
     packet.get(from..packet.len().checked_sub(padding)?)
 }
 
-/// Whether units of two bytes of length each fill this.
+/// Whether units of two bytes of length each fill this; some cameras leave a byte or two behind them.
 fn are_units(mut rest: &[u8], least: usize) -> bool {
     while let [high, low, after @ ..] = rest {
         let n = usize::from(u16::from_be_bytes([*high, *low]));
@@ -66,7 +66,7 @@ fn are_units(mut rest: &[u8], least: usize) -> bool {
         }
         rest = &after[n..];
     }
-    rest.is_empty()
+    true
 }
 
 fn kind(codec: Codec, payload: &[u8]) -> Kind {
@@ -77,7 +77,8 @@ fn kind(codec: Codec, payload: &[u8]) -> Kind {
         None => Kind::Broken,
     };
     match (codec, payload) {
-        (_, []) => Kind::Broken,
+        // Keeps a connection open.
+        (_, []) => Kind::Whole,
         (Codec::Other, _) => Kind::Whole,
         (Codec::H264, [first, rest @ ..]) => match first & 31 {
             // One time for several units.
@@ -141,27 +142,35 @@ fn watch(depayloader: &gst::Element, tracks: &Arc<Tracks>) {
     let source = depayloader.downgrade();
     let stream = tracing_mutex::stdsync::Mutex::new(None::<Stream>);
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |pad, info| {
-        let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let stream = stream.get_or_insert_with(|| Stream { codec: Codec::of(pad.current_caps()), gathered: 0 });
-        let mut takes = |buffer: &gst::BufferRef| {
-            let Ok(map) = buffer.map_readable() else { return false };
-            let n = tracks.n_bytes.fetch_add(map.len() as u64, Ordering::Relaxed);
-            if n <= MOST_BYTES
-                && n + map.len() as u64 > MOST_BYTES
-                && let Some(source) = source.upgrade()
-            {
-                let mib = MOST_BYTES >> 20;
-                gst::element_error!(source, gst::StreamError::Decode, ["{mib} MiB came, and no picture"]);
+        let mut bytes = 0;
+        let goes_on = {
+            let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let stream = stream.get_or_insert_with(|| Stream { codec: Codec::of(pad.current_caps()), gathered: 0 });
+            let mut takes = |buffer: &gst::BufferRef| {
+                let Ok(map) = buffer.map_readable() else { return false };
+                bytes += map.len() as u64;
+                stream.takes(&map)
+            };
+            match &mut info.data {
+                Some(gst::PadProbeData::Buffer(buffer)) => takes(buffer),
+                Some(gst::PadProbeData::BufferList(list)) => {
+                    list.make_mut()
+                        .foreach_mut(|buffer, _| std::ops::ControlFlow::Continue(takes(&buffer).then_some(buffer)));
+                    true
+                }
+                _ => true,
             }
-            n <= MOST_BYTES && stream.takes(&map)
         };
-        let goes_on = match &info.data {
-            Some(gst::PadProbeData::Buffer(buffer)) => takes(buffer),
-            Some(gst::PadProbeData::BufferList(list)) => list.iter().all(takes),
-            _ => true,
-        };
+        let before = tracks.n_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let is_too_much = before + bytes > MOST_BYTES;
+        if is_too_much
+            && before <= MOST_BYTES
+            && let Some(source) = source.upgrade()
+        {
+            gst::element_error!(source, gst::StreamError::Decode, ["{} MiB came, and no picture", MOST_BYTES >> 20]);
+        }
         // Ends here: `Drop` would have it let go of twice.
-        if goes_on { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
+        if goes_on && !is_too_much { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
     });
 }
 
@@ -177,7 +186,12 @@ mod tests {
         assert_eq!(h264(&[28, 0x85, 1]), Kind::Fragment { is_first: true });
         assert_eq!(h264(&[28, 0x05, 1]), Kind::Fragment { is_first: false });
         assert_eq!(h264(&[24, 0, 1, 9, 0, 2, 9, 9]), Kind::Whole);
-        for broken in [&[][..], &[28], &[28, 0x85], &[29, 0x85, 0, 1], &[24], &[24, 0], &[24, 0, 0], &[24, 0, 2, 9]] {
+        assert_eq!(
+            [h264(&[]), h264(&[24, 0, 1, 9, 0])],
+            [Kind::Whole; 2],
+            "nothing, and something behind the last unit"
+        );
+        for broken in [&[28][..], &[28, 0x85], &[29, 0x85, 0, 1], &[24], &[24, 0, 0], &[24, 0, 2, 9]] {
             assert_eq!(h264(broken), Kind::Broken, "{broken:?}");
         }
         let h265 = |payload: &[u8]| kind(Codec::H265, payload);
@@ -185,10 +199,10 @@ mod tests {
         assert_eq!(h265(&[0x62, 1, 0x93, 0x12]), Kind::Fragment { is_first: true });
         assert_eq!(h265(&[0x62, 1, 0x13, 0x12]), Kind::Fragment { is_first: false });
         assert_eq!(h265(&[0x60, 1, 0, 2, 0x40, 1, 0, 2, 0x42, 1]), Kind::Whole);
-        for broken in [&[][..], &[0x62], &[0x62, 1], &[0x62, 1, 0x93], &[0x26, 1], &[0x60, 1], &[0x60, 1, 0, 1, 1]] {
+        for broken in [&[0x62][..], &[0x62, 1], &[0x62, 1, 0x93], &[0x26, 1], &[0x60, 1], &[0x60, 1, 0, 1, 1]] {
             assert_eq!(h265(broken), Kind::Broken, "{broken:?}");
         }
-        assert_eq!((kind(Codec::Other, &[0]), kind(Codec::Other, &[])), (Kind::Whole, Kind::Broken));
+        assert_eq!((kind(Codec::Other, &[0]), kind(Codec::Other, &[])), (Kind::Whole, Kind::Whole));
     }
 
     #[test]

@@ -16,7 +16,7 @@ const MOST_REQUESTS: u32 = 32;
 const ANSWER_US: u64 = 5_000_000;
 
 /// What cameras send. GStreamer would take old and odd ones too, down to raw pictures of any size.
-const ENCODINGS: [&str; 7] = ["H264", "H265", "AV1", "VP8", "VP9", "JPEG", "MP4V-ES"];
+const ENCODINGS: [&str; 8] = ["H264", "H265", "AV1", "VP8", "VP9", "JPEG", "MP4V-ES", "MP2T"];
 /// Tracks that are named.
 const MOST_TRACKS: usize = 8;
 
@@ -42,14 +42,14 @@ impl Tracks {
     /// Whether track `number` is taken: the first video that can be decoded here. A camera names its tracks anew
     /// whenever it is asked.
     fn select(&self, number: u32, caps: &gst::CapsRef) -> bool {
+        let text = |name: &str| caps.structure(0).and_then(|s| s.get::<String>(name).ok()).unwrap_or_default();
+        let (media, encoding) = (text("media"), text("encoding-name"));
+        let can_be = media == "video" && ENCODINGS.contains(&encoding.as_str()) && has_depayloader(caps);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.taken.is_some_and(|taken| number <= taken) || number == 0 {
             *state = State::default();
         }
-        let text = |name: &str| caps.structure(0).and_then(|s| s.get::<String>(name).ok()).unwrap_or_default();
-        let (media, encoding) = (text("media"), text("encoding-name"));
-        let is_known = ENCODINGS.contains(&encoding.as_str());
-        let is_taken = state.taken.is_none() && media == "video" && is_known && has_depayloader(caps);
+        let is_taken = state.taken.is_none() && can_be;
         if is_taken {
             state.taken = Some(number);
         } else if state.taken.is_some() && media == "video" {

@@ -19,7 +19,12 @@ impl Avx512 {
 
 /// These kernels, where the machine can run them.
 pub fn kernels() -> Option<super::Kernels> {
-    (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq")).then_some(KERNELS)
+    // The compiler takes AVX-512 for all that it builds on, which a virtual machine may hide.
+    let is_there = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("f16c")
+        && super::avx2::kernels().is_some();
+    is_there.then_some(KERNELS)
 }
 
 /// The first `n` of 16 lanes.

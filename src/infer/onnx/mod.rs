@@ -44,6 +44,7 @@ mod tag {
     pub const ATTRIBUTE_REFERENCE: u32 = 21;
     pub const ATTRIBUTE_SPARSE_TENSOR: u32 = 22;
     pub const ATTRIBUTE_SPARSE_TENSORS: u32 = 23;
+    pub const TENSOR_TYPE: u32 = 2;
     pub const TENSOR_INT64: u32 = 7;
     pub const TENSOR_NAME: u32 = 8;
     pub const TENSOR_RAW: u32 = 9;
@@ -51,7 +52,6 @@ mod tag {
     pub const TENSOR_DATA_LOCATION: u32 = 14;
     pub const ENTRY_KEY: u32 = 1;
     pub const ENTRY_VALUE: u32 = 2;
-    pub const FUNCTION_INPUT: u32 = 4;
     pub const FUNCTION_NODE: u32 = 7;
     pub const FUNCTION_ATTRIBUTE: u32 = 11;
     pub const VALUE_NAME: u32 = 1;
