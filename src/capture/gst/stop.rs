@@ -55,9 +55,10 @@ impl Progress {
         use gst::ProgressType::{Canceled, Complete, Error, Start};
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match message {
-            gst::MessageView::Progress(progress) => match progress.get().0 {
-                Start => state.is_at_work = true,
-                Complete | Canceled | Error => {
+            // Not by `get`, which leaks two texts (gstreamer-rs 0.25).
+            gst::MessageView::Progress(progress) => match progress.structure().and_then(|s| s.get("type").ok()) {
+                Some(Start) => state.is_at_work = true,
+                Some(Complete | Canceled | Error) => {
                     state.is_at_work = false;
                     self.changed.notify_all();
                 }
