@@ -5,6 +5,7 @@
 pub mod browser;
 pub mod model;
 pub mod mutants;
+#[cfg(feature = "daemon")]
 pub mod odd_camera;
 #[cfg(feature = "daemon")]
 pub mod ort;
