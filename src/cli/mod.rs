@@ -174,10 +174,10 @@ impl ModelArgs {
 
     /// The same, tried out, with what runs it.
     fn load(&self) -> Result<(&'static Runtime, Arc<Model>, Size), Failure> {
-        let (_, size) = self.model()?;
+        let (model, size) = self.model()?;
         let runtime = Runtime::get(self.library.as_deref())?;
-        let factory = OrtFactory::new(runtime, self.folders());
-        let model = factory.tried(&DetectorConfig::usual(&self.model, Some(size)), None)?;
+        let config = DetectorConfig::usual(&self.model, Some(size));
+        OrtFactory::new(runtime, self.folders()).try_out(&model, &config, None)?;
         Ok((runtime, model, size))
     }
 }

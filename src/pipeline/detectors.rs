@@ -198,14 +198,12 @@ impl OrtFactory {
         Ok((model, verdict))
     }
 
-    /// The model that is asked for, after a trial in a process of its own, where there is need of one.
+    /// Tries a model in a process of its own, where there is need of it.
     ///
     /// # Errors
     /// The model cannot be used as configured.
-    pub fn tried(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<Arc<Model>, InferError> {
-        let model = Arc::new(self.load(c)?);
-        self.trials.pass(c, mode, &model, &self.folders, self.runtime)?;
-        Ok(model)
+    pub fn try_out(&self, model: &Model, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(), InferError> {
+        self.trials.pass(c, mode, model, &self.folders, self.runtime).map(|_| ())
     }
 
     /// Reads the model that is asked for.
@@ -253,7 +251,8 @@ impl DetectorFactory for OrtFactory {
         mode: Option<SkipMode>,
     ) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
         // Read once: what is opened is what was tried.
-        let model = self.tried(c, mode)?;
+        let model = Arc::new(self.load(c)?);
+        self.try_out(&model, c, mode)?;
         let made = self.open(model.clone(), c, mode)?;
         let (mode, provider, size) = (made.mode, made.provider, c.size.unwrap_or(model.size));
         tracing::info!(model = model.name, %size, %provider, mode = mode.name(), why = made.why,

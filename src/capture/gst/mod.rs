@@ -179,6 +179,16 @@ fn set(element: &gst::Element, name: &str, value: impl Into<gst::glib::Value>) -
     Ok(())
 }
 
+/// Shows every element of a pipeline, those that come later too, with the class of its kind.
+fn for_each_element(gst_pipeline: &gst::Pipeline, look: impl Fn(&gst::Element, &str) + Send + Sync + 'static) {
+    let look = move |element: &gst::Element| {
+        let class = element.factory().and_then(|f| f.metadata("klass").map(str::to_owned)).unwrap_or_default();
+        look(element, &class);
+    };
+    gst_pipeline.iterate_recurse().into_iter().flatten().for_each(|element| look(&element));
+    gst_pipeline.connect_deep_element_added(move |_, _, element| look(element));
+}
+
 /// Turns the bus's errors and end of stream into events.
 fn watch_bus(
     gst_pipeline: &gst::Pipeline,

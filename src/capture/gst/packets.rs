@@ -1,11 +1,13 @@
 //! RTP packets on their way to GStreamer's depayloaders, which trust what a camera sends: a fragment that is too short for
 //! its kind ends the process (H.265, GStreamer 1.22), and what never becomes a picture is gathered until memory is full.
 
+use super::for_each_element;
 use super::rtsp::Tracks;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use tracing_mutex::stdsync::Mutex;
 
 /// Bytes that may come without a picture: a minute between key frames, where they alone are decoded, at 12 Mbit/s.
 const MOST_BYTES: u64 = 96 << 20;
@@ -78,21 +80,15 @@ fn kind(codec: Codec, payload: &[u8]) -> Kind {
     };
     match (codec, payload) {
         // Keeps a connection open.
-        (_, []) => Kind::Whole,
-        (Codec::Other, _) => Kind::Whole,
+        (_, []) | (Codec::Other, _) => Kind::Whole,
         (Codec::H264, [first, rest @ ..]) => match first & 31 {
             // One time for several units.
             24 => whole(!rest.is_empty() && are_units(rest, 1)),
             // Several times, or an order of their own: numbers of two bytes and more before what follows.
             25..28 => whole(rest.len() > 5),
             28 => fragment(2),
-            29 => {
-                if rest.len() > 4 {
-                    fragment(2)
-                } else {
-                    Kind::Broken
-                }
-            }
+            29 if rest.len() <= 4 => Kind::Broken,
+            29 => fragment(2),
             _ => Kind::Whole,
         },
         (Codec::H265, [first, _, rest @ ..]) => match first >> 1 & 63 {
@@ -130,21 +126,21 @@ impl Stream {
 /// Stands before every depayloader of a pipeline, those that come later too.
 pub fn guard(gst_pipeline: &gst::Pipeline, tracks: &Arc<Tracks>) {
     let tracks = tracks.clone();
-    let watch = move |element: &gst::Element| watch(element, &tracks);
-    gst_pipeline.iterate_recurse().into_iter().flatten().for_each(|element| watch(&element));
-    gst_pipeline.connect_deep_element_added(move |_, _, element| watch(element));
+    for_each_element(gst_pipeline, move |element, class| {
+        if class.contains("Depayloader") {
+            watch(element, tracks.clone());
+        }
+    });
 }
 
-fn watch(depayloader: &gst::Element, tracks: &Arc<Tracks>) {
-    let klass = depayloader.factory().and_then(|f| f.metadata("klass").map(str::to_owned)).unwrap_or_default();
-    let Some(pad) = depayloader.static_pad("sink").filter(|_| klass.contains("Depayloader")) else { return };
-    let tracks = tracks.clone();
+fn watch(depayloader: &gst::Element, tracks: Arc<Tracks>) {
+    let Some(pad) = depayloader.static_pad("sink") else { return };
     let source = depayloader.downgrade();
-    let stream = tracing_mutex::stdsync::Mutex::new(None::<Stream>);
+    let stream = Mutex::new(None::<Stream>);
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |pad, info| {
         let mut bytes = 0;
         let goes_on = {
-            let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = stream.get_or_insert_with(|| Stream { codec: Codec::of(pad.current_caps()), gathered: 0 });
             let mut takes = |buffer: &gst::BufferRef| {
                 let Ok(map) = buffer.map_readable() else { return false };

@@ -1,8 +1,8 @@
 //! Decoded pictures on their way to the intake: scaled, in time, and only good ones.
 
-use super::Pace;
 use super::rtsp::Tracks;
 use super::sparing::{Seen, Sparing};
+use super::{Pace, for_each_element};
 use crate::capture::CaptureError;
 use crate::capture::intake::Intake;
 use crate::geom::{Letterbox, Size};
@@ -136,9 +136,15 @@ impl Wholeness {
         }
     }
 
-    fn watch(self: &Arc<Self>, decoder: &gst::Element, sparing: &Arc<Mutex<Sparing>>, intake: &Intake, pace: Pace) {
-        let klass = decoder.factory().and_then(|f| f.metadata("klass").map(str::to_owned)).unwrap_or_default();
-        let is_video = klass.contains("Decoder") && klass.contains("Video");
+    fn watch(
+        self: &Arc<Self>,
+        decoder: &gst::Element,
+        class: &str,
+        sparing: &Arc<Mutex<Sparing>>,
+        intake: &Intake,
+        pace: Pace,
+    ) {
+        let is_video = class.contains("Decoder") && class.contains("Video");
         let Some(pad) = decoder.static_pad("sink").filter(|_| is_video && !decoder.is::<gst::Bin>()) else { return };
         self.lock().is_decoded = true;
         let (whole, sparing, intake) = (self.clone(), sparing.clone(), intake.clone());
@@ -179,12 +185,8 @@ fn is_decoded(sparing: &Mutex<Sparing>, intake: &Intake, is_key: bool) -> bool {
 pub fn watch_decoders(gst_pipeline: &gst::Pipeline, intake: &Intake, pace: Pace) -> Arc<Wholeness> {
     let (whole, sparing) = (Arc::new(Wholeness::default()), Arc::new(Mutex::new(Sparing::default())));
     intake.set_spared(false);
-    let watch = {
-        let (whole, intake) = (whole.clone(), intake.clone());
-        move |element: &gst::Element| whole.watch(element, &sparing, &intake, pace)
-    };
-    gst_pipeline.iterate_recurse().into_iter().flatten().for_each(|element| watch(&element));
-    gst_pipeline.connect_deep_element_added(move |_, _, element| watch(element));
+    let (watching, intake) = (whole.clone(), intake.clone());
+    for_each_element(gst_pipeline, move |element, class| watching.watch(element, class, &sparing, &intake, pace));
     whole
 }
 

@@ -54,10 +54,8 @@ impl Tracks {
             state.taken = Some(number);
         } else if state.taken.is_some() && media == "video" {
             tracing::info!("the camera has another video track, {encoding}: the first that can be decoded is taken");
-        } else {
-            if state.left.len() < MOST_TRACKS {
-                state.left.push(printable(format!("{media} {encoding}").trim(), 40));
-            }
+        } else if state.left.len() < MOST_TRACKS {
+            state.left.push(printable(format!("{media} {encoding}").trim(), 40));
         }
         is_taken
     }
