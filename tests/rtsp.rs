@@ -7,6 +7,7 @@ use common::rig::{LONG, Rig, quick};
 use common::{RtspServer, free_port, wait_for};
 use passd::capture::{self, CameraState, SupervisorSettings};
 use passd::geom::Size;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[test]
@@ -112,6 +113,30 @@ fn every_oddity_is_survived_and_named() {
         let n = camera.n_connections();
         assert!(n <= 40 * (causes.len() + 1), "{oddity:?}: {n} connections in {} attempts", causes.len());
     }
+}
+
+/// GStreamer reads them whole, and does not stop meanwhile.
+#[test]
+fn messages_without_an_end_are_cut_off() {
+    let pause = Duration::from_millis(1);
+    let settings = || SupervisorSettings { connect: LONG / 15, backoff_first: pause, backoff_cap: pause, ..quick() };
+    for (oddity, cause) in [(Oddity::Flood, "more than 16 KiB"), (Oddity::FloodLater, "MiB that are no packets")] {
+        let camera = OddCamera::start(oddity);
+        let rig = Rig::start(&camera.url(), settings());
+        let said = wait_for(&format!("{oddity:?}"), LONG, || {
+            Some(rig.causes(CameraState::BackingOff)).filter(|causes| causes.len() >= 3)
+        });
+        assert!(said.iter().all(|said| said.contains(cause)), "{oddity:?}: {said:?}");
+        let mib = camera.most_taken.load(Ordering::Acquire) >> 20;
+        assert!((64..1500).contains(&mib), "{oddity:?}: {mib} MiB of 4 GB were taken");
+    }
+    // One that has next to nothing to say is left after its time, and no attempt is left hanging.
+    let camera = OddCamera::start(Oddity::Drip);
+    let rig = Rig::start(&camera.url(), settings());
+    let causes =
+        wait_for("attempts", 2 * LONG, || Some(rig.causes(CameraState::BackingOff)).filter(|causes| causes.len() >= 6));
+    assert!(causes.iter().all(|cause| !cause.contains("hang")), "{causes:?}");
+    assert_eq!(capture::n_left_behind(), 0, "each is stopped in the end");
 }
 
 /// Its packets end a pipeline in a way in which it cannot be stopped at once; to let go of it then ended the process.

@@ -194,6 +194,8 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
         };
         check("cameras = [\n", &["passd.toml:", "not valid TOML"]);
+        check("[capture]\nmax_fps = 99999999999999999999\n", &["passd.toml:2: not valid TOML", "too large"]);
+        check("[capture]\nmax_fps = 1e400\n", &["passd.toml:2: not valid TOML", "too large"]);
         check("", &["passd.toml", "no camera"]);
         check(&format!("{CAMERA}sorce = \"x\"\n"), &["passd.toml:3: cameras.front.sorce", "did you mean 'source'"]);
         check(&format!("{CAMERA}[skip]\nzebra = 1\n"), &["passd.toml:4: skip.zebra", "there are", "max_age"]);

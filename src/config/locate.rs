@@ -81,14 +81,15 @@ impl<'a> Document<'a> {
     /// The file is no TOML: line and reason.
     pub fn parse(text: &'a str) -> Result<Self, Problem> {
         let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at).collect::<Vec<_>>();
-        match DeTable::parse(text) {
-            Ok(root) => Ok(Self { root, ends }),
-            Err(e) => Err(Problem {
-                line: e.span().map(|s| line_of(&ends, s.start)),
-                key: String::new(),
-                what: format!("not valid TOML: {}", e.message()),
-            }),
-        }
+        let problem = |e: &toml::de::Error, why: &str| Problem {
+            line: e.span().map(|s| line_of(&ends, s.start)),
+            key: String::new(),
+            what: format!("not valid TOML: {why}"),
+        };
+        let root = DeTable::parse(text).map_err(|e| problem(&e, e.message()))?;
+        // Numbers are texts up to here.
+        toml::from_str::<toml::Table>(text).map_err(|e| problem(&e, "the number is too large"))?;
+        Ok(Self { root, ends })
     }
 
     /// The line of `key`, or of the nearest table around it that is in the file.

@@ -17,6 +17,12 @@ pub enum Oddity {
     Half,
     /// Names a length that never comes.
     Endless,
+    /// Names a length of 4 GB, and sends it.
+    Flood,
+    /// Does so after some pictures.
+    FloodLater,
+    /// Names a length of 4 GB, and sends a byte now and then.
+    Drip,
     /// Sends everybody to itself.
     Redirect,
     /// Answers every request so.
@@ -41,6 +47,8 @@ pub enum Oddity {
 pub struct OddCamera {
     pub address: SocketAddr,
     pub n_connections: Arc<AtomicUsize>,
+    /// Most bytes that a connection took of a flood.
+    pub most_taken: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -50,18 +58,21 @@ impl OddCamera {
         let address = listener.local_addr().unwrap();
         let (n_connections, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (counted, stop) = (n_connections.clone(), stopping.clone());
-        let packets: Arc<[Vec<u8>]> = if oddity == Oddity::Cut { pictures().into() } else { Arc::default() };
+        let most_taken = Arc::<AtomicUsize>::default();
+        let taken = most_taken.clone();
+        let has_pictures = matches!(oddity, Oddity::Cut | Oddity::FloodLater);
+        let packets: Arc<[Vec<u8>]> = if has_pictures { pictures().into() } else { Arc::default() };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stop.load(Ordering::Acquire) {
                     return;
                 }
                 counted.fetch_add(1, Ordering::AcqRel);
-                let (stop, packets) = (stop.clone(), packets.clone());
-                std::thread::spawn(move || drop(serve(stream, oddity, address, &packets, &stop)));
+                let (stop, packets, taken) = (stop.clone(), packets.clone(), taken.clone());
+                std::thread::spawn(move || drop(serve(stream, oddity, address, &packets, &taken, &stop)));
             }
         });
-        Self { address, n_connections, stopping }
+        Self { address, n_connections, most_taken, stopping }
     }
 
     pub fn url(&self) -> String {
@@ -85,6 +96,7 @@ fn serve(
     oddity: Oddity,
     address: SocketAddr,
     packets: &[Vec<u8>],
+    taken: &AtomicUsize,
     stop: &AtomicBool,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -114,6 +126,8 @@ fn serve(
             }
             Oddity::Half => return stream.write_all(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nPubl"),
             Oddity::Endless => stream.write_all(b"RTSP/1.0 200 OK\r\nContent-Length: 1000000000\r\n\r\nv=0\r\n")?,
+            Oddity::Flood => return flood(&mut stream, usize::MAX, taken, stop),
+            Oddity::Drip => return flood(&mut stream, 1, taken, stop),
             Oddity::Redirect => say(302, &format!("Location: rtsp://{address}/cam\r\n"), "")?,
             Oddity::Status(code) => say(code, "", "")?,
             Oddity::Sha256 if method != "OPTIONS" => {
@@ -143,13 +157,14 @@ fn serve(
                 "SETUP" => say(200, "Session: 7\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n", "")?,
                 "PLAY" => {
                     say(200, "Session: 7\r\n", "")?;
-                    if oddity == Oddity::Cut {
+                    if !packets.is_empty() {
                         packets.iter().try_for_each(|packet| send(&mut stream, packet))?;
                         // What waits to be put in order is played.
                         std::thread::sleep(Duration::from_millis(500));
-                        return Ok(());
                     }
                     return match oddity {
+                        Oddity::Cut => Ok(()),
+                        Oddity::FloodLater => flood(&mut stream, usize::MAX, taken, stop),
                         Oddity::ShortFragments => {
                             send_all(stream, stop, [&[0x62, 1, 0x93, 0x12][..], &[0x62, 1], &[0x62, 1, 0x13]])
                         }
@@ -165,6 +180,22 @@ fn serve(
             },
         }
     }
+}
+
+/// A message of 4 GB, in pieces of `piece` bytes or 64 KiB; short ones take their time.
+fn flood(stream: &mut TcpStream, piece: usize, taken: &AtomicUsize, stop: &AtomicBool) -> std::io::Result<()> {
+    stream.write_all(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 4000000000\r\n\r\n")?;
+    let bytes = vec![b'a'; piece.min(1 << 16)];
+    let mut n = 0;
+    while !stop.load(Ordering::Acquire) {
+        stream.write_all(&bytes)?;
+        n += bytes.len();
+        taken.fetch_max(n, Ordering::AcqRel);
+        if bytes.len() < 100 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
 }
 
 /// An RTP packet on the first channel.

@@ -4,6 +4,7 @@
 //! model's input; whenever the stream's own size changes, so does that one.
 //! Pictures are delivered on GStreamer's streaming thread.
 
+mod connections;
 mod packets;
 mod pictures;
 mod rtsp;
@@ -17,6 +18,7 @@ use super::intake::Intake;
 use super::{CaptureError, Source, SourceEvent, SourceSpec, template};
 use crate::process::{give_way, share_heaps};
 use crate::text::printable;
+use connections::Connections;
 use crossbeam_channel::Sender;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -72,7 +74,8 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
         .map_err(|e| CaptureError::Setup(format!("pipeline {}: {e}", launch.name)))?
         .downcast::<gst::Pipeline>()
         .map_err(|_| CaptureError::Setup(format!("pipeline {} is a single element", launch.name)))?;
-    let guard = Guard { gst_pipeline, cancelled: Arc::default(), progress: Arc::default() };
+    let connections = Connections::of(&gst_pipeline);
+    let guard = Guard { gst_pipeline, cancelled: Arc::default(), progress: Arc::default(), connections };
     let named = |name: &str| {
         let missing = || CaptureError::Setup(format!("pipeline {} has no element named '{name}'", launch.name));
         guard.gst_pipeline.by_name(name).ok_or_else(missing)
@@ -111,7 +114,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
         SourceSpec::File { path } => format!("{}: ", path.display()),
         _ => String::new(),
     };
-    watch_bus(&guard.gst_pipeline, events, tracks, guard.progress.clone(), name)?;
+    watch_bus(&guard, events, tracks, name)?;
     guard.gst_pipeline.set_state(gst::State::Playing).map_err(|e| {
         // The bus knows more than the return value.
         let said = receiver.try_iter().find_map(|event| match event {
@@ -128,6 +131,7 @@ struct Guard {
     gst_pipeline: gst::Pipeline,
     cancelled: Arc<AtomicBool>,
     progress: Arc<Progress>,
+    connections: Arc<Connections>,
 }
 
 impl Drop for Guard {
@@ -135,6 +139,7 @@ impl Drop for Guard {
         // First let go of a streaming thread that waits for room.
         self.cancelled.store(true, Ordering::Release);
         self.progress.settle();
+        self.connections.stop();
         stop(&self.gst_pipeline);
         if let Some(bus) = self.gst_pipeline.bus() {
             bus.unset_sync_handler();
@@ -191,16 +196,20 @@ fn for_each_element(gst_pipeline: &gst::Pipeline, look: impl Fn(&gst::Element, &
 
 /// Turns the bus's errors and end of stream into events.
 fn watch_bus(
-    gst_pipeline: &gst::Pipeline,
+    guard: &Guard,
     events: Sender<SourceEvent>,
     tracks: Arc<Tracks>,
-    progress: Arc<Progress>,
     name: String,
 ) -> Result<(), CaptureError> {
-    let bus = gst_pipeline.bus().ok_or_else(|| CaptureError::Setup("the pipeline has no bus".into()))?;
+    let (progress, connections) = (guard.progress.clone(), guard.connections.clone());
+    let bus = guard.gst_pipeline.bus().ok_or_else(|| CaptureError::Setup("the pipeline has no bus".into()))?;
     bus.set_sync_handler(move |_, message| {
         progress.hear(&message.view());
         let event = match message.view() {
+            gst::MessageView::Progress(_) => {
+                connections.claim();
+                None
+            }
             gst::MessageView::Eos(_) => Some(SourceEvent::Ended),
             gst::MessageView::StreamStatus(status) => {
                 // Said by the thread that begins, and its decoder's threads come of it.
@@ -210,7 +219,8 @@ fn watch_bus(
                 None
             }
             gst::MessageView::Error(error) => {
-                let said = tracks.complaint().unwrap_or_else(|| explain(error));
+                let complaint = connections.complaint().or_else(|| tracks.complaint());
+                let said = complaint.unwrap_or_else(|| explain(error));
                 Some(SourceEvent::Failed(CaptureError::Transient(format!("{name}{said}"))))
             }
             _ => None,
