@@ -5,11 +5,11 @@
 //!
 //! `cargo bench --bench dense`
 
-use passd::engine::gate::Gates;
-use passd::engine::kernels::Kernels;
-use passd::engine::plan::Plan;
-use passd::engine::run::Runner;
-use passd::engine::state::Stream;
+use engine::exec::runner::Runner;
+use engine::exec::stream::Stream;
+use engine::gating::gate::Gates;
+use engine::kernels::Kernels;
+use engine::plan::Plan;
 use passd::geom::Size;
 use passd::infer::layers::plan_of;
 use passd::infer::model::{Model, ModelFolders};
@@ -45,7 +45,7 @@ fn main() {
         "{} at {size}: {} MMAC, {:.1} MiB a stream",
         model.name,
         plan.macs() / 1_000_000,
-        plan.state_bytes() as f64 / 1048576.0
+        Stream::bytes_of(&plan) as f64 / 1048576.0
     );
     for kernels in Kernels::all().iter().filter(|k| k.is_fast()) {
         let mut stream = Stream::new(plan.clone(), Gates::exact(&plan), 0.0);

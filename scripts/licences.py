@@ -22,8 +22,8 @@ def linked():
         if node not in seen:
             seen.add(node)
             todo += [d["pkg"] for d in nodes[node]["deps"] if any(k["kind"] is None for k in d["dep_kinds"])]
-    seen.remove(meta["resolve"]["root"])
-    return sorted((packages[i] for i in seen), key=lambda p: (p["name"], p["version"]))
+    # Our own have no source.
+    return sorted((packages[i] for i in seen if packages[i]["source"]), key=lambda p: (p["name"], p["version"]))
 
 
 def main():

@@ -13,7 +13,7 @@ if ls "$(rustc --print target-libdir)"/librustc*_rt.asan.a >/dev/null 2>&1; then
     # Sanitisers are no stable feature of the compiler; build scripts are left as they are by naming the target.
     # Tests let go of maps for good: leaks are not looked for.
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address --cfg passd_apart" ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=$folder \
-        cargo test --locked --no-default-features --target "$host" --lib --test engine_identities --test engine_sound
+        cargo test --locked -p passd-engine --target "$host" --lib --test identities --test sound
     say "AddressSanitizer: ran on $host, instruction sets: $(grep -oE -m1 'avx512f' /proc/cpuinfo || true) $(grep -oE -m1 'avx2' /proc/cpuinfo || true) and the portable one"
 else
     say "AddressSanitizer: SKIPPED, this toolchain has no runtime of it"
@@ -22,7 +22,7 @@ fi
 if cargo miri --version >/dev/null 2>&1; then
     # Miri knows no vectors: the processor is said to have none.
     MIRIFLAGS="-Zmiri-disable-isolation" RUSTFLAGS="--cfg passd_apart" CARGO_TARGET_DIR=$folder/miri \
-        cargo miri test --locked --no-default-features --lib engine::
+        cargo miri test --locked -p passd-engine --lib
     say "Miri: ran the engine's unit tests"
 else
     say "Miri: SKIPPED, it is not installed (rustup +nightly component add miri)"

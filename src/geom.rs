@@ -115,6 +115,11 @@ impl Size {
         Self { width, height }
     }
 
+    /// Rows and columns.
+    pub fn rows_and_columns(&self) -> [usize; 2] {
+        [self.height as usize, self.width as usize]
+    }
+
     pub fn area(&self) -> usize {
         self.width as usize * self.height as usize
     }

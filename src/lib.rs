@@ -18,7 +18,6 @@ pub mod clock;
 pub mod files;
 pub mod frame;
 pub mod geom;
-pub mod leeway;
 #[cfg(feature = "daemon")]
 pub mod process;
 pub mod schedule;
@@ -35,7 +34,6 @@ pub mod sim;
 pub mod capture;
 pub mod skip;
 
-pub mod engine;
 pub mod infer;
 pub mod merge;
 pub mod scene;

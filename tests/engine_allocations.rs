@@ -1,11 +1,11 @@
 //! After warm-up a frame allocates nothing: engine, heads and suppression.
 
-use passd::engine::gate::{DEFAULT_THRESHOLDS, Gates};
-use passd::engine::import;
-use passd::engine::kernels::Kernels;
-use passd::engine::plan::Plan;
-use passd::engine::run::Runner;
-use passd::engine::state::Stream;
+use engine::exec::runner::Runner;
+use engine::exec::stream::Stream;
+use engine::gating::gate::{DEFAULT_THRESHOLDS, Gates};
+use engine::import;
+use engine::kernels::Kernels;
+use engine::plan::Plan;
 use passd::frame::FrameId;
 use passd::geom::Size;
 use passd::infer::Seen;
@@ -67,7 +67,7 @@ fn a_frame_allocates_nothing() {
         runner.run(&mut stream, 0.01);
         let now = Seen { frame: FrameId(frame as u64), pts_ns: frame as u64 };
         cells.update(&stream, now, t, &mut candidates, &mut found, &mut seen).unwrap();
-        candidates.leeway(t.score, size, stream.leeway_mut());
+        candidates.tolerance(t.score, size, stream.tolerance_mut());
         let n = COUNT.load(Ordering::Relaxed) - before;
         n_found += found.len();
         assert!(frame < 30 || n == 0, "frame {frame}: {n} allocations");

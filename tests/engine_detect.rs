@@ -3,12 +3,12 @@
 
 mod common;
 
-use passd::engine::gate::Gates;
-use passd::engine::import;
-use passd::engine::kernels::Kernels;
-use passd::engine::plan::Plan;
-use passd::engine::run::Runner;
-use passd::engine::state::Stream;
+use engine::exec::runner::Runner;
+use engine::exec::stream::Stream;
+use engine::gating::gate::Gates;
+use engine::import;
+use engine::kernels::Kernels;
+use engine::plan::Plan;
 use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, PatchMask, Size};
 use passd::infer::candidates::Candidates;
@@ -71,7 +71,7 @@ fn the_kernels_equal_onnx_runtime_at_every_size() {
             }
         }
         if model.name == "yolox_nano" && (w, h) == (640, 384) {
-            let mib = plan.state_bytes() as f64 / (1 << 20) as f64;
+            let mib = Stream::bytes_of(&plan) as f64 / (1 << 20) as f64;
             assert!(mib <= 64.0, "{mib} MiB for a stream");
         }
     }
@@ -95,8 +95,8 @@ fn heads_decoded_where_cells_changed_equal_heads_decoded_everywhere() {
         let plan = Plan::new(import::import(&model.onnx, h, w).unwrap()).unwrap();
         let size = Size::new(w as u32, h as u32);
         let cells = CellHead::bind(&model.sidecar.head, &plan, size, model.labels.len()).unwrap();
-        let plan = Arc::new(plan.given(&cells.givens()));
-        assert_eq!(plan.branches.steps().count() == 0, model.name == "street-nano", "{}", model.name);
+        let plan = Arc::new(plan.given(&cells.conditions()));
+        assert_eq!(plan.lazy.steps().count() == 0, model.name == "street-nano", "{}", model.name);
         let mut runner = Runner::new(&plan, Kernels::best());
         // A low bar: flat blocks show little.
         let t = Thresholds { score: 0.0005, iou: 0.5 };

@@ -9,7 +9,7 @@ use common::{
     mutants,
     ort::{Output, difference, try_onnx_runtime},
 };
-use passd::engine::{graph::Graph, import, oracle, passes};
+use engine::{graph::Graph, import, oracle, passes};
 
 #[test]
 fn mutants_that_are_read_equal_onnx_runtime() {

@@ -5,9 +5,9 @@ mod common;
 
 use common::model::{Attr::Int, ModelBuilder, random_picture};
 use common::zoo;
-use passd::engine::gate::Gates;
-use passd::engine::import::{import, import_with_tail};
-use passd::engine::onnx;
+use engine::gating::gate::Gates;
+use engine::import::onnx;
+use engine::import::{import, import_with_tail};
 use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, PatchGrid, PatchMask, Rect, Size};
 use passd::infer::detector::DenseDetector;

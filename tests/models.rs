@@ -6,7 +6,7 @@ mod common;
 use common::model::{Attr::Ints, ModelBuilder};
 use common::service::Service;
 use common::wait_for;
-use passd::engine::onnx;
+use engine::import::onnx;
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 use std::path::Path;

@@ -20,16 +20,33 @@ fn files_below(folder: &Path, ending: &str, out: &mut Vec<PathBuf>) {
     }
 }
 
+/// The files of the daemon, by their paths below `src`.
 fn sources() -> Vec<(String, String)> {
+    sources_below("src")
+}
+
+fn sources_below(folder: &str) -> Vec<(String, String)> {
     let mut paths = Vec::new();
-    files_below(&root().join("src"), "rs", &mut paths);
+    files_below(&root().join(folder), "rs", &mut paths);
     paths
         .into_iter()
         .map(|path| {
-            let name = path.strip_prefix(root().join("src")).unwrap().display().to_string();
+            let name = path.strip_prefix(root().join(folder)).unwrap().display().to_string();
             (name, std::fs::read_to_string(&path).unwrap())
         })
         .collect()
+}
+
+/// The files of all crates.
+fn all_sources() -> Vec<(String, String)> {
+    let engine = sources_below("crates/engine/src").into_iter().map(|(name, text)| (format!("engine/{name}"), text));
+    sources().into_iter().chain(engine).collect()
+}
+
+/// A file's code, without its tests and comments.
+fn code(text: &str) -> String {
+    let is_code = |l: &&str| !l.trim_start().starts_with("//");
+    without_tests(text).lines().filter(is_code).collect::<Vec<_>>().join("\n")
 }
 
 /// What stands before a file's tests.
@@ -39,7 +56,8 @@ fn without_tests(text: &str) -> &str {
 
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
-const MAY_USE: [(&str, &[&str]); 26] = [
+/// Arrows between crates are the compiler's; `engine` is the layer engine, of which the skip stage knows only tolerances.
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("geom", &[]),
     ("clock", &[]),
     ("files", &[]),
@@ -50,10 +68,8 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     ("schedule", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
-    ("leeway", &["geom"]),
-    ("skip", &["frame", "geom", "leeway"]),
-    ("engine", &["leeway"]),
-    ("infer", &["engine", "files", "frame", "geom", "leeway", "skip", "text", "web"]),
+    ("skip", &["engine", "frame", "geom"]),
+    ("infer", &["engine", "files", "frame", "geom", "skip", "text", "web"]),
     ("merge", &["frame", "geom", "infer"]),
     ("track", &["geom", "infer", "merge"]),
     ("scene", &["geom", "infer", "track"]),
@@ -93,13 +109,98 @@ fn arrows_point_one_way() {
         let module = if module == "main" { "main.rs" } else { module };
         let (_, allowed) =
             MAY_USE.iter().find(|(m, _)| *m == module).unwrap_or_else(|| panic!("{name}: say what {module} may use"));
-        let code: String =
-            without_tests(&text).lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        for (at, _) in code.match_indices("crate::") {
-            let used: String = code[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let code = code(&text);
+        let word = |at: usize| code[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let ours = code.match_indices("crate::").map(|(at, _)| word(at + 7));
+        let engine = code.lines().filter(|l| l.trim_start().starts_with("use engine::")).map(|l| {
+            assert!(module != "skip" || l.contains("engine::tolerance"), "{name}: {l}");
+            "engine".to_owned()
+        });
+        for used in ours.chain(engine) {
             assert!(used == module || allowed.contains(&used.as_str()), "{name} uses {used}, which {module} may not");
         }
     }
+}
+
+/// Paths below modules that code names: `a::b::{c, d}` is `a::b::c` and `a::b::d`.
+fn paths_of(text: &str) -> Vec<Vec<String>> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && !"_:{".contains(c)).unwrap_or(text.len());
+    let (head, rest) = match text.find('{').filter(|at| *at <= end) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (&text[..end], ""),
+    };
+    let head: Vec<String> = head.split("::").filter(|w| !w.is_empty()).map(str::to_owned).collect();
+    if rest.is_empty() {
+        return vec![head];
+    }
+    let (mut depth, mut from, mut all) = (0, 0, Vec::new());
+    for (at, c) in rest.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' | '}' if depth == 0 => {
+                all.extend(paths_of(rest[from..at].trim()).into_iter().map(|p| [head.clone(), p].concat()));
+                from = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Which files of a crate name which others, by their modules.
+fn arrows(sources: &[(String, String)]) -> Vec<(Vec<String>, BTreeSet<Vec<String>>)> {
+    let module = |name: &str| {
+        let name = name.trim_end_matches(".rs");
+        name.split('/').filter(|p| !["mod", "lib", "main"].contains(p)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let modules: BTreeSet<Vec<String>> = sources.iter().map(|(name, _)| module(name)).collect();
+    let file_of = |path: Vec<String>| (0..=path.len()).rev().map(|n| path[..n].to_vec()).find(|m| modules.contains(m));
+    let of = |(name, text): &(String, String)| {
+        let (this, code) = (module(name), code(text));
+        let mut named = Vec::new();
+        for (at, _) in code.match_indices("crate::") {
+            named.extend(paths_of(&code[at + 7..]));
+        }
+        for (at, _) in code.match_indices("super::").filter(|(at, _)| !code[..*at].ends_with("::")) {
+            let supers = code[at..].split("super::").take_while(|s| s.is_empty()).count() - 1;
+            let supers = supers.max(1);
+            let base = &this[..this.len().saturating_sub(supers)];
+            let rest = paths_of(&code[at + 7 * supers..]);
+            named.extend(rest.into_iter().map(|path| [base, &path].concat()));
+        }
+        // What a file says of its own children.
+        for child in modules.iter().filter(|m| m.len() == this.len() + 1 && m.starts_with(&this)) {
+            let path = format!("{}::", child[this.len()]);
+            let starts = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+            if code.match_indices(&path).any(|(at, _)| starts(at)) {
+                named.push(child.clone());
+            }
+        }
+        let files = named.into_iter().filter_map(file_of).filter(|file| *file != this);
+        (this.clone(), files.collect())
+    };
+    sources.iter().map(of).collect()
+}
+
+/// Whoever reads a file reads only what stands before it.
+#[test]
+fn the_engines_files_know_each_other_in_one_direction() {
+    let mut left = arrows(&sources_below("crates/engine/src"));
+    assert!(left.iter().map(|(_, to)| to.len()).sum::<usize>() > 150, "arrows are found");
+    // Those that know nobody, again and again.
+    loop {
+        let known: BTreeSet<_> = left.iter().map(|(file, _)| file.clone()).collect();
+        let before = left.len();
+        left.retain(|(_, to)| to.iter().any(|file| known.contains(file)));
+        if left.len() == before {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "a circle: {left:#?}");
 }
 
 /// Libraries that only some files may name.
@@ -143,7 +244,7 @@ fn libraries_stay_where_they_belong() {
 
 #[test]
 fn files_are_of_one_concept_and_never_panic_by_habit() {
-    for (name, text) in sources() {
+    for (name, text) in all_sources() {
         let n = text.lines().count();
         assert!(n <= 800, "{name} has {n} lines");
         if name != "main.rs" {
@@ -161,7 +262,7 @@ fn files_are_of_one_concept_and_never_panic_by_habit() {
 /// Those of `tracing_mutex` are the standard library's, but panic in debug builds where two are taken in both orders.
 #[test]
 fn locks_are_those_whose_order_is_checked() {
-    for (name, text) in sources() {
+    for (name, text) in all_sources() {
         for line in text.lines().filter(|l| l.contains("std::sync::") && !l.trim_start().starts_with("//")) {
             for lock in ["Mutex", "RwLock", "Condvar"] {
                 assert!(!line.contains(lock), "{name}: {lock} is to come from tracing_mutex: {line}");
@@ -181,7 +282,18 @@ fn documents_name_paths_that_exist() {
         for word in text.split(['`', '(', ')', ' ', '\n', '|', '"']) {
             let word = word.trim_end_matches(['.', ',', ':', ';']);
             let top = word.split('/').next().unwrap_or_default();
-            let ours = ["src", "models", "pipelines", "configs", "systemd", "tests", "benches", "scripts", "examples"];
+            let ours = [
+                "src",
+                "crates",
+                "models",
+                "pipelines",
+                "configs",
+                "systemd",
+                "tests",
+                "benches",
+                "scripts",
+                "examples",
+            ];
             let plain = word.contains('/') && !word.contains(['*', '<', '…', '=']) && ours.contains(&top);
             if plain && !root().join(word).exists() {
                 missing.insert(format!("{}: {word}", document.file_name().unwrap().display()));

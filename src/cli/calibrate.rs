@@ -1,10 +1,10 @@
 //! `passd calibrate`: finds a model's gate profile on clips.
 
 use super::{Failure, ModelArgs, print_line};
-use crate::engine::profile::Profile;
 use crate::eval::calibrate::{CalibrateSettings, Outcome, calibrate, judge};
 use crate::infer::gates;
 use crate::skip::SkipSettings;
+use engine::gating::profile::Profile;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 

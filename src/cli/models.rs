@@ -2,7 +2,6 @@
 
 use super::{Failure, print_line};
 use crate::config::DetectorConfig;
-use crate::engine::plan::Step;
 use crate::files::try_to_write;
 use crate::geom::Size;
 use crate::infer::layers::plan_of;
@@ -10,6 +9,8 @@ use crate::infer::model::{Model, ModelFolders};
 use crate::infer::pull::{self, PullSettings};
 use crate::infer::session::Runtime;
 use crate::pipeline::OrtFactory;
+use engine::exec::stream::Stream;
+use engine::plan::step::Step;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -175,7 +176,7 @@ fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -
         "layers       {} steps, {:.1} MMAC a picture at {size}, {:.1} MiB of memory a stream",
         plan.steps.len(),
         plan.macs() as f64 / 1e6,
-        plan.state_bytes() as f64 / (1 << 20) as f64
+        Stream::bytes_of(&plan) as f64 / (1 << 20) as f64
     ))?;
     match tail {
         None => print_line("             nothing is left to ONNX Runtime")?,
@@ -196,7 +197,7 @@ fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -
     for (kind, (n, macs)) in kinds {
         print_line(&format!("             {n:>4} {kind:<15} {:>8.1} MMAC", macs as f64 / 1e6))?;
     }
-    let of_some = |(i, _): &(usize, &Step)| plan.branches.is_member(*i);
+    let of_some = |(i, _): &(usize, &Step)| plan.lazy.is_member(*i);
     let some: Vec<u64> = plan.steps.iter().enumerate().filter(of_some).map(|(_, s)| macs(s)).collect();
     if !some.is_empty() {
         let (n, macs) = (some.len(), some.iter().sum::<u64>() as f64 / 1e6);
@@ -228,7 +229,7 @@ fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -
                 macs(step) as f64 / 1e6,
                 to.name,
                 if step.is_gated { ", gated" } else { "" },
-                if plan.branches.is_member(i) { ", where there may be an object" } else { "" }
+                if plan.lazy.is_member(i) { ", where there may be an object" } else { "" }
             ))?;
         }
     }

@@ -3,12 +3,12 @@
 use super::{Finding, can_write};
 use crate::capture::{SourceSpec, diagnose, probe, survey};
 use crate::config::{CameraConfig, Config, JsonlTarget};
-use crate::engine::kernels::Kernels;
 use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::{Provider, Runtime, Session, SessionSettings};
 use crate::output::{mqtt, restream};
 use crate::pipeline::OrtFactory;
 use crate::web::{ClientSettings, client};
+use engine::kernels::Kernels;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -11,9 +11,6 @@
 
 use super::score::{Agreement, REPORT, harm};
 use crate::capture::{Clip, SourceSpec};
-use crate::engine::gate::{DEFAULT_THRESHOLDS, Gate, Gates};
-use crate::engine::plan::Plan;
-use crate::engine::profile::Profile;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::heads::Thresholds;
@@ -25,6 +22,9 @@ use crate::pipeline::Stage;
 use crate::sim::Grain;
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::TrackSettings;
+use engine::gating::gate::{DEFAULT_THRESHOLDS, Gate, Gates};
+use engine::gating::profile::Profile;
+use engine::plan::Plan;
 use std::sync::Arc;
 
 /// What to calibrate on.

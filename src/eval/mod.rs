@@ -14,7 +14,7 @@ mod truth;
 pub use run::{EvalSettings, Progress, evaluate};
 pub use truth::TruthOf;
 
-use crate::engine::run::Counters;
+use engine::exec::runner::Counters;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

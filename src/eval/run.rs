@@ -5,8 +5,6 @@ use super::score::{Agreement, AveragePrecision, Flicker};
 use super::truth::TruthOf;
 use super::{FloorReport, LayerReport, ModeReport, PatchReport, RawDifference, Report, Spread};
 use crate::capture::{Clip, SourceSpec};
-use crate::engine::profile::Profile;
-use crate::engine::run::Counters;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::factory::Recipe;
@@ -22,6 +20,8 @@ use crate::process::resident_mib;
 use crate::sim::{Grain, SimSettings};
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::TrackSettings;
+use engine::exec::runner::Counters;
+use engine::gating::profile::Profile;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -6,13 +6,13 @@ use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
 use super::heads::levels::{Layout, Level, Plane};
 use super::heads::{Head, HeadError, Thresholds, select};
 use super::{Detection, Seen};
-use crate::engine::changes::ChangeSet;
-use crate::engine::demand::Given;
-use crate::engine::graph::Output;
-use crate::engine::plan::Plan;
-use crate::engine::state::Stream;
-use crate::engine::view::View;
 use crate::geom::Size;
+use engine::changes::ChangeSet;
+use engine::exec::stream::Stream;
+use engine::graph::Output;
+use engine::graph::view::View;
+use engine::plan::Plan;
+use engine::plan::lazy::Condition;
 
 /// Where a head's numbers stand in a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,11 +51,11 @@ impl CellHead {
     }
 
     /// Which numbers of the outputs count only where others reach [`CellHead::bar`].
-    pub fn givens(&self) -> Vec<Given> {
+    pub fn conditions(&self) -> Vec<Condition> {
         let Some((plane, channel)) = self.head.deciding() else { return Vec::new() };
         let given = |MapLevel { level, maps }: &MapLevel| {
             let channels = (0..level.n_boxes()).map(|anchor| anchor * level.planes[plane].width + channel).collect();
-            Given { deciding: (maps[plane], channels), counting: maps.clone() }
+            Condition { deciding: (maps[plane], channels), counting: maps.clone() }
         };
         self.levels.iter().map(given).collect()
     }

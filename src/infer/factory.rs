@@ -7,10 +7,11 @@ use super::model::Model;
 use super::plan::PlanSettings;
 use super::session::{Provider, Runtime, SessionSettings};
 use super::{Detector, InferError};
-use crate::engine::kernels::Kernels;
-use crate::engine::profile::Profile;
 use crate::geom::Size;
 use crate::skip::SkipMode;
+use engine::exec::stream::Stream;
+use engine::gating::profile::Profile;
+use engine::kernels::Kernels;
 use std::sync::Arc;
 
 /// Everything that a detector of any mode is made of.
@@ -105,7 +106,7 @@ impl Recipe {
                 let layers = LayersSettings { reported: Some(self.thresholds.score), ..self.layers.clone() };
                 let (threads, profile) = (self.session.threads, self.profile.as_ref());
                 let d = LayersDetector::open(model, size, t, layers, threads, profile, &self.plans)?;
-                state_bytes = d.plan().state_bytes();
+                state_bytes = Stream::bytes_of(d.plan());
                 (Box::new(d), Provider::Cpu)
             }
         };

@@ -2,8 +2,8 @@
 
 use super::InferError;
 use super::model::{Model, ModelFolders};
-use crate::engine::profile::Profile;
 use crate::files::{read_text, write_whole};
+use engine::gating::profile::Profile;
 use std::path::Path;
 
 /// Largest profile that is read.

@@ -8,15 +8,15 @@ use super::preprocess::{Crop, Follower, fill_map, warm_map};
 use super::session::{Runtime, TailSession};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
-use crate::engine::gate::{DEFAULT_THRESHOLDS, Gates};
-use crate::engine::import::{self, Tail};
-use crate::engine::kernels::Kernels;
-use crate::engine::plan::Plan;
-use crate::engine::profile::Profile;
-use crate::engine::run::Runner;
-use crate::engine::state::Stream;
-use crate::engine::threads::Threads;
 use crate::geom::Size;
+use engine::exec::runner::Runner;
+use engine::exec::stream::Stream;
+use engine::exec::threads::Threads;
+use engine::gating::gate::{DEFAULT_THRESHOLDS, Gates};
+use engine::gating::profile::Profile;
+use engine::import::{self, Tail};
+use engine::kernels::Kernels;
+use engine::plan::Plan;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
 use tracing_mutex::stdsync::Mutex;
@@ -75,11 +75,11 @@ pub fn plan_of(model: &Model, size: Size) -> Result<(Plan, Option<Tail>), InferE
     let plan = Plan::new(graph).map_err(|e| err(&e))?;
     check_state(&plan, model.onnx.len()).map_err(|e| err(&e))?;
     let (head, n_classes) = (&model.sidecar.head, model.labels.len());
-    let givens = match CellHead::bind(head, &plan, size, n_classes) {
-        Ok(head) => head.givens(),
-        Err(_) => WholeHead::givens(head, &plan, n_classes),
+    let conditions = match CellHead::bind(head, &plan, size, n_classes) {
+        Ok(head) => head.conditions(),
+        Err(_) => WholeHead::conditions(head, &plan, n_classes),
     };
-    Ok((plan.given(&givens), tail))
+    Ok((plan.given(&conditions), tail))
 }
 
 /// Memory of a stream's maps: of any file, for each of its bytes, and at most. YOLOX-nano (3.7 MB) takes 374 MiB for
@@ -89,7 +89,7 @@ const STATE: (usize, usize, usize) = (1 << 30, 256, 4 << 30);
 /// Whether a camera's state is what the model is worth: a small file may describe maps of any size.
 fn check_state(plan: &Plan, n_bytes: usize) -> Result<(), String> {
     let most = n_bytes.saturating_mul(STATE.1).saturating_add(STATE.0).min(STATE.2);
-    let needed = plan.state_bytes();
+    let needed = Stream::bytes_of(&plan);
     match needed > most {
         false => Ok(()),
         true => Err(format!(
@@ -252,8 +252,8 @@ impl Detector for LayersDetector {
             return Err(e);
         }
         let reported = self.settings.reported.unwrap_or(self.thresholds.score);
-        state.candidates.leeway(reported, self.size, &mut fresh.leeway);
-        state.stream.leeway_mut().copy_from(&fresh.leeway);
+        state.candidates.tolerance(reported, self.size, &mut fresh.tolerance);
+        state.stream.tolerance_mut().copy_from(&fresh.tolerance);
         fresh.coverage = Coverage::Layers;
         fresh.executed_px = (self.size.area() as f64 * counters.executed_share()) as u64;
         fresh.n_runs = u32::from(counters.cells > 0);

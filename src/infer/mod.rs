@@ -36,10 +36,10 @@ pub mod session;
 #[cfg(feature = "daemon")]
 pub mod whole;
 
-use crate::engine::run::Counters;
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
-use crate::leeway::Leeway;
+use engine::exec::runner::Counters;
+use engine::tolerance::ToleranceMap;
 
 /// Five facial points (eyes, nose, corners of the mouth), model-input pixels.
 pub type Landmarks = [[f32; 2]; 5];
@@ -122,7 +122,7 @@ pub struct Fresh {
     /// How many times the model ran.
     pub n_runs: u32,
     /// How closely the next frame must be followed.
-    pub leeway: Leeway,
+    pub tolerance: ToleranceMap,
 }
 
 impl Fresh {
@@ -134,7 +134,7 @@ impl Fresh {
         self.coverage = Coverage::Nothing;
         self.executed_px = 0;
         self.n_runs = 0;
-        self.leeway.clear();
+        self.tolerance.clear();
     }
 }
 

@@ -1,9 +1,9 @@
 //! Camera bytes to the tensor a model was trained on.
 
-use crate::engine::changes::ChangeSet;
-use crate::engine::foresight::Felt;
-use crate::engine::kernels::{Colours, FollowArgs, Kernels, PIXELS, prefetch};
 use crate::geom::Size;
+use engine::changes::ChangeSet;
+use engine::gating::estimate::Felt;
+use engine::kernels::{Colours, FollowArgs, Kernels, PIXELS, prefetch};
 
 /// Order of the channels that a model expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]

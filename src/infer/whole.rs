@@ -6,11 +6,12 @@ use super::heads::{Head, Tensor, Thresholds};
 use super::model::Model;
 use super::session::TailSession;
 use super::{Detection, InferError, Seen};
-use crate::engine::demand::Given;
-use crate::engine::outputs::Outputs;
-use crate::engine::plan::{Kind, Plan, Step};
-use crate::engine::state::Stream;
 use crate::geom::{ModelInput, Rect, Size};
+use engine::exec::outputs::Outputs;
+use engine::exec::stream::Stream;
+use engine::plan::Plan;
+use engine::plan::lazy::Condition;
+use engine::plan::step::{Kind, Step};
 
 /// Boxes that overlap by this much, a frame apart, show one thing.
 const SAME: f32 = 0.5;
@@ -65,7 +66,7 @@ impl WholeHead {
 
     /// Which numbers count only where others reach [`WholeHead::bar`]: YOLOv8's boxes, where some class does. Each level is a
     /// map of both, of the boxes' distances first; laid out otherwise, everything counts.
-    pub fn givens(head: &Head, plan: &Plan, n_classes: usize) -> Vec<Given> {
+    pub fn conditions(head: &Head, plan: &Plan, n_classes: usize) -> Vec<Condition> {
         if !matches!(head, Head::Yolov8 {}) {
             return Vec::new();
         }
@@ -75,7 +76,7 @@ impl WholeHead {
             let fits = matches!(step.kind, Kind::Join) && n == n_classes && n_boxes != n && n_boxes.is_multiple_of(4);
             let is_put_out = plan.outputs.iter().flat_map(|o| &o.parts).any(|part| part.base.0 as usize == step.output);
             let deciding = (step.output, (n_boxes..n_boxes + n).collect());
-            (fits && is_put_out).then(|| Given { deciding, counting: vec![step.output] })
+            (fits && is_put_out).then(|| Condition { deciding, counting: vec![step.output] })
         };
         plan.steps.iter().filter_map(given).collect()
     }
@@ -100,7 +101,7 @@ impl WholeHead {
         seen: &mut Vec<Seen>,
     ) -> Result<(), InferError> {
         if self.maps.iter().any(|map| !stream.changes(*map).is_empty()) {
-            self.outputs.read(stream, &mut self.values);
+            stream.read_outputs(&self.outputs, &mut self.values);
             self.decode(t)?;
             std::mem::swap(&mut candidates.merged, &mut candidates.kept);
             candidates.is_sure = self.found.len() <= MOST_CANDIDATES;

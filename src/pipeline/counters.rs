@@ -1,12 +1,12 @@
 //! A camera's metrics, looked up once, so that counting a frame costs an addition.
 
-use crate::engine::run::Counters;
 use crate::output::SceneCounts;
 use crate::output::metrics::{CameraLabel, KindLabel, LineLabel, Metrics, PlaceLabel, ReasonLabel, StageLabel};
 use crate::scene::Scene;
 use crate::scene::event::Phase;
 use crate::schedule::load::Degraded;
 use crate::skip::SkipMode;
+use engine::exec::runner::Counters;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;

@@ -102,7 +102,7 @@ impl Stage {
             skip.accept(frame, &self.computed);
             // What was not computed has nothing new to say.
             if fresh.coverage == Coverage::Layers {
-                skip.follow(&fresh.leeway);
+                skip.follow(&fresh.tolerance);
                 skip.weigh(fresh.layers.share_of_asked());
             }
         }
@@ -180,7 +180,6 @@ mod tests {
     use super::*;
     use crate::capture::{Intake, Slot, SlotMode, Taken};
     use crate::clock::SimClock;
-    use crate::engine::run::Counters;
     use crate::frame::{FrameId, Pixels};
     use crate::geom::{Letterbox, Rect};
     use crate::infer::Seen;
@@ -188,6 +187,7 @@ mod tests {
     use crate::scene::event::{Message, Moment, Phase};
     use crate::scene::{Scene, SceneSettings};
     use crate::skip::GlobalChange;
+    use engine::exec::runner::Counters;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use std::time::Duration;
@@ -198,7 +198,7 @@ mod tests {
         let skip = SkipSettings { max_age_ns: Some(1_000_000_000_000), ..SkipSettings::default() };
         let mut stage = Stage::new(SkipMode::Layers, size, &skip, MergeSettings::default(), TrackSettings::default());
         let mut n = 0;
-        let mut asked = |level: u8, leeway: Option<f32>| {
+        let mut asked = |level: u8, tolerance: Option<f32>| {
             let mut data = vec![100; size.area() * 3];
             for y in 0..32 {
                 data[y * 128 * 3..][..32 * 3].fill(level);
@@ -207,9 +207,9 @@ mod tests {
             n += 1;
             let n_asked = stage.begin(&frame).0.count();
             let mut fresh = Fresh::default();
-            if let Some(factor) = leeway {
+            if let Some(factor) = tolerance {
                 fresh.coverage = Coverage::Layers;
-                fresh.leeway.fill(size, factor);
+                fresh.tolerance.fill(size.rows_and_columns(), factor);
             }
             stage.finish(&frame, &fresh, |_| true);
             n_asked
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(asked(100, Some(1.0)), 128, "the first frame");
         (0..20).for_each(|_| assert_eq!(asked(100, None), 0));
         assert_eq!(asked(102, Some(5.0)), 16, "two levels are a change");
-        assert_eq!(asked(104, None), 0, "not where there is leeway");
+        assert_eq!(asked(104, None), 0, "not where there is tolerance");
         assert_eq!(asked(104, None), 16, "but what came to rest is looked at once more");
         assert_eq!(asked(104, None), 16, "until it has been computed");
         assert_eq!(asked(107, Some(1.0)), 16, "what adds up is one");
@@ -395,7 +395,7 @@ mod tests {
                 SkipMode::Layers => Coverage::Layers,
                 SkipMode::Regions => Coverage::Regions(vec![STREET.rect()]),
             };
-            fresh.leeway.fill(STREET, 1.0);
+            fresh.tolerance.fill(STREET.rows_and_columns(), 1.0);
             if fresh.coverage != Coverage::Nothing && is_there {
                 fresh.detections.push(WALKER);
                 fresh.cut.push(false);

@@ -2,10 +2,10 @@
 
 use super::noise;
 use crate::geom::PatchGrid;
-use crate::leeway::{self, Leeway};
+use engine::tolerance::{CELL, ToleranceMap};
 
-/// Share of the leeway that the patches' threshold takes: what it holds back is lost to the gates behind it.
-const LEEWAY_SHARE: f32 = 0.5;
+/// Share of the tolerance that the patches' threshold takes: what it holds back is lost to the gates behind it.
+const TOLERANCE_SHARE: f32 = 0.5;
 
 /// What is seen of one row, a number a patch each.
 #[derive(Debug, Clone)]
@@ -28,18 +28,18 @@ impl Glance {
         grid: PatchGrid,
         row: usize,
         threshold: f32,
-        leeway: &Leeway,
+        tolerance: &ToleranceMap,
         is_notable: impl Iterator<Item = bool>,
     ) {
         self.notable.iter_mut().zip(is_notable).for_each(|(notable, is)| *notable = is);
         let pixels = |at: usize| at * grid.patch as usize..(at + 1) * grid.patch as usize;
-        let cells = |row: usize| [pixels(row).start / leeway::CELL, (pixels(row).end - 1) / leeway::CELL];
+        let cells = |row: usize| [pixels(row).start / CELL, (pixels(row).end - 1) / CELL];
         if row > 0 && cells(row) == cells(row - 1) {
             return;
         }
         for (col, known) in self.thresholds.iter_mut().enumerate() {
-            let leeway = leeway.within(pixels(col), pixels(row));
-            *known = threshold * (1.0 + LEEWAY_SHARE * (leeway - 1.0));
+            let tolerance = tolerance.within(pixels(col), pixels(row));
+            *known = threshold * (1.0 + TOLERANCE_SHARE * (tolerance - 1.0));
         }
     }
 
@@ -74,7 +74,7 @@ impl Glance {
 mod tests {
     use super::super::noise::Noise;
     use super::*;
-    use crate::geom::{Rect, Size};
+    use crate::geom::Size;
 
     #[test]
     fn a_patch_is_notable_where_a_cell_exceeds_its_threshold() {
@@ -87,12 +87,12 @@ mod tests {
                 let mut noise = Noise::new(25);
                 let mut some = |most: f32| (0..25).map(|_| most * random.f32()).collect::<Vec<f32>>();
                 noise.learn(0, &some(2.0));
-                let mut leeway = Leeway::default();
-                leeway.fill(grid.size, 2.0);
-                leeway.lower(&Rect::new(0.0, 0.0, 30.0, 8.0), 1.0);
+                let mut tolerance = ToleranceMap::default();
+                tolerance.fill(grid.size.rows_and_columns(), 2.0);
+                tolerance.lower([0.0, 30.0], [0.0, 8.0], 1.0);
                 // The more cells, the fewer exceed.
                 let levels: Vec<f32> = some(1.0).iter().map(|v| 6.0 * v.powi(per_patch as i32)).collect();
-                glance.begin(grid, 0, 1.0, &leeway, std::iter::repeat(false));
+                glance.begin(grid, 0, 1.0, &tolerance, std::iter::repeat(false));
                 glance.look(per_patch, levels.iter().copied(), noise.levels(0..25));
                 for col in 0..grid.cols {
                     let cells = (col * per_patch)..((col + 1) * per_patch).min(25);
@@ -110,21 +110,21 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_follow_the_leeway_row_by_row() {
+    fn thresholds_follow_the_tolerance_row_by_row() {
         for patch in [8, 16, 32, 64] {
             let grid = PatchGrid::new(Size::new(192, 160), patch);
-            let mut leeway = Leeway::default();
-            leeway.fill(grid.size, 3.0);
-            leeway.lower(&Rect::new(40.0, 70.0, 20.0, 20.0), 1.0);
+            let mut tolerance = ToleranceMap::default();
+            tolerance.fill(grid.size.rows_and_columns(), 3.0);
+            tolerance.lower([40.0, 20.0], [70.0, 20.0], 1.0);
             let mut glance = Glance::new(grid.cols);
             for row in 0..grid.rows {
-                glance.begin(grid, row, 2.0, &leeway, std::iter::repeat(row == 1));
+                glance.begin(grid, row, 2.0, &tolerance, std::iter::repeat(row == 1));
                 for col in 0..grid.cols {
                     let p = patch as usize;
-                    let factor = leeway.within(col * p..(col + 1) * p, row * p..(row + 1) * p);
+                    let factor = tolerance.within(col * p..(col + 1) * p, row * p..(row + 1) * p);
                     assert_eq!(
                         glance.threshold(col),
-                        2.0 * (1.0 + LEEWAY_SHARE * (factor - 1.0)),
+                        2.0 * (1.0 + TOLERANCE_SHARE * (factor - 1.0)),
                         "{patch}: {col} {row}"
                     );
                     assert_eq!(glance.is_notable(col), row == 1);

@@ -9,7 +9,7 @@ use super::mode::SkipMode;
 use super::noise::Noise;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size, encloses};
-use crate::leeway::Leeway;
+use engine::tolerance::ToleranceMap;
 
 /// What the user sets.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,7 +166,7 @@ struct State {
     /// Of each patch, as long as nothing happens.
     usual: Vec<Reason>,
     n_masked: u32,
-    leeway: Leeway,
+    tolerance: ToleranceMap,
     break_even: BreakEven,
     /// When each patch was last computed because it was asked for; moved back to stagger staleness.
     asked_ns: Vec<i64>,
@@ -260,9 +260,9 @@ impl SkipStage {
     }
 
     /// How closely frames are followed from now on.
-    pub fn follow(&mut self, leeway: &Leeway) {
+    pub fn follow(&mut self, tolerance: &ToleranceMap) {
         if let Some(state) = &mut self.state {
-            state.leeway.copy_from(leeway);
+            state.tolerance.copy_from(tolerance);
         }
     }
 
@@ -325,7 +325,7 @@ impl State {
             masked,
             n_masked: usual.iter().filter(|reason| **reason == Reason::Masked).count() as u32,
             usual,
-            leeway: Leeway::default(),
+            tolerance: ToleranceMap::default(),
             break_even: BreakEven::default(),
             asked_ns: vec![i64::MIN; grid.n_patches()],
             at_rest: vec![SEEN_AT_REST; grid.n_patches()],
@@ -388,7 +388,7 @@ impl State {
             let at_rest = &mut self.at_rest[patches.clone()];
             at_rest.iter_mut().for_each(|rest| *rest = rest.saturating_add(1));
             let rested = at_rest.iter().map(|rest| looks_again && is_rested(*rest));
-            self.glance.begin(grid, row, self.threshold, &self.leeway, rested);
+            self.glance.begin(grid, row, self.threshold, &self.tolerance, rested);
             for y in y.clone() {
                 let row = y * cell_cols..(y + 1) * cell_cols;
                 self.glance.look(cells, self.sad[row.clone()].iter().map(|sad| level(*sad)), self.noise.levels(row));

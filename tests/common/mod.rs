@@ -3,7 +3,9 @@
 
 #[cfg(feature = "daemon")]
 pub mod browser;
+#[path = "../../crates/engine/tests/common/model.rs"]
 pub mod model;
+#[path = "../../crates/engine/tests/common/mutants.rs"]
 pub mod mutants;
 #[cfg(feature = "daemon")]
 pub mod odd_camera;
@@ -13,6 +15,7 @@ pub mod ort;
 pub mod rig;
 #[cfg(feature = "daemon")]
 pub mod service;
+#[path = "../../crates/engine/tests/common/zoo.rs"]
 pub mod zoo;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,7 +1,7 @@
 //! ONNX Runtime as the judge of what the engine computes.
 
-use passd::engine::graph::Graph;
-use passd::engine::{import, oracle, passes};
+use engine::graph::Graph;
+use engine::{import, oracle, passes};
 use passd::infer::session::Runtime;
 
 /// One output: its name, its shape, its values.

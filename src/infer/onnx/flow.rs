@@ -482,7 +482,7 @@ pub fn follow(model: &[u8]) -> Result<(), OnnxError> {
 mod tests {
     use super::super::wire::put_message;
     use super::*;
-    use crate::engine::onnx::{self, ValueInfo};
+    use engine::import::onnx::{self, ValueInfo};
 
     fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> onnx::Node {
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();

@@ -180,7 +180,7 @@ fn within(name: &str, v: i64, range: &RangeInclusive<i64>) -> Result<(), Wrong> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::onnx;
+    use engine::import::onnx;
     use prost::Message as _;
 
     fn file(op: &str, attribute: onnx::Attribute) -> Vec<u8> {

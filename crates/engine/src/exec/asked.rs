@@ -1,0 +1,218 @@
+//! What a stream asks for of its plan's lazy branches.
+//!
+//! Changes that reach cells that are not asked for are remembered, and made good when they come to be asked for; what
+//! is asked for is at every time what it would be if everything were.
+
+use crate::buffer::Buffer;
+use crate::changes::{Cell, ChangeSet};
+use crate::plan::Plan;
+use crate::plan::lazy::{Branch, Member};
+
+/// What a stream asks for of its branches.
+#[derive(Debug, Clone)]
+pub(crate) struct Demand {
+    /// What has to be reached; `None`: everything is asked for.
+    bar: Option<f32>,
+    /// One a branch.
+    branches: Vec<AskedOfBranch>,
+    scratch: Vec<u64>,
+}
+
+#[derive(Debug, Clone)]
+struct AskedOfBranch {
+    /// Where the bar is reached.
+    cells: ChangeSet,
+    is_known: bool,
+    /// Multiply-accumulates of the cells that are not asked for.
+    spared_macs: u64,
+    /// One a member.
+    members: Vec<Waiting>,
+}
+
+/// Cells of a step that are asked for, and those of the others that changes have reached.
+#[derive(Debug, Clone)]
+struct Waiting {
+    asked: ChangeSet,
+    cells: ChangeSet,
+}
+
+impl Demand {
+    pub fn new(plan: &Plan) -> Self {
+        let set = |map: usize| ChangeSet::of(plan.maps[map].shape);
+        let waiting = |m: &Member| Waiting { asked: set(m.output), cells: set(m.output) };
+        let members = |b: &Branch| b.members.iter().map(waiting).collect();
+        let asked =
+            |b: &Branch| AskedOfBranch { cells: set(b.map), is_known: false, spared_macs: 0, members: members(b) };
+        Self { bar: None, branches: plan.lazy.all.iter().map(asked).collect(), scratch: Vec::new() }
+    }
+
+    /// From the next frame on asks only for what counts where the bar is reached; `None`: for everything. What it was.
+    pub fn set_bar(&mut self, bar: Option<f32>) -> Option<f32> {
+        self.branches.iter_mut().for_each(|b| b.is_known = false);
+        std::mem::replace(&mut self.bar, bar)
+    }
+
+    /// Everything is computed, or at least what is asked for.
+    pub fn restart(&mut self) {
+        for branch in &mut self.branches {
+            branch.is_known = false;
+            branch.members.iter_mut().for_each(|m| m.cells.clear());
+        }
+    }
+
+    /// Before a step runs: finds out what is asked for, if it is the first of a branch. `changes` are those of what
+    /// decides, in this frame.
+    pub fn follow(&mut self, plan: &Plan, step: usize, changes: &[ChangeSet], buffers: &[Buffer]) {
+        let Some((b, 0)) = plan.lazy.of_step[step] else { return };
+        let branch = &plan.lazy.all[b];
+        let AskedOfBranch { cells, is_known, spared_macs, members } = &mut self.branches[b];
+        let (map, bar) = (&plan.maps[branch.map], self.bar);
+        let mut differs = !*is_known;
+        let mut judge = |y: usize, x: usize| {
+            let cell = map.cell_ptr(buffers, y, x);
+            // Safety: channels of the map.
+            let reaches = |bar: f32| branch.channels.iter().any(|c| unsafe { *cell.add(*c) } >= bar);
+            if bar.is_none_or(reaches) != cells.get(y, x) {
+                differs = true;
+                cells.flip(y, x);
+            }
+        };
+        if std::mem::replace(is_known, true) {
+            changes[branch.map].for_each(|cell| judge(cell.y as usize, cell.x as usize));
+        } else {
+            (0..map.shape.h).for_each(|y| (0..map.shape.w).for_each(|x| judge(y, x)));
+        }
+        if !differs {
+            return;
+        }
+        *spared_macs = 0;
+        for (k, member) in branch.members.iter().enumerate().rev() {
+            let (until, later) = members.split_at_mut(k + 1);
+            let asked = &mut until[k].asked;
+            asked.clear();
+            if member.is_last {
+                asked.join(cells);
+            }
+            for (reader, spread) in &member.readers {
+                spread.apply(&later[reader - k - 1].asked, asked, &mut self.scratch);
+            }
+            let n_spared = plan.maps[member.output].shape.n_cells() - asked.count();
+            *spared_macs += n_spared as u64 * plan.steps[member.step].macs_per_cell;
+        }
+    }
+
+    /// Takes from the cells of a step that changes reach those that are not asked for.
+    pub fn put_off(&mut self, plan: &Plan, step: usize, set: &mut ChangeSet) {
+        let Some(Waiting { asked, cells }) = self.of_step(plan, step) else { return };
+        for ((set, asked), waiting) in set.words_mut().iter_mut().zip(asked.words()).zip(cells.words_mut()) {
+            *waiting |= *set & !asked;
+            *set &= asked;
+        }
+    }
+
+    /// Adds to the cells of a step that are computed what was put off and is asked for now, and calls `f` for it.
+    pub fn make_good(&mut self, plan: &Plan, step: usize, set: &mut ChangeSet, mut f: impl FnMut(Cell)) {
+        let Some(Waiting { asked, cells }) = self.of_step(plan, step) else { return };
+        if !cells.meets(asked) {
+            return;
+        }
+        cells.for_each(|cell| {
+            let (y, x) = (cell.y as usize, cell.x as usize);
+            if asked.get(y, x) {
+                set.set(y, x);
+                f(cell);
+            }
+        });
+        cells.remove_all(asked);
+    }
+
+    /// Of a whole frame, the cells of a step that are computed; the others wait.
+    pub fn whole(&mut self, plan: &Plan, step: usize) -> Option<&ChangeSet> {
+        let Waiting { asked, cells } = self.of_step(plan, step)?;
+        cells.fill();
+        cells.remove_all(asked);
+        Some(asked)
+    }
+
+    /// Multiply-accumulates of a whole frame that are not asked for.
+    pub fn spared_macs(&self) -> u64 {
+        self.branches.iter().map(|b| b.spared_macs).sum()
+    }
+
+    fn of_step(&mut self, plan: &Plan, step: usize) -> Option<&mut Waiting> {
+        let (b, k) = plan.lazy.of_step[step]?;
+        Some(&mut self.branches[b].members[k])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::view::View;
+    use crate::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId, Window};
+    use crate::plan::lazy::Condition;
+
+    /// Classes by two convolutions of three by three and one that is read by the box, too; a box; what decides, last.
+    fn plan(box_reads: &str) -> Plan {
+        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut value = |name: &str, c: usize| graph.add_value(name, MapShape::new(6, 8, c));
+        let names = [("picture", 3), ("trunk", 4), ("a", 4), ("b", 4), ("class", 5), ("box", 4), ("object", 1)];
+        let [picture, trunk, a, b, class, bbox, object] = names.map(|(name, c)| value(name, c));
+        let all = value("all", 10);
+        let conv = |side: usize, n_in: usize, input: ValueId, n_out: usize, output: ValueId| {
+            let window = Window { kernel: [side; 2], pad: [side / 2; 2], pad_end: [side / 2; 2], ..Window::POINT };
+            let (weights, bias) = (vec![0.1; side * side * n_in * n_out], vec![0.0; n_out]);
+            let (act, post) = (Act::Relu, Act::Identity);
+            let conv = Conv { window, groups: 1, weights, bias, act, post, transposed: false };
+            Node { op: Op::Conv(Box::new(conv)), inputs: vec![input], output }
+        };
+        let seen = if box_reads == "a" { a } else { trunk };
+        graph.nodes = vec![
+            conv(3, 3, picture, 4, trunk),
+            conv(3, 4, trunk, 4, a),
+            conv(3, 4, a, 4, b),
+            conv(1, 4, b, 5, class),
+            conv(1, 4, seen, 4, bbox),
+            conv(3, 4, trunk, 1, object),
+            Node { op: Op::Concat, inputs: vec![bbox, object, class], output: all },
+        ];
+        let view = View::whole(all, MapShape::new(6, 8, 10));
+        graph.outputs.push(Output { name: "all".into(), dims: view.shape(), axis: 0, parts: vec![view] });
+        Plan::new(graph).unwrap()
+    }
+
+    fn map(plan: &Plan, name: &str) -> usize {
+        plan.maps.iter().position(|m| m.name == name).unwrap()
+    }
+
+    #[test]
+    fn windows_of_what_is_asked_for_are_asked_for_and_the_rest_waits() {
+        let plan = plan("trunk");
+        let condition = Condition { deciding: (map(&plan, "all"), vec![4]), counting: vec![map(&plan, "all")] };
+        let plan = plan.given(&[condition]);
+        let mut demand = Demand::new(&plan);
+        let mut buffers: Vec<Buffer> = plan.buffers.iter().map(|n| Buffer::zeros(*n)).collect();
+        let mut changes: Vec<ChangeSet> = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
+        // Of each step, the cells that are computed if all are reached, and those that are made good.
+        let found = |demand: &mut Demand, changes: &[ChangeSet], buffers: &[Buffer]| {
+            let counts = |step: usize| {
+                demand.follow(&plan, step, changes, buffers);
+                let mut sets = [(); 2].map(|()| ChangeSet::of(plan.maps[plan.steps[step].output].shape));
+                demand.make_good(&plan, step, &mut sets[1], |_| {});
+                sets[0].fill();
+                demand.put_off(&plan, step, &mut sets[0]);
+                sets.map(|set| set.count())
+            };
+            plan.lazy.steps().map(counts).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&mut demand, &changes, &buffers), [[48, 0]; 4], "everything");
+        demand.set_bar(Some(0.5));
+        assert_eq!(found(&mut demand, &changes, &buffers), [[0; 2]; 4], "nothing");
+        let object = &plan.maps[map(&plan, "object")];
+        buffers[object.buffer][(2 * 8 + 3) * object.stride + object.offset] = 0.5;
+        assert_eq!(found(&mut demand, &changes, &buffers), [[0; 2]; 4], "nobody was told");
+        changes[map(&plan, "object")].set(2, 3);
+        assert_eq!(found(&mut demand, &changes, &buffers), [[9, 9], [1, 1], [1, 1], [1, 1]], "3x3 of `a`");
+        assert_eq!(found(&mut demand, &changes, &buffers), [[9, 0], [1, 0], [1, 0], [1, 0]], "made good once");
+    }
+}

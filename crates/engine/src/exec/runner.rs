@@ -1,0 +1,477 @@
+//! Running a plan on a stream: step by step, only where something changed.
+//!
+//! For every step: of the cells that its inputs' changes reach, those that are expected to move by
+//! more than the gate's threshold are listed, computed a tile at a time into scratch rows, stored, and measured
+//! against what was stored before; what differs are the changes that the next steps see. What is not asked for waits
+//! ([`crate::exec::asked`]).
+//! The first frame, and any that is asked for, is computed as a whole.
+
+use crate::buffer::Buffer;
+use crate::changes::{Cell, ChangeSet};
+use crate::exec::listing::Listing;
+use crate::exec::stream::Stream;
+use crate::exec::threads::{self, Threads};
+use crate::exec::tile::Tiler;
+use crate::gating::estimate::{Notes, Verdict};
+use crate::gating::gate::Gate;
+use crate::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch, prefetch_for_later};
+use crate::plan::Plan;
+use crate::plan::map::Map;
+use crate::plan::step::{ConvKind, Kind, Step};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// What a frame cost. Counted apart, because the differences show where savings are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Of the whole picture.
+    pub dense_macs: u64,
+    /// Of the whole picture, what is asked for ([`Stream::ask`]).
+    pub asked_macs: u64,
+    /// Of cells whose inputs changed.
+    pub requested_macs: u64,
+    /// Of cells that were computed, refreshed ones included.
+    pub executed_macs: u64,
+    /// Cells computed, of all maps.
+    pub cells: u64,
+    /// Of the computed cells, those that moved by more than their gate's threshold.
+    pub passed: u64,
+    /// Cells computed for their age, or because they were owed.
+    pub refreshed: u64,
+    /// Finding out what to compute: what changes reach, and what they will do there.
+    pub bookkeeping: Duration,
+    /// Storing what was computed, and measuring how far it moved. Estimated: one tile of
+    /// [`GATE_SAMPLE`] is timed, as timing costs as much as half a gate.
+    pub gates: Duration,
+    /// Computing it.
+    pub kernels: Duration,
+}
+
+impl Counters {
+    /// Of a whole frame's work, the share (0..=1) that was done.
+    pub fn executed_share(&self) -> f64 {
+        self.executed_macs as f64 / self.dense_macs.max(1) as f64
+    }
+
+    /// Of what computing everything that is asked for would take, the share (0..=1) that was done.
+    pub fn share_of_asked(&self) -> f64 {
+        self.executed_macs as f64 / self.asked_macs.max(1) as f64
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.dense_macs += other.dense_macs;
+        self.asked_macs += other.asked_macs;
+        self.requested_macs += other.requested_macs;
+        self.executed_macs += other.executed_macs;
+        self.cells += other.cells;
+        self.passed += other.passed;
+        self.refreshed += other.refreshed;
+        self.bookkeeping += other.bookkeeping;
+        self.gates += other.gates;
+        self.kernels += other.kernels;
+    }
+}
+
+/// Where scales are learnt, a whole frame is learnt from if none was for so many: under a camera that turns most frames are
+/// whole, and learning takes as long as computing one.
+const LEARN_AGAIN: u32 = 250;
+
+/// Of so many tiles one is timed.
+const GATE_SAMPLE: u32 = 8;
+
+/// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
+pub struct Runner {
+    threads: Threads,
+    /// `None` where there is one thread, the caller's.
+    pool: Option<rayon::ThreadPool>,
+    /// One a thread.
+    tilers: Vec<Tiler>,
+    /// One a tile: a bit for each cell that came out different.
+    differs: Vec<u64>,
+    /// Threads that had a part in the last step.
+    n_parts: u32,
+    listing: Listing,
+    words: Vec<u64>,
+}
+
+impl Runner {
+    /// Runs on the caller's thread.
+    pub fn new(plan: &Plan, kernels: Kernels) -> Self {
+        let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
+        Self {
+            threads: Threads::ONE,
+            pool: None,
+            tilers: vec![Tiler::new(plan, kernels)],
+            differs: vec![0; n_cells.div_ceil(TILE)],
+            n_parts: 1,
+            listing: Listing::with_capacity(n_cells),
+            words: Vec::new(),
+        }
+    }
+
+    /// Runs on several threads where there is enough to do. Handing work over allocates now and then.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
+    pub fn with_threads(plan: &Plan, kernels: Kernels, threads: Threads) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let mut runner = Self::new(plan, kernels);
+        if threads.n > 1 {
+            let name = |i| format!("engine-{i}");
+            runner.pool = Some(rayon::ThreadPoolBuilder::new().num_threads(threads.n).thread_name(name).build()?);
+            runner.tilers.resize_with(threads.n, || Tiler::new(plan, kernels));
+            runner.threads = threads;
+        }
+        Ok(runner)
+    }
+
+    /// What it computes with.
+    pub fn kernels(&self) -> Kernels {
+        self.tilers[0].kernels
+    }
+
+    /// Computes what the changes of the picture ask for, and a share (0..=1) of a refresh sweep.
+    /// A stream that has no picture yet is computed as a whole.
+    pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
+        let plan = stream.plan.clone();
+        let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
+        stream.learnt_ago = stream.learnt_ago.map(|n| n.saturating_add(1));
+        if !stream.is_filled {
+            self.run_whole(stream, &plan, &mut counters);
+            return counters;
+        }
+        let mut clock = Instant::now();
+        if !std::mem::take(&mut stream.is_measured) {
+            let felt = stream.foresight.felt_mut(plan.input);
+            stream.changes[plan.input].for_each(|cell| felt.add(cell.y as usize, cell.x as usize, f32::INFINITY));
+        }
+        stream.foresight.follow(&stream.tolerance);
+        stream.sweep.advance(&plan, refresh_share);
+        stream.settling.advance(plan.steps.len());
+        for &i in &plan.lazy.order {
+            self.step(stream, &plan, i, &mut clock, &mut counters);
+        }
+        stream.foresight.clear(plan.input, &stream.changes[plan.input]);
+        counters.asked_macs = counters.dense_macs - stream.demand.spared_macs();
+        counters.bookkeeping += clock.elapsed();
+        counters
+    }
+
+    /// One step of a frame. `clock` is when the last one's cells were computed.
+    fn step(&mut self, stream: &mut Stream, plan: &Plan, i: usize, clock: &mut Instant, counters: &mut Counters) {
+        let step = &plan.steps[i];
+        let take = |sets: &mut [ChangeSet]| std::mem::replace(&mut sets[step.output], ChangeSet::new(0, 0));
+        let (mut set, mut owed) = (take(&mut stream.changes), take(&mut stream.owed));
+        stream.foresight.clear(step.output, &set);
+        set.clear();
+        for (input, spread) in step.inputs.iter().zip(&step.spread) {
+            let changes = &stream.changes[plan.maps[*input].changes];
+            if !changes.is_empty() {
+                spread.apply(changes, &mut set, &mut self.words);
+            }
+        }
+        let reached = if set.is_empty() { 0 } else { set.count() };
+        stream.demand.follow(plan, i, &stream.changes, &stream.buffers);
+        // What is not asked for need not be foretold either.
+        stream.demand.put_off(plan, i, &mut set);
+        if reached > 0 {
+            let kernels = self.kernels();
+            stream.foresight.sift(i, step.output, &stream.changes, &kernels, &mut set, &mut owed);
+        }
+        let asked = if reached == 0 { 0 } else { set.count() };
+        let refresh = stream.sweep.rows(i);
+        let settles = stream.settling.is_on(i) && !owed.is_empty();
+        counters.requested_macs += reached as u64 * step.macs_per_cell;
+        if let Some(rows) = refresh {
+            set.set_rows(rows);
+        }
+        if settles {
+            set.join(&owed);
+        }
+        let foresight = &mut stream.foresight;
+        let doubt = |cell: Cell| foresight.doubt(step.output, cell.y as usize, cell.x as usize);
+        stream.demand.make_good(plan, i, &mut set, doubt);
+        let is_join = matches!(step.kind, Kind::Join);
+        if !is_join && !set.is_empty() {
+            owed.remove_all(&set);
+            // Nor is it refreshed before it is asked for.
+            stream.demand.put_off(plan, i, &mut set);
+        }
+        stream.owed[step.output] = owed;
+        if plan.watched[step.output] {
+            let mut computed = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
+            if is_join {
+                computed.clear();
+                step.inputs.iter().for_each(|v| computed.join(&stream.computed[plan.maps[*v].changes]));
+            } else {
+                computed.copy_from(&set);
+            }
+            stream.computed[step.output] = computed;
+        }
+        if !is_join && !set.is_empty() {
+            self.list(step, &set);
+            let n_cells = self.listing.n_cells() as u64;
+            let now = Instant::now();
+            counters.bookkeeping += now - *clock;
+            counters.passed += self.sparse(stream, plan, i, &mut set);
+            *clock = Instant::now();
+            let gates = self.tilers.iter_mut().map(|t| std::mem::take(&mut t.gates)).sum::<Duration>() / self.n_parts;
+            counters.gates += gates;
+            counters.kernels += (*clock - now).saturating_sub(gates);
+            counters.executed_macs += n_cells * step.macs_per_cell;
+            counters.cells += n_cells;
+            counters.refreshed += n_cells - asked as u64;
+        }
+        stream.changes[step.output] = set;
+    }
+
+    /// Computes what was put off, so that the outputs hold what they would if all of them were asked for.
+    pub fn complete(&mut self, stream: &mut Stream) {
+        let plan = stream.plan.clone();
+        let (mut clock, mut counters) = (Instant::now(), Counters::default());
+        let bar = stream.demand.set_bar(None);
+        for i in plan.lazy.steps() {
+            self.step(stream, &plan, i, &mut clock, &mut counters);
+        }
+        stream.demand.set_bar(bar);
+    }
+
+    fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
+        let start = Instant::now();
+        stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
+        stream.demand.restart();
+        let is_due = |ago: u32| stream.gates.learns() && ago >= LEARN_AGAIN;
+        let learns = stream.learnt_ago.is_none_or(is_due);
+        for &i in &plan.lazy.order {
+            let step = &plan.steps[i];
+            if matches!(step.kind, Kind::Join) {
+                continue;
+            }
+            stream.demand.follow(plan, i, &stream.changes, &stream.buffers);
+            // What is learnt is learnt from all cells.
+            let some = if learns { None } else { stream.demand.whole(plan, i) };
+            self.list(step, some.unwrap_or(&stream.changes[step.output]));
+            self.dense(&mut stream.buffers, plan, step);
+            let n_cells = self.listing.n_cells() as u64;
+            counters.cells += n_cells;
+            counters.executed_macs += n_cells * step.macs_per_cell;
+        }
+        stream.owed.iter_mut().for_each(ChangeSet::clear);
+        stream.foresight.restart();
+        stream.sweep.restart();
+        stream.is_filled = true;
+        counters.requested_macs = counters.dense_macs;
+        counters.asked_macs = counters.executed_macs;
+        counters.passed = counters.cells;
+        counters.kernels = start.elapsed();
+        if learns {
+            if stream.gates.learns() {
+                let buffers = &stream.buffers;
+                stream.gates.learn_scales(plan, |map, y, x| plan.maps[map].cell(buffers, y, x));
+            }
+            stream.foresight.weigh(plan, &stream.gates);
+            stream.learnt_ago = Some(0);
+        }
+    }
+
+    fn list(&mut self, step: &Step, set: &ChangeSet) {
+        match &step.kind {
+            Kind::Conv { how: ConvKind::Squares(_), .. } => self.listing.list_squares(set),
+            _ => self.listing.list(set),
+        }
+    }
+
+    /// All cells, as listed: stored without being compared.
+    fn dense(&mut self, buffers: &mut [Buffer], plan: &Plan, step: &Step) {
+        let out = &plan.maps[step.output];
+        let c = out.shape.c;
+        // Whole blocks may be written in place where no other cell is behind them.
+        let is_whole = self.listing.n_cells() == out.shape.n_cells();
+        let in_place = is_whole && c.is_multiple_of(BLOCK) && step.fits_in_place();
+        let target = Target::new(buffers, out);
+        let buffers = &*buffers;
+        self.split(plan, step, |listing, tiler, tiles, _| {
+            for k in tiles.clone() {
+                let tile = listing.tile(k);
+                tiler.is_cold = k == tiles.start;
+                let (first, stride) =
+                    if in_place { (target.cell(tile[0]), out.stride) } else { (tiler.rows(), tiler.stride) };
+                // Safety: cells of the step's output; rows are this thread's scratch, or cells in the output's map that no other
+                // thread has, and no step reads what it writes.
+                let left = unsafe { tiler.tile(buffers, plan, step, tile, first, stride) };
+                // Safety: a tile of rows.
+                unsafe { tiler.finish(left, Rows { first, stride, n: tile.len(), width: c }) };
+                if in_place {
+                    continue;
+                }
+                for (p, cell) in tile.iter().enumerate() {
+                    // Safety: rows and cells hold `c` numbers, and scratch is apart from the maps.
+                    unsafe { std::ptr::copy_nonoverlapping(first.add(p * stride), target.cell(*cell), c) };
+                }
+            }
+        });
+    }
+
+    /// The listed cells; those that came out different remain in the set. How many moved by more than the threshold.
+    fn sparse(&mut self, stream: &mut Stream, plan: &Plan, i: usize, listed: &mut ChangeSet) -> u64 {
+        let step = &plan.steps[i];
+        let target = Target::new(&mut stream.buffers, &plan.maps[step.output]);
+        let notes = stream.foresight.notes(i, step.output);
+        let gate = stream.gates.get(i);
+        let sparse = Sparse { buffers: &stream.buffers, target, plan, step, gate, notes };
+        self.split(plan, step, |listing, tiler, tiles, differs| sparse.compute(listing, tiler, tiles, differs));
+        self.listing.keep(&self.differs[..self.listing.n_tiles()], listed);
+        let (mut verdict, mut passed) = (Verdict::default(), 0);
+        for tiler in &mut self.tilers {
+            let v = std::mem::take(&mut tiler.verdict);
+            verdict = Verdict { n: verdict.n + v.n, n_greater: verdict.n_greater + v.n_greater };
+            passed += std::mem::take(&mut tiler.passed);
+        }
+        stream.foresight.learn(i, verdict);
+        passed
+    }
+
+    /// Has the listed tiles computed by as many threads as they are worth.
+    fn split<F>(&mut self, plan: &Plan, step: &Step, work: F)
+    where
+        F: Fn(&Listing, &mut Tiler, Range<usize>, &mut [u64]) + Sync,
+    {
+        let Self { listing, threads, tilers, differs, .. } = self;
+        let (n_tiles, n_cells) = (listing.n_tiles(), listing.n_cells());
+        let n_parts =
+            if step.reads_beside(&plan.maps) { 1 } else { threads.for_step(n_tiles, n_cells, step.macs_per_cell) };
+        self.n_parts = n_parts as u32;
+        let (tilers, differs) = (&mut tilers[..n_parts], &mut differs[..n_tiles]);
+        let work = |tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u64]| work(listing, tiler, tiles, differs);
+        match &self.pool {
+            // Little work stays where its data is warm.
+            Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, differs, &work)),
+            _ => threads::split(tilers, 0..n_tiles, differs, &work),
+        }
+    }
+}
+
+/// The cells of a map: threads write some of their own each.
+#[derive(Clone, Copy)]
+struct Target {
+    first: *mut f32,
+    /// Cells a row, and numbers from cell to cell.
+    w: usize,
+    stride: usize,
+}
+
+// Safety: whoever writes through it says why no other thread does.
+unsafe impl Sync for Target {}
+
+impl Target {
+    fn new(buffers: &mut [Buffer], map: &Map) -> Self {
+        // Safety: the map lies in its buffer.
+        let first = unsafe { buffers[map.buffer].as_mut_ptr().add(map.offset) };
+        Self { first, w: map.shape.w, stride: map.stride }
+    }
+
+    /// Where a cell begins: of one in the map, numbers that can be written by who alone has it.
+    fn cell(&self, cell: Cell) -> *mut f32 {
+        self.first.wrapping_add((cell.y as usize * self.w + cell.x as usize) * self.stride)
+    }
+}
+
+/// Cells of a step to be computed, stored and measured.
+struct Sparse<'a> {
+    buffers: &'a [Buffer],
+    target: Target,
+    plan: &'a Plan,
+    step: &'a Step,
+    gate: &'a Gate,
+    notes: Notes,
+}
+
+impl Sparse<'_> {
+    fn compute(&self, listing: &Listing, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u64]) {
+        let width = self.plan.maps[self.step.output].shape.c;
+        let (rows, stride) = (tiler.rows(), tiler.stride);
+        let mut next: Cells = [std::ptr::null_mut(); ROWS];
+        if let Some(first) = tiles.clone().next() {
+            self.warm(listing.tile(first), &mut next);
+        }
+        let is_exact = self.gate.is_exact();
+        let mut distances = [0.0; ROWS];
+        for (k, differs) in tiles.clone().zip(differs) {
+            let (tile, stored) = (listing.tile(k), next);
+            if k + 1 < tiles.end {
+                self.warm(listing.tile(k + 1), &mut next);
+            }
+            tiler.is_cold = k == tiles.start;
+            // Safety: cells of the step's output; rows are this thread's scratch.
+            let left = unsafe { tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride) };
+            let new = Rows { first: rows, stride, n: tile.len(), width };
+            // Counted on from step to step, so that short steps are seen as often as long ones.
+            tiler.n_gated = tiler.n_gated.wrapping_add(1);
+            let clock = tiler.n_gated.is_multiple_of(GATE_SAMPLE).then(Instant::now);
+            let passes;
+            // Safety: rows and cells hold that many numbers, scratch is apart from the maps, and no
+            // other thread has these cells.
+            [*differs, passes] = unsafe {
+                if is_exact {
+                    tiler.finish(left, new);
+                    [tiler.kernels.replace(new, &stored); 2]
+                } else {
+                    let measure = Measure {
+                        residuals: tiler.residuals(left),
+                        act: left.act,
+                        old: &stored,
+                        weights: self.gate.weights(),
+                        limit: self.gate.limit(),
+                    };
+                    tiler.kernels.measure(new, measure, &mut distances)
+                }
+            };
+            tiler.passed += u64::from(passes.count_ones());
+            for (p, cell) in tile.iter().enumerate() {
+                let measured = (!is_exact).then_some(distances[p]);
+                let (y, x) = (cell.y as usize, cell.x as usize);
+                // Safety: as above.
+                unsafe { self.notes.cell(y, x, *differs >> p & 1 == 1, measured, &mut tiler.verdict) };
+            }
+            if let Some(clock) = clock {
+                tiler.gates += clock.elapsed() * GATE_SAMPLE;
+            }
+        }
+    }
+
+    /// What a tile reads and is compared with lies anywhere in memory: it is asked for while the
+    /// tile before is computed.
+    fn warm(&self, tile: &[Cell], stored: &mut Cells) {
+        let (out, input) = (&self.plan.maps[self.step.output], &self.plan.maps[self.step.inputs[0]]);
+        let stride = self.step.input_stride();
+        for (cell, stored) in tile.iter().zip(stored) {
+            let (y, x) = (cell.y as usize, cell.x as usize);
+            *stored = self.target.cell(*cell);
+            prefetch_for_later(*stored, out.shape.c);
+            let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
+            prefetch(input.cell_ptr(self.buffers, y, x), input.shape.c);
+        }
+    }
+}
+
+impl Step {
+    /// Input rows and columns from one output cell to the next.
+    fn input_stride(&self) -> [usize; 2] {
+        match &self.kind {
+            Kind::Conv { conv, .. } if !conv.transposed => conv.window.stride,
+            Kind::Separable(pair) => pair.convs.depthwise.window.stride,
+            Kind::Pool(_, window) => window.stride,
+            Kind::Rearrange { stride, .. } => *stride,
+            _ => [1; 2],
+        }
+    }
+
+    /// Whether the kernels may write whole blocks straight into the map.
+    fn fits_in_place(&self) -> bool {
+        match &self.kind {
+            Kind::Conv { how: ConvKind::Gemm(dense), .. } => dense.packed.len() == 1,
+            // They are not in a row.
+            Kind::Conv { how: ConvKind::Squares(_), .. } => false,
+            _ => true,
+        }
+    }
+}

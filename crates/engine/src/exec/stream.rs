@@ -1,0 +1,163 @@
+//! What one stream remembers: its feature maps, what changed in them, its gates.
+
+use crate::buffer::{Buffer, Room};
+use crate::changes::ChangeSet;
+use crate::exec::asked::Demand;
+use crate::exec::outputs::Outputs;
+use crate::gating::estimate::{Felt, Foresight};
+use crate::gating::gate::Gates;
+use crate::gating::refresh::{Settling, Sweep};
+use crate::plan::Plan;
+use crate::plan::map::Map;
+use crate::tolerance::{CELL, ToleranceMap};
+use std::sync::Arc;
+
+/// The memory of one stream. Its size is [`Stream::bytes_of`], for ever.
+pub struct Stream {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) buffers: Vec<Buffer>,
+    /// One a map; those of maps that are parts of others stay empty.
+    pub(crate) changes: Vec<ChangeSet>,
+    /// One a map: cells whose change is expected to be too small to be computed at once, but not too small to
+    /// matter; they are computed when the settling reaches them.
+    pub(crate) owed: Vec<ChangeSet>,
+    pub(crate) settling: Settling,
+    /// Of watched maps, the cells that were computed in the last frame; others stay empty.
+    pub(crate) computed: Vec<ChangeSet>,
+    pub(crate) gates: Gates,
+    /// How far the gates stand open, part by part of the picture.
+    pub(crate) tolerance: ToleranceMap,
+    pub(crate) sweep: Sweep,
+    pub(crate) demand: Demand,
+    pub(crate) foresight: Foresight,
+    /// Frames since scales and gains were taken from one, if they were.
+    pub(crate) learnt_ago: Option<u32>,
+    /// Whether the sizes of the picture's changes were given.
+    pub(crate) is_measured: bool,
+    pub(crate) is_filled: bool,
+}
+
+impl Stream {
+    /// Bytes that a stream of a plan needs for its maps, change sets, estimates and tolerances.
+    pub fn bytes_of(plan: &Plan) -> usize {
+        // Changed and deferred cells of every map, computed ones of those that are watched.
+        let n_sets = |watched: bool| 2 + usize::from(watched);
+        let set = |m: &Map| m.shape.h * m.shape.w.div_ceil(64) * 8;
+        let sets: usize = plan.maps.iter().zip(&plan.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
+        let asked: usize = plan.lazy.sets().map(|map| set(&plan.maps[map])).sum();
+        let s = plan.maps[plan.input].shape;
+        let tolerance = s.h.div_ceil(CELL) * s.w.div_ceil(CELL) * 4;
+        let estimates = Foresight::n_values(plan) * 4;
+        plan.buffers.iter().sum::<usize>() * 4 + sets + asked + estimates + tolerance
+    }
+
+    /// `unfilled` stands in all maps until the first frame; tests use NaN to see leaks.
+    pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
+        let mut room = Room::of(plan.buffers.iter().copied());
+        let buffers = plan.buffers.iter().map(|n| room.take(*n, unfilled)).collect();
+        let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
+        let (changes, owed) = (sets(), sets());
+        let watched = |(m, w): (&Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
+        let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
+        Self {
+            owed,
+            foresight: Foresight::new(&plan),
+            demand: Demand::new(&plan),
+            learnt_ago: None,
+            is_measured: false,
+            settling: Settling::default(),
+            sweep: Sweep::new(),
+            buffers,
+            changes,
+            computed,
+            gates,
+            tolerance: ToleranceMap::default(),
+            is_filled: false,
+            plan,
+        }
+    }
+
+    /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write.
+    pub fn input(&mut self) -> (&mut [f32], &mut ChangeSet) {
+        self.is_measured = false;
+        let (data, changed, _) = self.parts_of_input();
+        (data, changed)
+    }
+
+    /// As [`Stream::input`], and where to add by how much the cells changed: the squares of their values'
+    /// differences, summed. It is empty again after each frame.
+    pub fn input_measured(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
+        self.is_measured = true;
+        self.parts_of_input()
+    }
+
+    fn parts_of_input(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
+        let map = &self.plan.maps[self.plan.input];
+        let data = &mut self.buffers[map.buffer][..map.shape.n_values()];
+        (data, &mut self.changes[self.plan.input], self.foresight.felt_mut(self.plan.input))
+    }
+
+    /// One cell of a map.
+    pub fn cell(&self, map: usize, y: usize, x: usize) -> &[f32] {
+        self.plan.maps[map].cell(&self.buffers, y, x)
+    }
+
+    /// What changed of a map in the last frame.
+    pub fn changes(&self, map: usize) -> &ChangeSet {
+        &self.changes[self.plan.maps[map].changes]
+    }
+
+    /// What was computed of an output's map in the last frame, changed or not.
+    pub fn computed(&self, map: usize) -> &ChangeSet {
+        &self.computed[self.plan.maps[map].changes]
+    }
+
+    /// A whole map, `[rows][columns][channels]`.
+    pub fn map(&self, map: usize) -> Vec<f32> {
+        let s = self.plan.maps[map].shape;
+        let cells = (0..s.h).flat_map(|y| (0..s.w).map(move |x| (y, x)));
+        cells.flat_map(|(y, x)| self.cell(map, y, x)).copied().collect()
+    }
+
+    /// The model's outputs, as ONNX Runtime would return them; to read them every frame, see [`Outputs`].
+    pub fn outputs(&self) -> Vec<Vec<f32>> {
+        let mut all = Vec::new();
+        self.read_outputs(&Outputs::new(&self.plan), &mut all);
+        all
+    }
+
+    /// The model's outputs, overwriting `into`: one list an output.
+    pub fn read_outputs(&self, outputs: &Outputs, into: &mut Vec<Vec<f32>>) {
+        outputs.read(&self.buffers, into);
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    pub fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    /// The factors of the gates' thresholds, for the caller to write; 1 everywhere until then.
+    pub fn tolerance_mut(&mut self) -> &mut ToleranceMap {
+        &mut self.tolerance
+    }
+
+    /// Asks, from the next frame on, for what counts only where other numbers reach a bar ([`Plan::given`]) no more
+    /// than where they do; `None`, as at first: for everything.
+    pub fn ask(&mut self, bar: Option<f32>) {
+        self.demand.set_bar(bar);
+    }
+
+    /// The next frame is computed as a whole.
+    pub fn forget(&mut self) {
+        self.is_filled = false;
+        self.tolerance.clear();
+    }
+
+    /// Refresh sweeps that are complete.
+    pub fn n_sweeps(&self) -> u64 {
+        self.sweep.n_sweeps
+    }
+}

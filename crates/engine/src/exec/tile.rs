@@ -1,0 +1,558 @@
+//! Computing a tile: a handful of cells of a step, into rows of scratch.
+
+use crate::buffer::Buffer;
+use crate::changes::{Cell, Spread};
+use crate::gating::estimate::Verdict;
+use crate::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
+use crate::kernels::{
+    BLOCK, ConvArgs, GatherArgs, Kernels, Pooled, ROWS, Residuals, Rows, SQUARES, STRIP, SpreadArgs, TILE, math, strips,
+};
+use crate::plan::map::Map;
+use crate::plan::program::Program;
+use crate::plan::step::{ConvKind, Dense, Kind, Step};
+use crate::weights::packed::{Packed, blocks};
+use crate::weights::winograd::{BIASED, N_PRODUCTS, Squares};
+use std::time::Duration;
+
+/// What one thread needs to compute tiles.
+pub(crate) struct Tiler {
+    pub kernels: Kernels,
+    /// Rows of a tile, each of whole blocks and one more.
+    rows: Buffer,
+    /// The same, for what is between the two convolutions of a pair.
+    between: Buffer,
+    /// Inputs of squares, and their products by the weights of a strip: `[product][SQUARES]`.
+    turned: Buffer,
+    products: Buffer,
+    /// `[product][TILE]`, and what they are apart.
+    turned_inputs: Vec<*const f32>,
+    turned_apart: usize,
+    /// From row to row.
+    pub stride: usize,
+    /// `[tap][TILE]`.
+    inputs: Vec<*const f32>,
+    zeros: Buffer,
+    residuals: Residuals,
+    /// The tile is the first of its step: weights are far away.
+    pub is_cold: bool,
+    /// Time in gates, for whoever calls.
+    pub gates: Duration,
+    /// Tiles that went through a gate.
+    pub n_gated: u32,
+    /// What came of foretold changes, and cells that moved by more than the threshold, for whoever calls.
+    pub verdict: Verdict,
+    pub passed: u64,
+}
+
+/// What is left to do to the rows of a tile.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    /// Whether residuals are added first.
+    adds: bool,
+    pub act: &'a Act,
+}
+
+// Safety: the pointers are scratch of one call of `tile`, and are not kept between calls.
+unsafe impl Send for Tiler {}
+
+impl Tiler {
+    pub fn new(program: &Program, kernels: Kernels) -> Self {
+        let stride = (blocks(program.max_channels) + 1) * BLOCK;
+        let taps = |s: &Step| match &s.kind {
+            Kind::Conv { how: ConvKind::Squares(_), .. } => N_PRODUCTS,
+            Kind::Conv { conv, .. } => conv.window.n_taps(),
+            Kind::Separable(pair) => pair.convs.depthwise.window.n_taps(),
+            Kind::Pool(_, w) => w.n_taps(),
+            _ => 1,
+        };
+        let n_taps = program.steps.iter().map(taps).max().unwrap_or(1);
+        let depth = |s: &Step| match &s.kind {
+            Kind::Conv { how: ConvKind::Squares(squares), .. } => blocks(squares.depth) * BLOCK,
+            _ => 0,
+        };
+        let deepest = program.steps.iter().map(depth).max().unwrap_or(0);
+        Self {
+            kernels,
+            rows: Buffer::zeros(ROWS * stride),
+            turned: Buffer::zeros(N_PRODUCTS * SQUARES * deepest),
+            turned_inputs: vec![std::ptr::null(); N_PRODUCTS * TILE],
+            turned_apart: 0,
+            products: Buffer::zeros(N_PRODUCTS * SQUARES * STRIP),
+            between: Buffer::zeros(TILE * stride),
+            stride,
+            inputs: vec![std::ptr::null(); n_taps * TILE],
+            zeros: Buffer::zeros(stride),
+            residuals: [std::ptr::null(); ROWS],
+            is_cold: false,
+            gates: Duration::ZERO,
+            n_gated: 0,
+            verdict: Verdict::default(),
+            passed: 0,
+        }
+    }
+
+    /// Room for the rows of a tile.
+    pub fn rows(&mut self) -> *mut f32 {
+        self.rows.as_mut_ptr()
+    }
+
+    /// Computes the cells of a tile of a step, up to [`TILE`] or the listed ones of [`SQUARES`] squares, into rows of `stride`
+    /// numbers; returns what is left to do, which is best done on their way to the map.
+    ///
+    /// # Safety
+    /// `buffers` are a stream's of this program, and the cells lie in the step's output. From `rows` on there are as many rows as
+    /// cells, of squares all of theirs, `stride` numbers apart, with room for whole blocks of channels; no other thread reads or
+    /// writes them, and they are no part of a map that this step reads. No other thread writes the maps that it reads.
+    #[must_use]
+    pub unsafe fn tile<'a>(
+        &mut self,
+        buffers: &[Buffer],
+        program: &Program,
+        step: &'a Step,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) -> Left<'a> {
+        let input = &program.maps[step.inputs[0]];
+        let c = program.maps[step.output].shape.c;
+        // Safety: a row has room for `c` numbers, and is no part of a map that this step reads.
+        let row = |p: usize| unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
+        let one = |p: usize| Rows { first: rows.wrapping_add(p * stride), stride, n: 1, width: c };
+        // Safety: the program's windows and taps lie in their maps, which no other thread writes.
+        let read = |map: &Map, cell: Cell| unsafe {
+            std::slice::from_raw_parts(map.cell_ptr(buffers, cell.y as usize, cell.x as usize), map.shape.c)
+        };
+        match &step.kind {
+            Kind::Conv { conv, how } => {
+                match how {
+                    ConvKind::Gemm(dense) => {
+                        let (n_taps, depth) = self.dense_inputs(buffers, input, dense, cells);
+                        let n_out = c / dense.packed.len();
+                        for (g, packed) in dense.packed.iter().enumerate() {
+                            if g > 0 {
+                                self.shift_inputs(dense.window.kernel, cells.len(), dense.depth);
+                            }
+                            // Safety: packed for these taps; a group's outputs, inside each row.
+                            unsafe { self.gemm(packed, n_taps, depth, cells.len(), rows.add(g * n_out), stride) };
+                        }
+                    }
+                    ConvKind::Squares(squares) => {
+                        // Safety: as of `tile`.
+                        unsafe { self.squares(buffers, input, squares, cells, rows, stride) };
+                    }
+                    ConvKind::Depthwise(packed) => {
+                        // Safety: as of `tile`.
+                        unsafe { self.depthwise(buffers, input, conv, packed, cells, rows, stride) };
+                    }
+                    ConvKind::Transposed { phases, window, depth } => {
+                        for (p, cell) in cells.iter().enumerate() {
+                            let at = [cell.y as usize, cell.x as usize];
+                            let s = window.stride;
+                            let phase = &phases[at[0] % s[0] * s[1] + at[1] % s[1]];
+                            for (t, tap) in phase.taps.iter().enumerate() {
+                                let from = |i: usize| {
+                                    let at = (at[i] + window.pad[i]).checked_sub(tap[i] * window.dilation[i])?;
+                                    Some(at / window.stride[i])
+                                };
+                                self.inputs[t * TILE] = match (from(0), from(1)) {
+                                    (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => {
+                                        input.cell_ptr(buffers, y, x)
+                                    }
+                                    _ => self.zeros.as_ptr(),
+                                };
+                            }
+                            // Safety: packed for the phase's taps; one row.
+                            unsafe {
+                                let row = rows.add(p * stride);
+                                self.gemm(&phase.packed, phase.taps.len(), *depth, 1, row, stride);
+                            }
+                        }
+                    }
+                }
+                // Safety: as of `tile`.
+                return unsafe { self.before_residual(buffers, program, step, conv, cells, rows, stride) };
+            }
+            Kind::Separable(pair) => {
+                let Separable { depthwise, pointwise } = &pair.convs;
+                let (n, depth) = (cells.len(), input.shape.c);
+                let (between, apart) = (self.between.as_mut_ptr(), self.stride);
+                let seen = Rows { first: between, stride: apart, n, width: depth };
+                // Safety: scratch has room for the rows of a tile.
+                unsafe {
+                    self.depthwise(buffers, input, depthwise, &pair.depthwise, cells, between, apart);
+                    self.kernels.act(&depthwise.act, seen);
+                }
+                for (p, from) in self.inputs[..n].iter_mut().enumerate() {
+                    *from = between.wrapping_add(p * apart);
+                }
+                // Safety: packed for one tap of that depth; else as of `tile`.
+                unsafe {
+                    self.gemm(&pair.pointwise, 1, depth, n, rows, stride);
+                    return self.before_residual(buffers, program, step, pointwise, cells, rows, stride);
+                }
+            }
+            Kind::Elementwise(op) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    row(p).copy_from_slice(read(input, *cell));
+                    match op {
+                        Op::Act(act) => {
+                            // Safety: one row.
+                            unsafe { self.kernels.act(act, one(p)) }
+                        }
+                        Op::Affine { scale, shift } => {
+                            for (v, (a, b)) in row(p).iter_mut().zip(scale.iter().zip(shift)) {
+                                *v = v.mul_add(*a, *b);
+                            }
+                        }
+                        Op::Binary(op) => {
+                            let second = &program.maps[step.inputs[1]];
+                            let is_one = second.shape.n_cells() == 1 && input.shape.n_cells() != 1;
+                            let at = if is_one { Cell { y: 0, x: 0 } } else { *cell };
+                            let other = read(second, at);
+                            match op {
+                                // Safety: cells of as many channels.
+                                Binary::Add => unsafe { self.kernels.add(one(p), &[other.as_ptr()]) },
+                                _ => {
+                                    for (v, o) in row(p).iter_mut().zip(other) {
+                                        *v = crate::oracle::binary(*op, *v, *o);
+                                    }
+                                }
+                            }
+                        }
+                        _ => unreachable!("the program makes no other element-wise steps"),
+                    }
+                }
+            }
+            Kind::Pool(kind, window) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let mut n = 0;
+                    for ky in 0..window.kernel[0] {
+                        let y = cell.y as usize * window.stride[0] + ky * window.dilation[0];
+                        let Some(y) = y.checked_sub(window.pad[0]).filter(|y| *y < input.shape.h) else { continue };
+                        for kx in 0..window.kernel[1] {
+                            let x = cell.x as usize * window.stride[1] + kx * window.dilation[1];
+                            let Some(x) = x.checked_sub(window.pad[1]).filter(|x| *x < input.shape.w) else { continue };
+                            self.inputs[n] = input.cell_ptr(buffers, y, x);
+                            n += 1;
+                        }
+                    }
+                    let how = if *kind == PoolKind::Max { Pooled::Greatest } else { Pooled::Sum };
+                    // Safety: cells of as many channels.
+                    unsafe { self.kernels.pool(how, &self.inputs[..n], row(p)) };
+                    if let PoolKind::Average { count_pad } = kind {
+                        let n = if *count_pad { window.n_taps() } else { n };
+                        row(p).iter_mut().for_each(|v| *v /= n as f32);
+                    }
+                }
+            }
+            Kind::GlobalAverage => {
+                row(0).fill(0.0);
+                for y in 0..input.shape.h as u32 {
+                    for x in 0..input.shape.w as u32 {
+                        let cell = input.cell_ptr(buffers, y as usize, x as usize);
+                        // Safety: as many channels.
+                        unsafe { self.kernels.add(one(0), &[cell]) }
+                    }
+                }
+                let n = input.shape.n_cells() as f32;
+                row(0).iter_mut().for_each(|v| *v /= n);
+            }
+            Kind::Resize(taps) => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let (r, k) = (taps.rows[cell.y as usize], taps.cols[cell.x as usize]);
+                    let at = |y: usize, x: usize| read(input, Cell { y: y as u32, x: x as u32 });
+                    if r.share == 0.0 && k.share == 0.0 {
+                        row(p).copy_from_slice(at(r.first, k.first));
+                        continue;
+                    }
+                    let (a, b) = (at(r.first, k.first), at(r.first, k.second));
+                    let (d, e) = (at(r.second, k.first), at(r.second, k.second));
+                    for (i, v) in row(p).iter_mut().enumerate() {
+                        let along = |a: f32, b: f32| crate::graph::resample::mix(a, b, k.share);
+                        *v = crate::graph::resample::mix(along(a[i], b[i]), along(d[i], e[i]), r.share);
+                    }
+                }
+            }
+            Kind::Rearrange { stride: by, runs } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let (y, x) = (cell.y as usize * by[0], cell.x as usize * by[1]);
+                    let mut to = 0;
+                    for run in runs {
+                        let from = read(input, Cell { y: (y + run.dy) as u32, x: (x + run.dx) as u32 });
+                        row(p)[to..to + run.n].copy_from_slice(&from[run.from..run.from + run.n]);
+                        to += run.n;
+                    }
+                }
+            }
+            Kind::Pad { before, value } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    let at = (cell.y as usize).checked_sub(before[0]).zip((cell.x as usize).checked_sub(before[1]));
+                    match at.filter(|(y, x)| *y < input.shape.h && *x < input.shape.w) {
+                        Some((y, x)) => row(p).copy_from_slice(read(input, Cell { y: y as u32, x: x as u32 })),
+                        None => row(p).fill(*value),
+                    }
+                }
+            }
+            Kind::Softmax { group } => {
+                for (p, cell) in cells.iter().enumerate() {
+                    for (from, to) in read(input, *cell).chunks_exact(*group).zip(row(p).chunks_exact_mut(*group)) {
+                        math::softmax(from, to);
+                    }
+                }
+            }
+            Kind::Join => {}
+        }
+        Left { adds: false, act: &Act::Identity }
+    }
+
+    /// The arguments of a kernel whose inputs have been looked up.
+    fn args(&self, p: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) -> ConvArgs {
+        ConvArgs {
+            n,
+            n_taps,
+            depth,
+            inputs: self.inputs.as_ptr(),
+            weights: p.weights.as_ptr(),
+            bias: p.bias.as_ptr(),
+            n_blocks: p.n_blocks,
+            rows,
+            stride,
+            is_cold: self.is_cold,
+        }
+    }
+
+    /// Before its activation.
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`]; packed for this convolution.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn depthwise(
+        &mut self,
+        buffers: &[Buffer],
+        input: &Map,
+        conv: &Conv,
+        packed: &Packed,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) {
+        let (window, size) = (&conv.window, [input.shape.h, input.shape.w]);
+        let inside = |cell: &Cell| window.inside(size, [cell.y as usize, cell.x as usize]);
+        let apart = [window.dilation[0] * input.shape.w, window.dilation[1]].map(|n| n * input.stride);
+        let mut rows = rows;
+        for run in cells.chunk_by(|a, b| inside(a).is_some() == inside(b).is_some()) {
+            let args = self.args(packed, window.n_taps(), 1, run.len(), rows, stride);
+            if window.kernel == [3; 2] && inside(&run[0]).is_some() {
+                for (first, [y, x]) in self.inputs.iter_mut().zip(run.iter().filter_map(inside)) {
+                    *first = input.cell_ptr(buffers, y, x);
+                }
+                // Safety: packed for this convolution; the window lies in the map, and buffers have slack for whole blocks.
+                unsafe { self.kernels.depthwise_inside(&args, apart) }
+            } else {
+                self.window_inputs(buffers, input, window, run);
+                // Safety: packed for this convolution; buffers and zeros have slack for whole blocks.
+                unsafe { self.kernels.depthwise(&args) }
+            }
+            rows = rows.wrapping_add(run.len() * stride);
+        }
+    }
+
+    /// # Safety
+    /// Inputs have been looked up; packed for these taps and this depth; rows have room for whole blocks.
+    unsafe fn gemm(&self, packed: &Packed, n_taps: usize, depth: usize, n: usize, rows: *mut f32, stride: usize) {
+        let args = self.args(packed, n_taps, depth, n, rows, stride);
+        // Safety: packed for these taps and this depth; rows have room for whole blocks.
+        unsafe { self.kernels.gemm(&args) }
+    }
+
+    /// A convolution by squares, before its activation: the cells are listed square by square.
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`]; packed for this convolution.
+    unsafe fn squares(
+        &mut self,
+        buffers: &[Buffer],
+        input: &Map,
+        squares: &Squares,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) {
+        let mut wanted = [std::ptr::null_mut(); ROWS];
+        let mut places = [Cell { y: 0, x: 0 }; SQUARES];
+        let mut n = 0;
+        for (r, cell) in cells.iter().enumerate() {
+            let place = Cell { y: cell.y / 2, x: cell.x / 2 };
+            if n == 0 || places[n - 1] != place {
+                places[n] = place;
+                n += 1;
+            }
+            wanted[(n - 1) * 4 + (cell.y % 2 * 2 + cell.x % 2) as usize] = rows.wrapping_add(r * stride);
+        }
+        self.window_inputs(buffers, input, &squares.window, &places[..n]);
+        let (depth, apart) = (squares.depth, blocks(squares.depth) * BLOCK);
+        let (turned, products) = (self.turned.as_mut_ptr(), self.products.as_mut_ptr());
+        let args = SpreadArgs { n, inputs: self.inputs.as_ptr(), depth, out: turned, stride: apart };
+        // Safety: inputs have slack for whole blocks, and there is room for those of all squares.
+        unsafe { self.kernels.spread(&args) }
+        self.point_at_turned(apart);
+        for strip in strips(squares.packed.n_blocks) {
+            let column = strip.first * BLOCK;
+            for k in 0..N_PRODUCTS {
+                let bias = if k == BIASED { &squares.packed.bias[column..] } else { &self.zeros };
+                let args = ConvArgs {
+                    n,
+                    n_taps: 1,
+                    depth,
+                    inputs: self.turned_inputs[k * TILE..].as_ptr(),
+                    weights: squares.weights(k, strip).as_ptr(),
+                    bias: bias.as_ptr(),
+                    n_blocks: strip.n,
+                    rows: products.wrapping_add(k * SQUARES * STRIP),
+                    stride: STRIP,
+                    is_cold: self.is_cold,
+                };
+                // Safety: packed for this depth; there is room for a strip of each product and square.
+                unsafe { self.kernels.gemm(&args) }
+            }
+            let args = GatherArgs { n, products, width: strip.n * BLOCK, rows: &wanted, column };
+            // Safety: rows have room for whole blocks.
+            unsafe { self.kernels.gather(&args) }
+        }
+    }
+
+    /// Where what is multiplied begins, so many numbers from square to square: the same for all tiles of a step.
+    fn point_at_turned(&mut self, apart: usize) {
+        if std::mem::replace(&mut self.turned_apart, apart) == apart {
+            return;
+        }
+        for (k, inputs) in self.turned_inputs.chunks_exact_mut(TILE).enumerate() {
+            for (p, input) in inputs[..SQUARES].iter_mut().enumerate() {
+                *input = self.turned.as_ptr().wrapping_add((k * SQUARES + p) * apart);
+            }
+        }
+    }
+
+    /// Where each tap of each cell begins; zeros outside of the map.
+    fn window_inputs(&mut self, buffers: &[Buffer], map: &Map, w: &Window, cells: &[Cell]) {
+        let base = buffers[map.buffer].as_ptr();
+        let s = map.shape;
+        let [kh, kw] = w.kernel;
+        for (p, cell) in cells.iter().enumerate() {
+            if let Some([y, x]) = w.inside([s.h, s.w], [cell.y as usize, cell.x as usize]) {
+                let first = base.wrapping_add(map.at(y, x));
+                for ky in 0..kh {
+                    for kx in 0..kw {
+                        let off = (ky * w.dilation[0] * s.w + kx * w.dilation[1]) * map.stride;
+                        self.inputs[(ky * kw + kx) * TILE + p] = first.wrapping_add(off);
+                    }
+                }
+                continue;
+            }
+            let y = (cell.y as usize * w.stride[0]) as isize - w.pad[0] as isize;
+            let x = (cell.x as usize * w.stride[1]) as isize - w.pad[1] as isize;
+            for ky in 0..kh {
+                let y = y + (ky * w.dilation[0]) as isize;
+                for kx in 0..kw {
+                    let x = x + (kx * w.dilation[1]) as isize;
+                    let hit = (0..s.h as isize).contains(&y) && (0..s.w as isize).contains(&x);
+                    self.inputs[(ky * kw + kx) * TILE + p] =
+                        if hit { map.cell_ptr(buffers, y as usize, x as usize) } else { self.zeros.as_ptr() };
+                }
+            }
+        }
+    }
+
+    /// Where the taps of a GEMM begin; how many there are, and how deep. Where a row of the window
+    /// is one run of numbers in memory it is one tap: the sums run in the same order.
+    fn dense_inputs(&mut self, buffers: &[Buffer], map: &Map, dense: &Dense, cells: &[Cell]) -> (usize, usize) {
+        let w = &dense.window;
+        let [kh, kw] = w.kernel;
+        let (s, base) = (map.shape, buffers[map.buffer].as_ptr());
+        if w.is_point() {
+            for (p, cell) in cells.iter().enumerate() {
+                self.inputs[p] = map.cell_ptr(buffers, cell.y as usize, cell.x as usize);
+            }
+            return (1, dense.depth);
+        }
+        let is_run = kw > 1 && map.stride == dense.depth && w.dilation[1] == 1;
+        let first = |cell: &Cell| w.inside([s.h, s.w], [cell.y as usize, cell.x as usize]);
+        if !is_run || cells.iter().any(|cell| first(cell).is_none()) {
+            self.window_inputs(buffers, map, w, cells);
+            return (kh * kw, dense.depth);
+        }
+        for (p, [y, x]) in cells.iter().filter_map(first).enumerate() {
+            let mut at = base.wrapping_add(map.at(y, x));
+            for ky in 0..kh {
+                self.inputs[ky * TILE + p] = at;
+                at = at.wrapping_add(w.dilation[0] * s.w * map.stride);
+            }
+        }
+        (kh, kw * dense.depth)
+    }
+
+    /// Moves all inputs on to the next group's channels; zeros stay where they are.
+    fn shift_inputs(&mut self, kernel: [usize; 2], n: usize, depth: usize) {
+        let zeros = self.zeros.as_ptr();
+        for tap in 0..kernel[0] * kernel[1] {
+            for input in &mut self.inputs[tap * TILE..][..n] {
+                if *input != zeros {
+                    // The next group's channels follow in the same cell.
+                    *input = input.wrapping_add(depth);
+                }
+            }
+        }
+    }
+
+    /// The activation before the residual, where there is one.
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`], whose rows hold the convolution's outputs.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn before_residual<'a>(
+        &mut self,
+        buffers: &[Buffer],
+        program: &Program,
+        step: &Step,
+        conv: &'a Conv,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) -> Left<'a> {
+        let Some(map) = step.inputs.get(1).map(|r| &program.maps[*r]) else {
+            return Left { adds: false, act: &conv.act };
+        };
+        let [down, along] = match step.spread[1] {
+            Spread::Repeat(by) => by,
+            _ => [1; 2],
+        };
+        // Most stand for one, and a division takes as long as all else.
+        let of = |at: u32, by: usize| if by == 1 { at as usize } else { at as usize / by };
+        for (residual, cell) in self.residuals.iter_mut().zip(cells) {
+            *residual = map.cell_ptr(buffers, of(cell.y, down), of(cell.x, along));
+        }
+        let rows = Rows { first: rows, stride, n: cells.len(), width: program.maps[step.output].shape.c };
+        // Safety: as in `tile`.
+        unsafe { self.kernels.act(&conv.act, rows) };
+        Left { adds: true, act: &conv.post }
+    }
+
+    /// Does what is left where the rows are.
+    ///
+    /// # Safety
+    /// The rows of the last tile.
+    pub unsafe fn finish(&self, left: Left, rows: Rows) {
+        // Safety: rows of whole blocks; residuals of as many channels, looked up by the last tile.
+        unsafe {
+            if left.adds {
+                self.kernels.add(rows, &self.residuals);
+            }
+            self.kernels.act(left.act, rows);
+        }
+    }
+
+    /// What is left to add to the rows of the last tile.
+    pub fn residuals(&self, left: Left) -> Option<&Residuals> {
+        left.adds.then_some(&self.residuals)
+    }
+}

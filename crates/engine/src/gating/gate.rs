@@ -1,0 +1,187 @@
+//! The gates: which cells of a map are computed.
+//!
+//! A cell is computed when it is expected to have moved, since it was computed last, by more than a threshold, so that
+//! slow drift adds up until it is seen; what is expected is [`crate::gating::estimate`]'s. The measure of a cell
+//! is the root mean square over its channels of the difference in units of each
+//! channel's scale (engine.md, section 2: better than the plain maximum at equal
+//! cost). At a threshold of 0 whatever changes reach is computed.
+
+use crate::buffer::Buffer;
+use crate::plan::program::Program;
+use crate::plan::step::Step;
+
+/// Thresholds of the first and the last gate where nothing is known of the model (engine.md, section 2: rising ones
+/// were better than one number; 0.065 to 0.215, as steep as there, cost a tenth more at the same agreement here).
+pub const DEFAULT_THRESHOLDS: (f32, f32) = (0.09, 0.19);
+
+/// Where a cell stands for so many rows of the picture, or more, thresholds are this share of what they would be: there
+/// are few such cells, and large objects are told by nothing else. With an [`OWED_SHARE`] of a half instead of a third, agreement rose
+/// at the same work or less (room-sparse 0.980 to 0.982, parking-street 0.980 to 0.990, car-overhead 0.946 to 0.961).
+const COARSE: (usize, f32) = (32, 0.7);
+
+/// Share of a threshold from which a change that is waited with is owed, where the tolerance is 1; it grows with the
+/// tolerance's square root. One share everywhere cost 0.005 of agreement for the same work (room-sparse, parking-street).
+/// With shares of 0.5, 0.46, 0.43 and 0.4 room-sparse agrees by 0.9788, 0.9803, 0.9813 and 0.9815 (means of 16 limits of
+/// age), at 1, 2.6 and 3.7 % more work.
+pub const OWED_SHARE: f32 = 0.43;
+
+/// The gate of one step.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Gate {
+    /// In units of the scales; 0: nothing is waited with.
+    pub threshold: f32,
+    /// One a channel, above 0; empty: not known yet.
+    pub scales: Vec<f32>,
+    /// `1 / scale`.
+    weights: Buffer,
+    /// What a sum of squares is compared with.
+    limit: f32,
+}
+
+impl Gate {
+    pub fn new(threshold: f32, scales: Vec<f32>) -> Self {
+        let mut weights = Buffer::from(&scales[..]);
+        weights.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight = 1.0 / scale);
+        Self { threshold, limit: threshold * threshold * scales.len() as f32, scales, weights }
+    }
+
+    pub fn is_exact(&self) -> bool {
+        self.threshold <= 0.0 || self.scales.is_empty()
+    }
+
+    pub fn weights(&self) -> &[f32] {
+        &self.weights[..self.scales.len()]
+    }
+
+    pub fn limit(&self) -> f32 {
+        self.limit
+    }
+}
+
+/// The gates of all steps of a program, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gates {
+    steps: Vec<Gate>,
+    /// Whether the scales are taken from every whole frame.
+    learns: bool,
+}
+
+impl Gates {
+    /// Everything that changes reach is computed.
+    pub fn exact(program: &Program) -> Self {
+        Self { steps: vec![Gate::default(); program.steps.len()], learns: false }
+    }
+
+    /// Rising thresholds, lower ones for coarse maps; the scales are learnt from every frame that is computed as a whole.
+    pub fn rising(program: &Program, (first, last): (f32, f32)) -> Self {
+        let n_gated = program.steps.iter().filter(|s| s.is_gated).count().max(1);
+        let mut i = 0;
+        let gate = |step: &Step| {
+            if !step.is_gated {
+                return Gate::default();
+            }
+            let along = i as f32 / n_gated as f32;
+            i += 1;
+            let threshold = if first > 0.0 { first * (last / first).powf(along) } else { 0.0 };
+            let height = |map: usize| program.maps[map].shape.h;
+            let is_coarse = height(step.output) * COARSE.0 <= height(program.input);
+            Gate { threshold: if is_coarse { COARSE.1 * threshold } else { threshold }, ..Gate::default() }
+        };
+        Self { steps: program.steps.iter().map(gate).collect(), learns: true }
+    }
+
+    pub fn steps(&self) -> &[Gate] {
+        &self.steps
+    }
+
+    pub fn get(&self, step: usize) -> &Gate {
+        &self.steps[step]
+    }
+
+    pub fn set(&mut self, step: usize, gate: Gate) {
+        self.steps[step] = gate;
+    }
+
+    /// Whether scales are learnt.
+    pub fn learns(&self) -> bool {
+        self.learns
+    }
+
+    /// The scales stay as they are from now on.
+    pub fn settle(&mut self) {
+        self.learns = false;
+    }
+
+    /// Gives gates the scales of a whole frame: the standard deviation of each channel, at least
+    /// a twentieth of the whole map's. Of large maps every second row and column is looked at.
+    /// `cell`: the numbers of a map's cell, by map, row and column.
+    pub fn learn_scales<'a>(&mut self, program: &Program, cell: impl Fn(usize, usize, usize) -> &'a [f32]) {
+        for (gate, step) in self.steps.iter_mut().zip(&program.steps) {
+            if gate.threshold > 0.0 {
+                let s = program.maps[step.output].shape;
+                let read = |y, x| cell(step.output, y, x);
+                *gate = Gate::new(gate.threshold, deviations(s.h, s.w, s.c, read));
+            }
+        }
+    }
+}
+
+fn deviations<'a>(h: usize, w: usize, c: usize, read: impl Fn(usize, usize) -> &'a [f32]) -> Vec<f32> {
+    let by = if h * w > 1024 { 2 } else { 1 };
+    let (mut sum, mut squares) = (vec![0f64; c], vec![0f64; c]);
+    let (mut row_sum, mut row_squares) = (vec![0f32; c], vec![0f32; c]);
+    let mut n = 0;
+    for y in (0..h).step_by(by) {
+        row_sum.fill(0.0);
+        row_squares.fill(0.0);
+        for x in (0..w).step_by(by) {
+            for ((sum, squares), v) in row_sum.iter_mut().zip(&mut row_squares).zip(read(y, x)) {
+                *sum += v;
+                *squares += v * v;
+            }
+            n += 1;
+        }
+        for i in 0..c {
+            sum[i] += f64::from(row_sum[i]);
+            squares[i] += f64::from(row_squares[i]);
+        }
+    }
+    let n = f64::from(n);
+    let deviation = |sum: f64, squares: f64, n: f64| (squares / n - (sum / n).powi(2)).max(0.0).sqrt() as f32;
+    let whole = deviation(sum.iter().sum(), squares.iter().sum(), n * c as f64).max(1e-6);
+    (0..c).map(|i| deviation(sum[i], squares[i], n).max(0.05 * whole)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::view::View;
+    use crate::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId, Window};
+    use crate::plan::Plan;
+
+    #[test]
+    fn thresholds_rise_from_step_to_step_and_are_lower_on_coarse_maps() {
+        const C: usize = 16;
+        // Rows of the maps, the picture's first.
+        let heights = [64, 32, 8, 2, 2, 2];
+        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let maps = heights.map(|h| graph.add_value(format!("map {h}"), MapShape::new(h, h, C)));
+        for (pair, sides) in maps.windows(2).zip(heights.windows(2)) {
+            let conv = Conv {
+                weights: vec![0.1; C * C],
+                bias: vec![0.0; C],
+                groups: 1,
+                window: Window { stride: [sides[0] / sides[1]; 2], ..Window::POINT },
+                transposed: false,
+                act: Act::Relu,
+                post: Act::Identity,
+            };
+            graph.nodes.push(Node { op: Op::Conv(Box::new(conv)), inputs: vec![pair[0]], output: pair[1] });
+        }
+        let view = View::whole(maps[5], graph.shape(maps[5]));
+        graph.outputs.push(Output { name: "out".into(), dims: view.shape(), axis: 0, parts: vec![view] });
+        let gates = Gates::rising(&Plan::new(graph).unwrap(), (0.1, 0.1 * 2f32.powi(4)));
+        let thresholds: Vec<_> = gates.steps().iter().map(|g| (g.threshold * 1000.0).round()).collect();
+        assert_eq!(thresholds, [100.0, 200.0, 400.0 * COARSE.1, 800.0 * COARSE.1, 0.0]);
+    }
+}

@@ -1,0 +1,29 @@
+//! The layer engine: a network computed layer by layer, only where a feature map changed.
+//!
+//! ```text
+//! ONNX file -> import -> Graph -> passes (verifier after each) -> Plan        once a model
+//!                                                                  |
+//! picture + what changed of it -> Runner -> Stream (maps, change sets, gates)  every frame
+//!                                   |
+//!            for each step: Spread (which cells may differ) -> Foresight (which by more than their gate)
+//!                           -> kernels -> store, and measure the change for the steps that read it
+//! ```
+//!
+//! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps
+//! (`[rows][columns][channels]`, f32) that are what a dense run would give, up to
+//! what was expected to matter too little and what is not asked for, and what changed in them. Pure: no clock
+//! (but for counters), file or log, and no thread that was not asked for; knows nothing of detection. The shape follows
+//! measurements; its identities are held by `crates/engine/tests/identities.rs`.
+
+pub mod buffer;
+pub mod changes;
+pub mod exec;
+pub mod gating;
+pub mod graph;
+pub mod import;
+pub mod kernels;
+pub mod oracle;
+pub mod passes;
+pub mod plan;
+pub mod tolerance;
+pub mod weights;

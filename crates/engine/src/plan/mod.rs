@@ -1,0 +1,56 @@
+//! A model laid out for running: maps in buffers, weights packed, steps in order.
+//!
+//! A plan is shared by all streams; what a stream remembers is in [`crate::exec::stream`].
+
+mod layout;
+pub mod lazy;
+mod lower;
+pub mod map;
+pub mod program;
+pub mod step;
+
+use crate::graph::Graph;
+use crate::graph::verify::Broken;
+use crate::passes;
+use lazy::{Condition, LazyBranches};
+use program::Program;
+use std::ops::Deref;
+
+/// A program, and of which of its steps only some cells may be asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    program: Program,
+    /// Steps of which only some cells may be asked for, and the order in which all run.
+    pub lazy: LazyBranches,
+    /// What was rewritten.
+    pub done: Vec<passes::Done>,
+}
+
+/// A plan is the program that it runs.
+impl Deref for Plan {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl Plan {
+    /// Optimises and lays out a graph.
+    ///
+    /// # Errors
+    /// The verifier's: a mistake of a pass.
+    pub fn new(mut graph: Graph) -> Result<Self, Broken> {
+        let done = passes::optimise(&mut graph)?;
+        let program = Program::new(graph)?;
+        Ok(Self { lazy: LazyBranches::none(program.steps.len()), program, done })
+    }
+
+    /// Says which numbers of the outputs count only where others are large enough: what leads only to them can be left
+    /// out where they are not ([`crate::exec::stream::Stream::ask`]).
+    #[must_use]
+    pub fn given(mut self, conditions: &[Condition]) -> Self {
+        self.lazy = LazyBranches::of(&self.program, conditions);
+        self
+    }
+}
