@@ -120,7 +120,12 @@ fn every_oddity_is_survived_and_named() {
 fn messages_without_an_end_are_cut_off() {
     let pause = Duration::from_millis(1);
     let settings = || SupervisorSettings { connect: LONG / 15, backoff_first: pause, backoff_cap: pause, ..quick() };
-    for (oddity, cause) in [(Oddity::Flood, "more than 16 KiB"), (Oddity::FloodLater, "MiB that are no packets")] {
+    for (oddity, cause, most) in [
+        (Oddity::Flood, "more than 16 KiB", 300),
+        (Oddity::FloodLater, "KiB that are no packets", 1500),
+        // What is read of it takes a hundred times as much.
+        (Oddity::LongDescription, "more than 16 KiB", 40),
+    ] {
         let camera = OddCamera::start(oddity);
         let rig = Rig::start(&camera.url(), settings());
         let said = wait_for(&format!("{oddity:?}"), LONG, || {
@@ -128,7 +133,7 @@ fn messages_without_an_end_are_cut_off() {
         });
         assert!(said.iter().all(|said| said.contains(cause)), "{oddity:?}: {said:?}");
         let mib = camera.most_taken.load(Ordering::Acquire) >> 20;
-        assert!((64..1500).contains(&mib), "{oddity:?}: {mib} MiB of 4 GB were taken");
+        assert!(mib < most, "{oddity:?}: {mib} MiB were taken");
     }
     // One that has next to nothing to say is left after its time, and no attempt is left hanging.
     let camera = OddCamera::start(Oddity::Drip);
@@ -157,6 +162,8 @@ fn packets_and_descriptions_that_end_a_process_are_got_over() {
         (Oddity::ShortFragments, 3, ""),
         (Oddity::EndlessFragments, 3, "MiB came, and no picture"),
         (Oddity::ManyTracks, 6, "KiB"),
+        (Oddity::ManySenders, 20, ""),
+        (Oddity::ManyReports, 3, ""),
     ] {
         let camera = OddCamera::start(oddity);
         let pause = Duration::from_millis(1);

@@ -88,7 +88,11 @@ impl<'a> Document<'a> {
         };
         let root = DeTable::parse(text).map_err(|e| problem(&e, e.message()))?;
         // Numbers are texts up to here.
-        toml::from_str::<toml::Table>(text).map_err(|e| problem(&e, "the number is too large"))?;
+        let in_words = |e: toml::de::Error| {
+            let is_number = ["integer", "float"].iter().any(|kind| e.message().contains(kind));
+            problem(&e, if is_number { "the number is too large" } else { e.message() })
+        };
+        toml::from_str::<toml::Table>(text).map_err(in_words)?;
         Ok(Self { root, ends })
     }
 

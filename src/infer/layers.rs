@@ -89,7 +89,7 @@ const STATE: (usize, usize, usize) = (1 << 30, 256, 4 << 30);
 /// Whether a camera's state is what the model is worth: a small file may describe maps of any size.
 fn check_state(plan: &Plan, n_bytes: usize) -> Result<(), String> {
     let most = n_bytes.saturating_mul(STATE.1).saturating_add(STATE.0).min(STATE.2);
-    let needed = Stream::bytes_of(&plan);
+    let needed = Stream::bytes_of(plan);
     match needed > most {
         false => Ok(()),
         true => Err(format!(

@@ -23,6 +23,12 @@ pub enum Oddity {
     FloodLater,
     /// Names a length of 4 GB, and sends a byte now and then.
     Drip,
+    /// Describes millions of tracks.
+    LongDescription,
+    /// Two packets each of hundreds of senders in one track.
+    ManySenders,
+    /// Reports of thousands of senders.
+    ManyReports,
     /// Sends everybody to itself.
     Redirect,
     /// Answers every request so.
@@ -135,6 +141,18 @@ fn serve(
                 say(401, ask, "")?;
             }
             _ => match method.as_str() {
+                "DESCRIBE" if oddity == Oddity::LongDescription => {
+                    let lines = "m=a\n".repeat(15 << 20);
+                    let head = format!(
+                        "RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
+                        lines.len()
+                    );
+                    stream.write_all(head.as_bytes())?;
+                    for (n, piece) in lines.as_bytes().chunks(1 << 16).enumerate() {
+                        stream.write_all(piece)?;
+                        taken.fetch_max((n + 1) << 16, Ordering::AcqRel);
+                    }
+                }
                 "DESCRIBE" => {
                     let many: String = (0..3000)
                         .map(|i| format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 X-NOVA/90000\r\na=control:t{i}\r\n"))
@@ -164,6 +182,7 @@ fn serve(
                     }
                     return match oddity {
                         Oddity::Cut => Ok(()),
+                        Oddity::ManySenders | Oddity::ManyReports => send_of_many(stream, oddity, stop),
                         Oddity::FloodLater => flood(&mut stream, usize::MAX, taken, stop),
                         Oddity::ShortFragments => {
                             send_all(stream, stop, [&[0x62, 1, 0x93, 0x12][..], &[0x62, 1], &[0x62, 1, 0x13]])
@@ -240,6 +259,24 @@ fn send_unknown_nals(mut stream: TcpStream, stop: &AtomicBool) -> std::io::Resul
         send(&mut stream, &packet)?;
         std::thread::sleep(Duration::from_millis(2));
     }
+    Ok(())
+}
+
+/// Two packets each, or a report, of senders without end.
+fn send_of_many(mut stream: TcpStream, oddity: Oddity, stop: &AtomicBool) -> std::io::Result<()> {
+    for sender in (1..=5000u32).take_while(|_| !stop.load(Ordering::Acquire)) {
+        if oddity == Oddity::ManyReports {
+            let report = [&[0x80, 200, 0, 6][..], &sender.to_be_bytes(), &[0; 20]].concat();
+            let framed = [&[b'$', 1, 0, report.len() as u8][..], &report].concat();
+            stream.write_all(&framed)?;
+        } else {
+            for n in 0..2 {
+                let packet = [&[0x80, 96, 0, n, 0, 0, 0, 9][..], &sender.to_be_bytes(), &[0x65; 20]].concat();
+                send(&mut stream, &packet)?;
+            }
+        }
+    }
+    std::thread::sleep(Duration::from_millis(200));
     Ok(())
 }
 

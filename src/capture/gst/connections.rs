@@ -15,17 +15,25 @@ use std::sync::{Arc, LazyLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tracing_mutex::stdsync::{Condvar, Mutex};
 
-/// Bytes that a camera may send beside packets. A description has a few KiB, what keeps a session open comes to less than
-/// one MiB a day, and packets over TCP begin the count anew.
-const MOST_BESIDE: u64 = 64 << 20;
+/// Bytes that a camera may send before its first packet: a description has a few KiB, and what is read of one takes up to
+/// 170 times as much memory.
+const MOST_BEFORE: u64 = 256 << 10;
+/// Bytes that a camera may send beside packets, an hour. What keeps a session open comes to less than a tenth of it.
+const MOST_BESIDE: u64 = 4 << 20;
+const HOUR: Duration = Duration::from_secs(3600);
 /// So long a source that is stopped may take leave of its camera.
 const LEAVE: Duration = Duration::from_secs(2);
-/// Between two looks: at 1 Gbit/s a camera sends 12 MiB in it.
-const TICK: Duration = Duration::from_millis(100);
+/// Between two looks: before the first packet (at 1 Gbit/s a camera sends 256 KiB in it), and later.
+const TICKS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(100)];
 
-/// What an attempt to reach a camera has opened.
+/// The conversations of a pipeline with its cameras: one a `rtspsrc`.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct Connections(Mutex<Vec<Arc<Conversation>>>);
+
+/// What one `rtspsrc` has opened.
+#[derive(Debug)]
+struct Conversation {
+    source: glib::WeakRef<gst::Element>,
     open: Mutex<Vec<Connection>>,
     n_opened: AtomicU64,
     /// Bytes of packets, however they came, and of those that came by UDP.
@@ -44,27 +52,32 @@ struct Connection {
 }
 
 /// Counts what a connection brought beside packets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Beside {
-    /// Bytes when the last packet came by it.
-    at_packet: u64,
+    /// Bytes from which on is counted.
+    from: u64,
+    since: Instant,
     /// Bytes of packets by TCP.
     packets: i64,
 }
 
 impl Beside {
-    /// Bytes since the last packet that came by TCP, of `bytes` in all.
-    fn since_packet(&mut self, bytes: u64, packets: i64) -> u64 {
-        if packets > self.packets {
-            *self = Self { at_packet: bytes, packets };
+    fn new(packets: i64, now: Instant) -> Self {
+        Self { from: 0, since: now, packets }
+    }
+
+    /// Bytes since the last packet that came by TCP, of `bytes` in all; at most those of an hour.
+    fn count(&mut self, bytes: u64, packets: i64, now: Instant) -> u64 {
+        if packets > self.packets || now.saturating_duration_since(self.since) > HOUR {
+            *self = Self { from: bytes, since: now, packets: packets.max(self.packets) };
         }
-        bytes.saturating_sub(self.at_packet)
+        bytes.saturating_sub(self.from)
     }
 }
 
 thread_local! {
     /// For whom this thread opens connections.
-    static CLAIMED: RefCell<Weak<Connections>> = const { RefCell::new(Weak::new()) };
+    static CLAIMED: RefCell<Weak<Conversation>> = const { RefCell::new(Weak::new()) };
 }
 
 impl Connections {
@@ -72,47 +85,85 @@ impl Connections {
     pub fn of(gst_pipeline: &gst::Pipeline) -> Arc<Self> {
         LazyLock::force(&WATCH);
         let connections = Arc::new(Self::default());
-        let counting = connections.clone();
+        let of = connections.clone();
         for_each_element(gst_pipeline, move |element, _| {
-            let count = |pad: &str, of: fn(&Self) -> &AtomicI64| {
-                let connections = counting.clone();
-                if let Some(pad) = element.static_pad(pad) {
-                    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
-                        let bytes = match &info.data {
-                            Some(gst::PadProbeData::Buffer(buffer)) => buffer.size(),
-                            Some(gst::PadProbeData::BufferList(list)) => list.calculate_size(),
-                            _ => 0,
-                        };
-                        of(&connections).fetch_add(bytes as i64, Ordering::AcqRel);
-                        gst::PadProbeReturn::Ok
-                    });
-                }
+            let (pad, counter): (_, fn(&Conversation) -> &AtomicI64) = match kind(element).as_deref() {
+                Some("udpsrc") => ("src", |c| &c.udp),
+                Some("rtpjitterbuffer") => ("sink", |c| &c.packets),
+                _ => return,
             };
-            match element.factory().as_ref().map(|f| f.name()).as_deref() {
-                Some("udpsrc") => count("src", |c| &c.udp),
-                Some("rtpjitterbuffer") => count("sink", |c| &c.packets),
-                _ => {}
-            }
+            let (Some(pad), Some(source)) = (element.static_pad(pad), source_around(element)) else { return };
+            let conversation = of.with(&source);
+            pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
+                let bytes = match &info.data {
+                    Some(gst::PadProbeData::Buffer(buffer)) => buffer.size(),
+                    Some(gst::PadProbeData::BufferList(list)) => list.calculate_size(),
+                    _ => 0,
+                };
+                counter(&conversation).fetch_add(bytes as i64, Ordering::AcqRel);
+                gst::PadProbeReturn::Ok
+            });
         });
         connections
     }
 
-    /// What the calling thread opens from now on is this attempt's. `rtspsrc` says that it connects on the thread that does.
-    pub fn claim(self: &Arc<Self>) {
-        CLAIMED.set(Arc::downgrade(self));
-    }
-
-    /// What is wrong with what came; `None`: nothing that is known.
-    pub fn complaint(&self) -> Option<String> {
-        let too_much = self.has_sent_too_much.load(Ordering::Acquire);
-        too_much.then(|| format!("the camera sent {} MiB that are no packets of its stream", MOST_BESIDE >> 20))
+    /// Hears on the bus who opens connections: `rtspsrc` says that it connects on the thread that does, and what that
+    /// opens from now on is its.
+    pub fn hear(&self, message: &gst::MessageRef) {
+        if let gst::MessageView::Progress(_) = message.view()
+            && let Some(source) = message.src().and_then(|s| s.downcast_ref::<gst::Element>())
+            && kind(source).as_deref() == Some(RTSP)
+        {
+            CLAIMED.set(Arc::downgrade(&self.with(source)));
+        }
     }
 
     /// From now on there is little time left to take leave.
     pub fn stop(&self) {
-        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        for conversation in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *conversation.stopping.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
     }
 
+    fn with(&self, source: &gst::Element) -> Arc<Conversation> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.iter().find(|c| c.source.upgrade().as_ref() == Some(source)) {
+            return known.clone();
+        }
+        let new = Arc::new(Conversation {
+            source: source.downgrade(),
+            open: Mutex::default(),
+            n_opened: AtomicU64::default(),
+            packets: AtomicI64::default(),
+            udp: AtomicI64::default(),
+            has_sent_too_much: AtomicBool::default(),
+            stopping: Mutex::default(),
+        });
+        all.push(new.clone());
+        new
+    }
+}
+
+const RTSP: &str = "rtspsrc";
+
+/// Which factory made an element.
+fn kind(element: &gst::Element) -> Option<glib::GString> {
+    element.factory().map(|f| f.name())
+}
+
+/// The `rtspsrc` of which an element is a part.
+fn source_around(element: &gst::Element) -> Option<gst::Element> {
+    let mut around = element.parent();
+    while let Some(object) = around {
+        match object.downcast_ref::<gst::Element>() {
+            Some(element) if kind(element).as_deref() == Some(RTSP) => return Some(element.clone()),
+            _ => around = object.parent(),
+        }
+    }
+    None
+}
+
+impl Conversation {
     fn adopt(self: &Arc<Self>, socket: &gio::Socket) {
         // A second number for it, as GIO's own may be closed, and taken by another one, at any time.
         let own = match socket.as_fd().try_clone_to_owned() {
@@ -127,7 +178,7 @@ impl Connections {
                 this.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|c| c.number != number);
             }
         });
-        let connection = Connection { number, socket: own, beside: Beside::default() };
+        let connection = Connection { number, socket: own, beside: Beside::new(self.packets_by_tcp(), Instant::now()) };
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         let (watched, has_come) = &*WATCH;
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,26 +189,46 @@ impl Connections {
         }
     }
 
+    fn packets_by_tcp(&self) -> i64 {
+        self.packets.load(Ordering::Acquire) - self.udp.load(Ordering::Acquire)
+    }
+
+    fn has_packets(&self) -> bool {
+        self.packets.load(Ordering::Acquire) > 0
+    }
+
     /// Cuts what is to be cut.
     fn look(&self) {
         let stopping = *self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
         let is_late = stopping.is_some_and(|since| since.elapsed() >= LEAVE);
-        let packets = self.packets.load(Ordering::Acquire) - self.udp.load(Ordering::Acquire);
-        for connection in self.open.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            let beside = connection.beside.since_packet(bytes_read(&connection.socket), packets);
-            if beside > MOST_BESIDE {
-                self.has_sent_too_much.store(true, Ordering::Release);
+        let most = if self.has_packets() { MOST_BESIDE } else { MOST_BEFORE };
+        let mut is_too_much = false;
+        let cut = |c: &Connection| socket2::SockRef::from(&c.socket).shutdown(Shutdown::Both);
+        let (packets, now) = (self.packets_by_tcp(), Instant::now());
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            for connection in open.iter_mut() {
+                is_too_much |= connection.beside.count(bytes_read(&connection.socket), packets, now) > most;
             }
-            if beside > MOST_BESIDE || is_late {
-                // Its reader comes back with an end of the stream. Cut already: there is nothing to do.
-                let _ = socket2::SockRef::from(&connection.socket).shutdown(Shutdown::Both);
+            if is_late {
+                // Their readers come back with an end of the stream. Cut already: there is nothing to do.
+                open.iter().for_each(|c| drop(cut(c)));
             }
         }
+        if !is_too_much || self.has_sent_too_much.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Said first, as what comes of the cut says nothing.
+        if let Some(source) = self.source.upgrade() {
+            let kib = most >> 10;
+            gst::element_error!(source, gst::ResourceError::Read, ["the camera sent {kib} KiB that are no packets"]);
+        }
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|c| drop(cut(c)));
     }
 }
 
-/// Attempts that have connections, and when there is one more.
-type Watched = (Mutex<Vec<Weak<Connections>>>, Condvar);
+/// Conversations that have connections, and when there is one more.
+type Watched = (Mutex<Vec<Weak<Conversation>>>, Condvar);
 
 /// Begins to see what this process connects to, and to look at it.
 static WATCH: LazyLock<Watched> = LazyLock::new(|| {
@@ -165,16 +236,17 @@ static WATCH: LazyLock<Watched> = LazyLock::new(|| {
     let watching = std::thread::Builder::new().name("connections".into()).spawn(|| {
         let (watched, has_come) = &*WATCH;
         loop {
-            let mut attempts = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            attempts.retain(|c| c.strong_count() > 0);
-            while attempts.is_empty() {
-                attempts = has_come.wait(attempts).unwrap_or_else(PoisonError::into_inner);
+            let mut conversations = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            conversations.retain(|c| c.strong_count() > 0);
+            while conversations.is_empty() {
+                conversations = has_come.wait(conversations).unwrap_or_else(PoisonError::into_inner);
             }
-            let now: Vec<_> = attempts.iter().filter_map(Weak::upgrade).collect();
-            drop(attempts);
+            let now: Vec<_> = conversations.iter().filter_map(Weak::upgrade).collect();
+            drop(conversations);
             now.iter().for_each(|c| c.look());
+            let all_play = now.iter().all(|c| c.has_packets());
             drop(now);
-            std::thread::sleep(TICK);
+            std::thread::sleep(TICKS[usize::from(all_play)]);
         }
     });
     if let Err(e) = watching {
@@ -251,17 +323,20 @@ mod tests {
 
     #[test]
     fn packets_by_tcp_begin_the_count_anew_and_others_do_not() {
-        let mut beside = Beside::default();
-        assert_eq!(beside.since_packet(1000, 0), 1000, "a description");
-        assert_eq!(beside.since_packet(5000, 3900), 0, "packets");
-        assert_eq!(beside.since_packet(9000, 3900), 4000, "a message");
+        let start = Instant::now();
+        let mut beside = Beside::new(0, start);
+        assert_eq!(beside.count(1000, 0, start), 1000, "a description");
+        assert_eq!(beside.count(5000, 3900, start), 0, "packets");
+        assert_eq!(beside.count(9000, 3900, start), 4000, "a message");
         // By UDP: what is on its way has been counted as sent, and not yet as a packet.
-        let mut beside = Beside::default();
+        let mut beside = Beside::new(0, start);
         for (bytes, packets) in [(1000, -1400), (2000, 0), (3000, -1400), (4000, 0)] {
-            assert_eq!(beside.since_packet(bytes, packets), bytes);
+            assert_eq!(beside.count(bytes, packets, start), bytes);
         }
-        // And then by TCP after all.
-        assert_eq!(beside.since_packet(9000, 3000), 0);
+        assert_eq!(beside.count(5000, -1400, start + 2 * HOUR), 0, "what was long ago is forgotten");
+        // And then by TCP after all, in a connection of its own.
+        let mut beside = Beside::new(-90_000, start);
+        assert_eq!(beside.count(9000, -88_000, start), 0);
     }
 
     #[test]

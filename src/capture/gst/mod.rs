@@ -9,6 +9,7 @@ mod packets;
 mod pictures;
 mod rtsp;
 mod secrets;
+mod senders;
 mod sparing;
 mod stop;
 
@@ -99,6 +100,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
     let source_size = pictures::follow_size(&queue, &named("size")?, intake.input())?;
     let whole = pictures::watch_decoders(&guard.gst_pipeline, intake, pace);
     packets::guard(&guard.gst_pipeline, &tracks);
+    senders::guard(&guard.gst_pipeline);
     let sink = named("sink")?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| CaptureError::Setup(format!("pipeline {}: 'sink' is no appsink", launch.name)))?;
@@ -205,11 +207,8 @@ fn watch_bus(
     let bus = guard.gst_pipeline.bus().ok_or_else(|| CaptureError::Setup("the pipeline has no bus".into()))?;
     bus.set_sync_handler(move |_, message| {
         progress.hear(&message.view());
+        connections.hear(message);
         let event = match message.view() {
-            gst::MessageView::Progress(_) => {
-                connections.claim();
-                None
-            }
             gst::MessageView::Eos(_) => Some(SourceEvent::Ended),
             gst::MessageView::StreamStatus(status) => {
                 // Said by the thread that begins, and its decoder's threads come of it.
@@ -219,8 +218,7 @@ fn watch_bus(
                 None
             }
             gst::MessageView::Error(error) => {
-                let complaint = connections.complaint().or_else(|| tracks.complaint());
-                let said = complaint.unwrap_or_else(|| explain(error));
+                let said = tracks.complaint().unwrap_or_else(|| explain(error));
                 Some(SourceEvent::Failed(CaptureError::Transient(format!("{name}{said}"))))
             }
             _ => None,

@@ -123,6 +123,19 @@ impl Stream {
     }
 }
 
+/// Takes out of what comes by a pad the packets to which `takes` says no; whether anything goes on.
+pub fn keep(info: &mut gst::PadProbeInfo<'_>, mut takes: impl FnMut(&[u8]) -> bool) -> bool {
+    let mut takes = |buffer: &gst::BufferRef| buffer.map_readable().is_ok_and(|map| takes(&map));
+    match &mut info.data {
+        Some(gst::PadProbeData::Buffer(buffer)) => takes(buffer),
+        Some(gst::PadProbeData::BufferList(list)) => {
+            list.make_mut().foreach_mut(|buffer, _| std::ops::ControlFlow::Continue(takes(&buffer).then_some(buffer)));
+            true
+        }
+        _ => true,
+    }
+}
+
 /// Stands before every depayloader of a pipeline, those that come later too.
 pub fn guard(gst_pipeline: &gst::Pipeline, tracks: &Arc<Tracks>) {
     let tracks = tracks.clone();
@@ -142,20 +155,10 @@ fn watch(depayloader: &gst::Element, tracks: Arc<Tracks>) {
         let goes_on = {
             let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = stream.get_or_insert_with(|| Stream { codec: Codec::of(pad.current_caps()), gathered: 0 });
-            let mut takes = |buffer: &gst::BufferRef| {
-                let Ok(map) = buffer.map_readable() else { return false };
-                bytes += map.len() as u64;
-                stream.takes(&map)
-            };
-            match &mut info.data {
-                Some(gst::PadProbeData::Buffer(buffer)) => takes(buffer),
-                Some(gst::PadProbeData::BufferList(list)) => {
-                    list.make_mut()
-                        .foreach_mut(|buffer, _| std::ops::ControlFlow::Continue(takes(&buffer).then_some(buffer)));
-                    true
-                }
-                _ => true,
-            }
+            keep(info, |packet| {
+                bytes += packet.len() as u64;
+                stream.takes(packet)
+            })
         };
         let before = tracks.n_bytes.fetch_add(bytes, Ordering::Relaxed);
         let is_too_much = before + bytes > MOST_BYTES;
