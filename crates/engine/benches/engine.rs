@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 /// A graph of one convolution with SiLU.
 fn layer(h: usize, w: usize, c_in: usize, c_out: usize, side: usize, depthwise: bool) -> Graph {
-    let mut g = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+    let mut g =
+        Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
     let (input, output) = (g.add_value("x", MapShape::new(h, w, c_in)), g.add_value("y", MapShape::new(h, w, c_out)));
     let depth = if depthwise { 1 } else { c_in };
     let window = Window { kernel: [side; 2], pad: [side / 2; 2], pad_end: [side / 2; 2], ..Window::POINT };

@@ -6,18 +6,68 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Numbers of a cache line.
-const LINE: usize = 16;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Bytes of a large page, on x86-64 and, with pages of 4 KiB, on aarch64.
 const LARGE: usize = 2 << 20;
 
-fn in_lines(n: usize) -> usize {
-    n.next_multiple_of(LINE)
+/// What maps and weights are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ElementType {
+    F32,
+    /// Quantised maps and weights, and sums of their products.
+    U8,
+    I8,
+    I32,
+}
+
+impl ElementType {
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::I32 => 4,
+            Self::U8 | Self::I8 => 1,
+        }
+    }
+}
+
+/// A number of an [`ElementType`].
+pub trait Element: Copy + Default + PartialEq + fmt::Debug + Send + Sync + sealed::Sealed + 'static {
+    const TYPE: ElementType;
+    /// The same for the same bits alone.
+    fn bits(self) -> u32;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! element {
+    ($($t:ty, $of:ident, $bits:expr;)*) => {
+        $(impl sealed::Sealed for $t {}
+        impl Element for $t {
+            const TYPE: ElementType = ElementType::$of;
+            fn bits(self) -> u32 {
+                let bits: fn($t) -> u32 = $bits;
+                bits(self)
+            }
+        })*
+    };
+}
+element! {
+    f32, F32, f32::to_bits;
+    u8, U8, u32::from;
+    i8, I8, |v| v as u32;
+    i32, I32, |v| v as u32;
+}
+
+/// So many numbers, and what is missing to whole lines.
+const fn in_lines<T>(n: usize) -> usize {
+    n.next_multiple_of(LINE / size_of::<T>())
 }
 
 /// Memory that buffers have parts of; it lives as long as any of them.
 struct Region {
-    first: NonNull<f32>,
+    first: NonNull<u8>,
     layout: Layout,
 }
 
@@ -27,9 +77,9 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    fn new(n: usize) -> Self {
-        let align = if n * size_of::<f32>() < LARGE { LINE * size_of::<f32>() } else { LARGE };
-        let layout = Layout::array::<f32>(in_lines(n).max(LINE)).and_then(|l| l.align_to(align));
+    fn new(bytes: usize) -> Self {
+        let align = if bytes < LARGE { LINE } else { LARGE };
+        let layout = Layout::from_size_align(bytes.max(LINE), align);
         let layout = layout.expect("models are checked to be of a size that fits");
         // Safety: the layout is not empty.
         let Some(first) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
@@ -40,42 +90,53 @@ impl Region {
             let _ =
                 unsafe { rustix::mm::madvise(first.as_ptr().cast(), layout.size(), rustix::mm::Advice::LinuxHugepage) };
         }
-        Self { first: first.cast(), layout }
+        Self { first, layout }
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
         // Safety: as it was allocated.
-        unsafe { dealloc(self.first.as_ptr().cast(), self.layout) }
+        unsafe { dealloc(self.first.as_ptr(), self.layout) }
     }
 }
 
 /// Room for buffers that are used together, side by side.
 pub struct Room {
     region: Arc<Region>,
-    n_taken: usize,
+    /// Bytes.
+    taken: usize,
 }
 
 impl Room {
-    /// For buffers of so many numbers.
-    pub fn of(sizes: impl IntoIterator<Item = usize>) -> Self {
-        let n = sizes.into_iter().map(in_lines).sum();
-        Self { region: Arc::new(Region::new(n)), n_taken: 0 }
+    /// For buffers of so many numbers of one type.
+    pub fn of<T: Element>(sizes: impl IntoIterator<Item = usize>) -> Self {
+        Self::of_bytes(sizes.into_iter().map(Self::bytes_for::<T>).sum())
+    }
+
+    /// For buffers that need so many bytes together ([`Room::bytes_for`]).
+    pub fn of_bytes(bytes: usize) -> Self {
+        Self { region: Arc::new(Region::new(bytes)), taken: 0 }
+    }
+
+    /// Bytes that a buffer of so many numbers needs.
+    pub const fn bytes_for<T: Element>(n: usize) -> usize {
+        in_lines::<T>(n) * size_of::<T>()
     }
 
     /// The next of them: `n` numbers, and what is missing to whole lines, each of them `value`.
     ///
     /// # Panics
     /// There is no room left.
-    pub fn take(&mut self, n: usize, value: f32) -> Buffer {
-        let (at, len) = (self.n_taken, in_lines(n));
-        self.n_taken += len;
-        assert!(self.n_taken * size_of::<f32>() <= self.region.layout.size(), "as many numbers as room was made for");
+    pub fn take<T: Element>(&mut self, n: usize, value: T) -> Buffer<T> {
+        let (at, len, bytes) = (self.taken, in_lines::<T>(n), Self::bytes_for::<T>(n));
+        self.taken += bytes;
+        assert!(self.taken <= self.region.layout.size(), "as many numbers as room was made for");
         // For sanitisers: what is beside a buffer is nobody's.
-        let (region, at) = if cfg!(passd_apart) { (Arc::new(Region::new(len)), 0) } else { (self.region.clone(), at) };
-        // Safety: these numbers are of the region, and nobody has them yet.
-        let first = unsafe { region.first.add(at) };
+        let (region, at) =
+            if cfg!(passd_apart) { (Arc::new(Region::new(bytes)), 0) } else { (self.region.clone(), at) };
+        // Safety: these bytes are of the region, begin a line, and nobody has them yet.
+        let first = unsafe { region.first.add(at) }.cast::<T>();
         for i in 0..len {
             // Safety: as above.
             unsafe { first.add(i).write(value) };
@@ -87,8 +148,8 @@ impl Room {
     ///
     /// # Panics
     /// As [`Room::take`].
-    pub fn copy(&mut self, values: &[f32]) -> Buffer {
-        let mut buffer = self.take(values.len(), 0.0);
+    pub fn copy<T: Element>(&mut self, values: &[T]) -> Buffer<T> {
+        let mut buffer = self.take(values.len(), T::default());
         buffer[..values.len()].copy_from_slice(values);
         buffer
     }
@@ -96,38 +157,38 @@ impl Room {
 
 /// Numbers in whole cache lines: a vector of them that begins at a multiple of its length lies in one line, and is read
 /// at once.
-pub struct Buffer {
+pub struct Buffer<T: Element = f32> {
     /// Where it is; kept for as long as the buffer is.
     region: Arc<Region>,
-    first: NonNull<f32>,
+    first: NonNull<T>,
     len: usize,
 }
 
 // Safety: a buffer is the only one that has its numbers. Threads that share it read and write through its pointers, and
 // [`crate::exec::runner`] says who writes what.
-unsafe impl Send for Buffer {}
+unsafe impl<T: Element> Send for Buffer<T> {}
 // Safety: the same.
-unsafe impl Sync for Buffer {}
+unsafe impl<T: Element> Sync for Buffer<T> {}
 
-impl Buffer {
+impl<T: Element> Buffer<T> {
     /// `n` numbers, and what is missing to whole lines, each of them `value`, in memory of its own.
-    pub fn new(n: usize, value: f32) -> Self {
-        Room::of([n]).take(n, value)
+    pub fn new(n: usize, value: T) -> Self {
+        Room::of::<T>([n]).take(n, value)
     }
 
     pub fn zeros(n: usize) -> Self {
-        Self::new(n, 0.0)
+        Self::new(n, T::default())
     }
 
     /// Where its numbers begin. No reference to them is made: others may be writing what is not read through this.
     #[inline(always)]
-    pub fn as_ptr(&self) -> *const f32 {
+    pub fn as_ptr(&self) -> *const T {
         self.first.as_ptr()
     }
 
     /// The same, to write.
     #[inline(always)]
-    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+    pub fn as_mut_ptr(&mut self) -> *mut T {
         self.first.as_ptr()
     }
 
@@ -142,7 +203,7 @@ impl Buffer {
     }
 
     /// Makes room for `n` numbers, if it has less, with `value` behind what is there.
-    pub fn grow(&mut self, n: usize, value: f32) {
+    pub fn grow(&mut self, n: usize, value: T) {
         if n > self.len {
             let mut longer = Self::new(n, value);
             longer[..self.len].copy_from_slice(self);
@@ -151,49 +212,49 @@ impl Buffer {
     }
 }
 
-impl Default for Buffer {
+impl<T: Element> Default for Buffer<T> {
     fn default() -> Self {
         Self::zeros(0)
     }
 }
 
 /// These numbers, and zeros to the end of the last line.
-impl From<&[f32]> for Buffer {
-    fn from(values: &[f32]) -> Self {
-        Room::of([values.len()]).copy(values)
+impl<T: Element> From<&[T]> for Buffer<T> {
+    fn from(values: &[T]) -> Self {
+        Room::of::<T>([values.len()]).copy(values)
     }
 }
 
 /// In memory of its own.
-impl Clone for Buffer {
+impl<T: Element> Clone for Buffer<T> {
     fn clone(&self) -> Self {
         Self::from(&self[..])
     }
 }
 
-impl PartialEq for Buffer {
+impl<T: Element> PartialEq for Buffer<T> {
     fn eq(&self, other: &Self) -> bool {
         self[..] == other[..]
     }
 }
 
-impl fmt::Debug for Buffer {
+impl<T: Element> fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} numbers of {}", self.len, self.region.layout.size() / size_of::<f32>())
+        write!(f, "{} numbers of {}", self.len, self.region.layout.size() / size_of::<T>())
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+impl<T: Element> Deref for Buffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         // Safety: so many numbers from there on were written when it was made, and are its own.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Element> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // Safety: as above, and `self` is borrowed.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
     }
@@ -206,8 +267,8 @@ mod tests {
     #[test]
     fn buffers_lie_side_by_side_in_lines_and_keep_to_themselves() {
         let sizes = [5, 0, 16, 700_000, 17];
-        let mut room = Room::of(sizes);
-        let mut buffers: Vec<Buffer> = sizes.iter().zip(1u8..).map(|(n, i)| room.take(*n, i.into())).collect();
+        let mut room = Room::of::<f32>(sizes);
+        let mut buffers: Vec<Buffer> = sizes.iter().zip(1u8..).map(|(n, i)| room.take(*n, f32::from(i))).collect();
         drop(room);
         let whole: Vec<usize> = buffers.iter().map(|b| b.len()).collect();
         assert_eq!(whole, [16, 0, 16, 700_000, 32]);
@@ -221,6 +282,6 @@ mod tests {
         let found: Vec<f32> = buffers.iter().filter_map(|b| b.first().copied()).collect();
         assert_eq!(found, [9.0, 4.0, 5.0]);
         assert!(buffers[2].iter().all(|v| *v == 4.0));
-        assert_eq!(Buffer::from(&[1.0, 2.0][..])[..3], [1.0, 2.0, 0.0]);
+        assert_eq!(Buffer::from(&[1.0f32, 2.0][..])[..3], [1.0, 2.0, 0.0]);
     }
 }

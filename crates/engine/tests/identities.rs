@@ -14,6 +14,7 @@ use engine::passes;
 use engine::plan::Plan;
 use engine::plan::lazy::Condition;
 use engine::plan::step::{ConvKind, Kind, Step};
+use engine::weights::{Change, Weights};
 mod common;
 
 use common::graphs;
@@ -74,7 +75,7 @@ fn a_whole_run_equals_the_oracle_on_every_instruction_set() {
     let mut in_squares = 0;
     for seed in CASES {
         let (mut random, graph, plan) = planned(seed);
-        let is_square = |s: &&Step| matches!(&s.kind, Kind::Conv { how: ConvKind::Squares(_), .. });
+        let is_square = |s: &&Step| matches!(&s.kind, Kind::Conv { how: ConvKind::Winograd2x2(_), .. });
         in_squares += plan.steps.iter().filter(is_square).count();
         let picture = graphs::picture(&mut random, graph.shape(graph.input));
         let maps = oracle::run(&graph, &picture);
@@ -201,7 +202,8 @@ fn errors_die_within_one_sweep() {
 /// A detector's head on a trunk: boxes, what decides (channel 4), and classes after up to three convolutions.
 fn headed(random: &mut Rng) -> Plan {
     let (h, w) = (random.usize(3..20), random.usize(3..70));
-    let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+    let mut graph =
+        Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
     let mut conv = |graph: &mut Graph, name: &str, input: ValueId, n_out: usize, act: Act| {
         let n_in = graph.shape(input).c;
         let (side, reach) = ([1, 3, 5][random.usize(0..3)], random.usize(1..3));
@@ -287,7 +289,8 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
 #[test]
 fn lesser_changes_reach_their_readers_later() {
     let s = MapShape::new(9, 9, 2);
-    let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+    let mut graph =
+        Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
     let [picture, a, b, c] = ["picture", "a", "b", "c"].map(|name| graph.add_value(name, s));
     let conv = |side: usize, input: ValueId, output: ValueId| {
         let window = Window { kernel: [side; 2], pad: [side / 2; 2], pad_end: [side / 2; 2], ..Window::POINT };
@@ -384,6 +387,80 @@ fn a_leeway_of_two_is_a_threshold_of_twice_as_much() {
         assert_eq!(counts(runner.run(&mut eased, 0.1)), counts(runner.run(&mut wide, 0.1)), "seed {seed}");
         assert_eq!(outputs(&eased), outputs(&wide), "seed {seed}");
     }
+}
+
+/// The steps' weights, and the picture, of a graph in which some convolutions have half their weights and biases.
+fn halved(graph: &mut Graph, plan: &Plan, random: &mut Rng) -> (Weights, usize) {
+    let mut halves = Vec::new();
+    for node in &mut graph.nodes {
+        let step = plan.maker(node.output.0 as usize);
+        let convs = match &mut node.op {
+            Op::Conv(conv) => vec![&mut **conv],
+            Op::Separable(pair) => vec![&mut pair.depthwise, &mut pair.pointwise],
+            _ => continue,
+        };
+        let Some(step) = step.filter(|_| random.bool()) else { continue };
+        for conv in convs {
+            conv.weights.iter_mut().chain(&mut conv.bias).for_each(|w| *w *= 0.5);
+        }
+        for (part, packed) in plan.weights().of(step).iter().enumerate() {
+            let half = |values: &[f32]| values.iter().map(|w| w * 0.5).collect::<Vec<f32>>();
+            halves.push((step, part, half(&packed.unpacked()), half(packed.bias())));
+        }
+    }
+    let changes = halves.iter().map(|(step, part, weights, bias)| Change { step: *step, part: *part, weights, bias });
+    (plan.weights().with(changes).unwrap(), halves.len())
+}
+
+#[test]
+fn weights_are_replaced_in_one_stream_while_others_run_on() {
+    let mut n_replaced = 0;
+    for seed in CASES {
+        let (mut random, graph, plan) = planned(seed);
+        let s = graph.shape(graph.input);
+        let picture = graphs::picture(&mut random, s);
+        let [mut replaced, mut other] = [(); 2].map(|()| whole(&plan, Kernels::best(), &picture));
+        let mut half = graph.clone();
+        let (weights, n) = halved(&mut half, &plan, &mut random);
+        n_replaced += n;
+        replaced.set_weights(Arc::new(weights));
+        assert_eq!((replaced.weights().version(), other.weights().version()), (1, 0));
+        let at = random.u64(..);
+        for (stream, graph) in [(&mut replaced, &half), (&mut other, &graph)] {
+            change(&mut Rng::with_seed(at), s, stream, 1.0);
+            Runner::new(&plan, Kernels::best()).run(stream, 0.0);
+            let wanted = oracle::run(graph, stream.input().0);
+            for output in &graph.outputs {
+                let map = output.parts[0].base;
+                let off = |(a, b): (&f32, &f32)| (a - b).abs() / (1.0 + b.abs());
+                let worst = stream.map(map.0 as usize).iter().zip(wanted.get(map)).map(off).fold(0.0, f32::max);
+                assert!(worst < 1e-5, "seed {seed}, version {}: {worst}", stream.weights().version());
+            }
+        }
+    }
+    assert!(n_replaced > 500, "{n_replaced} weights were replaced");
+}
+
+#[test]
+fn maps_that_are_kept_stay_and_hold_what_they_held() {
+    let mut n_kept = 0;
+    for seed in CASES {
+        let mut random = Rng::with_seed(seed);
+        let mut graph = graphs::graph(&mut random, 4 + seed as usize % 20);
+        graph.keep_all();
+        let plan = Arc::new(Plan::new(graph.clone()).unwrap());
+        let picture = graphs::picture(&mut random, graph.shape(graph.input));
+        let stream = whole(&plan, Kernels::best(), &picture);
+        let wanted = oracle::run(&graph, &picture);
+        for map in graph.kept.iter().map(|v| v.0 as usize) {
+            let off = |(a, b): (&f32, &f32)| (a - b).abs() / (1.0 + b.abs());
+            let found = stream.map(map);
+            let worst = found.iter().zip(wanted.get(ValueId(map as u32))).map(off).fold(0.0, f32::max);
+            assert!(worst < 1e-4, "seed {seed}, {}: {worst}", plan.maps[map].name);
+            n_kept += 1;
+        }
+    }
+    assert!(n_kept > 3000, "{n_kept} maps");
 }
 
 #[test]

@@ -11,13 +11,14 @@ use crate::changes::{Cell, ChangeSet};
 use crate::exec::listing::Listing;
 use crate::exec::stream::Stream;
 use crate::exec::threads::{self, Threads};
-use crate::exec::tile::Tiler;
+use crate::exec::tile::{Job, Tiler};
 use crate::gating::estimate::{Notes, Verdict};
 use crate::gating::gate::Gate;
 use crate::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch, prefetch_for_later};
 use crate::plan::Plan;
 use crate::plan::map::Map;
 use crate::plan::step::{ConvKind, Kind, Step};
+use crate::weights::Weights;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -250,7 +251,7 @@ impl Runner {
             // What is learnt is learnt from all cells.
             let some = if learns { None } else { stream.demand.whole(plan, i) };
             self.list(step, some.unwrap_or(&stream.changes[step.output]));
-            self.dense(&mut stream.buffers, plan, step);
+            self.dense(&mut stream.buffers, plan, i, &stream.weights);
             let n_cells = self.listing.n_cells() as u64;
             counters.cells += n_cells;
             counters.executed_macs += n_cells * step.macs_per_cell;
@@ -268,27 +269,28 @@ impl Runner {
                 let buffers = &stream.buffers;
                 stream.gates.learn_scales(plan, |map, y, x| plan.maps[map].cell(buffers, y, x));
             }
-            stream.foresight.weigh(plan, &stream.gates);
+            stream.foresight.weigh(plan, &stream.weights, &stream.gates);
             stream.learnt_ago = Some(0);
         }
     }
 
     fn list(&mut self, step: &Step, set: &ChangeSet) {
         match &step.kind {
-            Kind::Conv { how: ConvKind::Squares(_), .. } => self.listing.list_squares(set),
+            Kind::Conv { how: ConvKind::Winograd2x2(_), .. } => self.listing.list_squares(set),
             _ => self.listing.list(set),
         }
     }
 
     /// All cells, as listed: stored without being compared.
-    fn dense(&mut self, buffers: &mut [Buffer], plan: &Plan, step: &Step) {
+    fn dense(&mut self, buffers: &mut [Buffer], plan: &Plan, i: usize, weights: &Weights) {
+        let step = &plan.steps[i];
         let out = &plan.maps[step.output];
         let c = out.shape.c;
         // Whole blocks may be written in place where no other cell is behind them.
         let is_whole = self.listing.n_cells() == out.shape.n_cells();
         let in_place = is_whole && c.is_multiple_of(BLOCK) && step.fits_in_place();
         let target = Target::new(buffers, out);
-        let buffers = &*buffers;
+        let job = Job { buffers, maps: &plan.maps, step, weights: weights.of(i) };
         self.split(plan, step, |listing, tiler, tiles, _| {
             for k in tiles.clone() {
                 let tile = listing.tile(k);
@@ -297,7 +299,7 @@ impl Runner {
                     if in_place { (target.cell(tile[0]), out.stride) } else { (tiler.rows(), tiler.stride) };
                 // Safety: cells of the step's output; rows are this thread's scratch, or cells in the output's map that no other
                 // thread has, and no step reads what it writes.
-                let left = unsafe { tiler.tile(buffers, plan, step, tile, first, stride) };
+                let left = unsafe { tiler.tile(&job, tile, first, stride) };
                 // Safety: a tile of rows.
                 unsafe { tiler.finish(left, Rows { first, stride, n: tile.len(), width: c }) };
                 if in_place {
@@ -317,7 +319,8 @@ impl Runner {
         let target = Target::new(&mut stream.buffers, &plan.maps[step.output]);
         let notes = stream.foresight.notes(i, step.output);
         let gate = stream.gates.get(i);
-        let sparse = Sparse { buffers: &stream.buffers, target, plan, step, gate, notes };
+        let job = Job { buffers: &stream.buffers, maps: &plan.maps, step, weights: stream.weights.of(i) };
+        let sparse = Sparse { job, target, gate, notes };
         self.split(plan, step, |listing, tiler, tiles, differs| sparse.compute(listing, tiler, tiles, differs));
         self.listing.keep(&self.differs[..self.listing.n_tiles()], listed);
         let (mut verdict, mut passed) = (Verdict::default(), 0);
@@ -377,17 +380,15 @@ impl Target {
 
 /// Cells of a step to be computed, stored and measured.
 struct Sparse<'a> {
-    buffers: &'a [Buffer],
+    job: Job<'a>,
     target: Target,
-    plan: &'a Plan,
-    step: &'a Step,
     gate: &'a Gate,
     notes: Notes,
 }
 
 impl Sparse<'_> {
     fn compute(&self, listing: &Listing, tiler: &mut Tiler, tiles: Range<usize>, differs: &mut [u64]) {
-        let width = self.plan.maps[self.step.output].shape.c;
+        let width = self.job.maps[self.job.step.output].shape.c;
         let (rows, stride) = (tiler.rows(), tiler.stride);
         let mut next: Cells = [std::ptr::null_mut(); ROWS];
         if let Some(first) = tiles.clone().next() {
@@ -402,7 +403,7 @@ impl Sparse<'_> {
             }
             tiler.is_cold = k == tiles.start;
             // Safety: cells of the step's output; rows are this thread's scratch.
-            let left = unsafe { tiler.tile(self.buffers, self.plan, self.step, tile, rows, stride) };
+            let left = unsafe { tiler.tile(&self.job, tile, rows, stride) };
             let new = Rows { first: rows, stride, n: tile.len(), width };
             // Counted on from step to step, so that short steps are seen as often as long ones.
             tiler.n_gated = tiler.n_gated.wrapping_add(1);
@@ -441,14 +442,14 @@ impl Sparse<'_> {
     /// What a tile reads and is compared with lies anywhere in memory: it is asked for while the
     /// tile before is computed.
     fn warm(&self, tile: &[Cell], stored: &mut Cells) {
-        let (out, input) = (&self.plan.maps[self.step.output], &self.plan.maps[self.step.inputs[0]]);
-        let stride = self.step.input_stride();
+        let (out, input) = (&self.job.maps[self.job.step.output], &self.job.maps[self.job.step.inputs[0]]);
+        let stride = self.job.step.input_stride();
         for (cell, stored) in tile.iter().zip(stored) {
             let (y, x) = (cell.y as usize, cell.x as usize);
             *stored = self.target.cell(*cell);
             prefetch_for_later(*stored, out.shape.c);
             let (y, x) = ((y * stride[0]).min(input.shape.h - 1), (x * stride[1]).min(input.shape.w - 1));
-            prefetch(input.cell_ptr(self.buffers, y, x), input.shape.c);
+            prefetch(input.cell_ptr(self.job.buffers, y, x), input.shape.c);
         }
     }
 }
@@ -458,7 +459,7 @@ impl Step {
     fn input_stride(&self) -> [usize; 2] {
         match &self.kind {
             Kind::Conv { conv, .. } if !conv.transposed => conv.window.stride,
-            Kind::Separable(pair) => pair.convs.depthwise.window.stride,
+            Kind::Separable(pair) => pair.depthwise.window.stride,
             Kind::Pool(_, window) => window.stride,
             Kind::Rearrange { stride, .. } => *stride,
             _ => [1; 2],
@@ -468,9 +469,9 @@ impl Step {
     /// Whether the kernels may write whole blocks straight into the map.
     fn fits_in_place(&self) -> bool {
         match &self.kind {
-            Kind::Conv { how: ConvKind::Gemm(dense), .. } => dense.packed.len() == 1,
+            Kind::Conv { how: ConvKind::Gemm(gemm), .. } => gemm.n_groups == 1,
             // They are not in a row.
-            Kind::Conv { how: ConvKind::Squares(_), .. } => false,
+            Kind::Conv { how: ConvKind::Winograd2x2(_), .. } => false,
             _ => true,
         }
     }

@@ -10,11 +10,13 @@ use crate::gating::refresh::{Settling, Sweep};
 use crate::plan::Plan;
 use crate::plan::map::Map;
 use crate::tolerance::{CELL, ToleranceMap};
+use crate::weights::Weights;
 use std::sync::Arc;
 
 /// The memory of one stream. Its size is [`Stream::bytes_of`], for ever.
 pub struct Stream {
     pub(crate) plan: Arc<Plan>,
+    pub(crate) weights: Arc<Weights>,
     pub(crate) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
     pub(crate) changes: Vec<ChangeSet>,
@@ -53,7 +55,7 @@ impl Stream {
 
     /// `unfilled` stands in all maps until the first frame; tests use NaN to see leaks.
     pub fn new(plan: Arc<Plan>, gates: Gates, unfilled: f32) -> Self {
-        let mut room = Room::of(plan.buffers.iter().copied());
+        let mut room = Room::of::<f32>(plan.buffers.iter().copied());
         let buffers = plan.buffers.iter().map(|n| room.take(*n, unfilled)).collect();
         let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
         let (changes, owed) = (sets(), sets());
@@ -73,6 +75,7 @@ impl Stream {
             gates,
             tolerance: ToleranceMap::default(),
             is_filled: false,
+            weights: plan.weights().clone(),
             plan,
         }
     }
@@ -154,6 +157,19 @@ impl Stream {
     pub fn forget(&mut self) {
         self.is_filled = false;
         self.tolerance.clear();
+    }
+
+    /// What it computes with.
+    pub fn weights(&self) -> &Arc<Weights> {
+        &self.weights
+    }
+
+    /// Takes other weights, made of its own ([`Weights::with`]): the next frame is computed as a whole, and what is known
+    /// of the old ones is learnt anew.
+    pub fn set_weights(&mut self, weights: Arc<Weights>) {
+        self.weights = weights;
+        self.learnt_ago = None;
+        self.forget();
     }
 
     /// Refresh sweeps that are complete.

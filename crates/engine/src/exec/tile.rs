@@ -9,9 +9,9 @@ use crate::kernels::{
 };
 use crate::plan::map::Map;
 use crate::plan::program::Program;
-use crate::plan::step::{ConvKind, Dense, Kind, Step};
+use crate::plan::step::{ConvKind, Gemm, Kind, Step, Winograd2x2};
 use crate::weights::packed::{Packed, blocks};
-use crate::weights::winograd::{BIASED, N_PRODUCTS, Squares};
+use crate::weights::winograd::{BIASED, N_PRODUCTS};
 use std::time::Duration;
 
 /// What one thread needs to compute tiles.
@@ -44,6 +44,17 @@ pub(crate) struct Tiler {
     pub passed: u64,
 }
 
+/// A step, and what it is computed from.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    /// A stream's, of the program that the maps are of.
+    pub buffers: &'a [Buffer],
+    pub maps: &'a [Map],
+    pub step: &'a Step,
+    /// The step's.
+    pub weights: &'a [Packed],
+}
+
 /// What is left to do to the rows of a tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a> {
@@ -59,15 +70,15 @@ impl Tiler {
     pub fn new(program: &Program, kernels: Kernels) -> Self {
         let stride = (blocks(program.max_channels) + 1) * BLOCK;
         let taps = |s: &Step| match &s.kind {
-            Kind::Conv { how: ConvKind::Squares(_), .. } => N_PRODUCTS,
+            Kind::Conv { how: ConvKind::Winograd2x2(_), .. } => N_PRODUCTS,
             Kind::Conv { conv, .. } => conv.window.n_taps(),
-            Kind::Separable(pair) => pair.convs.depthwise.window.n_taps(),
+            Kind::Separable(pair) => pair.depthwise.window.n_taps(),
             Kind::Pool(_, w) => w.n_taps(),
             _ => 1,
         };
         let n_taps = program.steps.iter().map(taps).max().unwrap_or(1);
         let depth = |s: &Step| match &s.kind {
-            Kind::Conv { how: ConvKind::Squares(squares), .. } => blocks(squares.depth) * BLOCK,
+            Kind::Conv { how: ConvKind::Winograd2x2(how), .. } => blocks(how.depth) * BLOCK,
             _ => 0,
         };
         let deepest = program.steps.iter().map(depth).max().unwrap_or(0);
@@ -100,21 +111,14 @@ impl Tiler {
     /// numbers; returns what is left to do, which is best done on their way to the map.
     ///
     /// # Safety
-    /// `buffers` are a stream's of this program, and the cells lie in the step's output. From `rows` on there are as many rows as
+    /// The cells lie in the step's output. From `rows` on there are as many rows as
     /// cells, of squares all of theirs, `stride` numbers apart, with room for whole blocks of channels; no other thread reads or
     /// writes them, and they are no part of a map that this step reads. No other thread writes the maps that it reads.
     #[must_use]
-    pub unsafe fn tile<'a>(
-        &mut self,
-        buffers: &[Buffer],
-        program: &Program,
-        step: &'a Step,
-        cells: &[Cell],
-        rows: *mut f32,
-        stride: usize,
-    ) -> Left<'a> {
-        let input = &program.maps[step.inputs[0]];
-        let c = program.maps[step.output].shape.c;
+    pub unsafe fn tile<'a>(&mut self, job: &Job<'a>, cells: &[Cell], rows: *mut f32, stride: usize) -> Left<'a> {
+        let Job { buffers, maps, step, weights } = *job;
+        let input = &maps[step.inputs[0]];
+        let c = maps[step.output].shape.c;
         // Safety: a row has room for `c` numbers, and is no part of a map that this step reads.
         let row = |p: usize| unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
         let one = |p: usize| Rows { first: rows.wrapping_add(p * stride), stride, n: 1, width: c };
@@ -125,31 +129,32 @@ impl Tiler {
         match &step.kind {
             Kind::Conv { conv, how } => {
                 match how {
-                    ConvKind::Gemm(dense) => {
-                        let (n_taps, depth) = self.dense_inputs(buffers, input, dense, cells);
-                        let n_out = c / dense.packed.len();
-                        for (g, packed) in dense.packed.iter().enumerate() {
+                    ConvKind::Gemm(gemm) => {
+                        let (n_taps, depth) = self.gemm_inputs(buffers, input, gemm, cells);
+                        let n_out = c / gemm.n_groups;
+                        for (g, packed) in weights.iter().enumerate() {
                             if g > 0 {
-                                self.shift_inputs(dense.window.kernel, cells.len(), dense.depth);
+                                self.shift_inputs(gemm.window.kernel, cells.len(), gemm.depth);
                             }
                             // Safety: packed for these taps; a group's outputs, inside each row.
                             unsafe { self.gemm(packed, n_taps, depth, cells.len(), rows.add(g * n_out), stride) };
                         }
                     }
-                    ConvKind::Squares(squares) => {
+                    ConvKind::Winograd2x2(how) => {
                         // Safety: as of `tile`.
-                        unsafe { self.squares(buffers, input, squares, cells, rows, stride) };
+                        unsafe { self.winograd(buffers, input, how, &weights[0], cells, rows, stride) };
                     }
-                    ConvKind::Depthwise(packed) => {
+                    ConvKind::Depthwise => {
                         // Safety: as of `tile`.
-                        unsafe { self.depthwise(buffers, input, conv, packed, cells, rows, stride) };
+                        unsafe { self.depthwise(buffers, input, conv, &weights[0], cells, rows, stride) };
                     }
                     ConvKind::Transposed { phases, window, depth } => {
                         for (p, cell) in cells.iter().enumerate() {
                             let at = [cell.y as usize, cell.x as usize];
                             let s = window.stride;
-                            let phase = &phases[at[0] % s[0] * s[1] + at[1] % s[1]];
-                            for (t, tap) in phase.taps.iter().enumerate() {
+                            let phase = at[0] % s[0] * s[1] + at[1] % s[1];
+                            let taps = &phases[phase].taps;
+                            for (t, tap) in taps.iter().enumerate() {
                                 let from = |i: usize| {
                                     let at = (at[i] + window.pad[i]).checked_sub(tap[i] * window.dilation[i])?;
                                     Some(at / window.stride[i])
@@ -164,22 +169,22 @@ impl Tiler {
                             // Safety: packed for the phase's taps; one row.
                             unsafe {
                                 let row = rows.add(p * stride);
-                                self.gemm(&phase.packed, phase.taps.len(), *depth, 1, row, stride);
+                                self.gemm(&weights[phase], taps.len(), *depth, 1, row, stride);
                             }
                         }
                     }
                 }
                 // Safety: as of `tile`.
-                return unsafe { self.before_residual(buffers, program, step, conv, cells, rows, stride) };
+                return unsafe { self.before_residual(job, conv, cells, rows, stride) };
             }
             Kind::Separable(pair) => {
-                let Separable { depthwise, pointwise } = &pair.convs;
+                let Separable { depthwise, pointwise } = &**pair;
                 let (n, depth) = (cells.len(), input.shape.c);
                 let (between, apart) = (self.between.as_mut_ptr(), self.stride);
                 let seen = Rows { first: between, stride: apart, n, width: depth };
                 // Safety: scratch has room for the rows of a tile.
                 unsafe {
-                    self.depthwise(buffers, input, depthwise, &pair.depthwise, cells, between, apart);
+                    self.depthwise(buffers, input, depthwise, &weights[0], cells, between, apart);
                     self.kernels.act(&depthwise.act, seen);
                 }
                 for (p, from) in self.inputs[..n].iter_mut().enumerate() {
@@ -187,8 +192,8 @@ impl Tiler {
                 }
                 // Safety: packed for one tap of that depth; else as of `tile`.
                 unsafe {
-                    self.gemm(&pair.pointwise, 1, depth, n, rows, stride);
-                    return self.before_residual(buffers, program, step, pointwise, cells, rows, stride);
+                    self.gemm(&weights[1], 1, depth, n, rows, stride);
+                    return self.before_residual(job, pointwise, cells, rows, stride);
                 }
             }
             Kind::Elementwise(op) => {
@@ -205,7 +210,7 @@ impl Tiler {
                             }
                         }
                         Op::Binary(op) => {
-                            let second = &program.maps[step.inputs[1]];
+                            let second = &maps[step.inputs[1]];
                             let is_one = second.shape.n_cells() == 1 && input.shape.n_cells() != 1;
                             let at = if is_one { Cell { y: 0, x: 0 } } else { *cell };
                             let other = read(second, at);
@@ -312,9 +317,9 @@ impl Tiler {
             n_taps,
             depth,
             inputs: self.inputs.as_ptr(),
-            weights: p.weights.as_ptr(),
-            bias: p.bias.as_ptr(),
-            n_blocks: p.n_blocks,
+            weights: p.weights().as_ptr(),
+            bias: p.biases().as_ptr(),
+            n_blocks: p.n_blocks(),
             rows,
             stride,
             is_cold: self.is_cold,
@@ -369,11 +374,13 @@ impl Tiler {
     ///
     /// # Safety
     /// As of [`Tiler::tile`]; packed for this convolution.
-    unsafe fn squares(
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn winograd(
         &mut self,
         buffers: &[Buffer],
         input: &Map,
-        squares: &Squares,
+        how: &Winograd2x2,
+        packed: &Packed,
         cells: &[Cell],
         rows: *mut f32,
         stride: usize,
@@ -389,23 +396,23 @@ impl Tiler {
             }
             wanted[(n - 1) * 4 + (cell.y % 2 * 2 + cell.x % 2) as usize] = rows.wrapping_add(r * stride);
         }
-        self.window_inputs(buffers, input, &squares.window, &places[..n]);
-        let (depth, apart) = (squares.depth, blocks(squares.depth) * BLOCK);
+        self.window_inputs(buffers, input, &how.window, &places[..n]);
+        let (depth, apart) = (how.depth, blocks(how.depth) * BLOCK);
         let (turned, products) = (self.turned.as_mut_ptr(), self.products.as_mut_ptr());
         let args = SpreadArgs { n, inputs: self.inputs.as_ptr(), depth, out: turned, stride: apart };
         // Safety: inputs have slack for whole blocks, and there is room for those of all squares.
         unsafe { self.kernels.spread(&args) }
         self.point_at_turned(apart);
-        for strip in strips(squares.packed.n_blocks) {
+        for strip in strips(packed.n_blocks()) {
             let column = strip.first * BLOCK;
             for k in 0..N_PRODUCTS {
-                let bias = if k == BIASED { &squares.packed.bias[column..] } else { &self.zeros };
+                let bias = if k == BIASED { &packed.biases()[column..] } else { &self.zeros };
                 let args = ConvArgs {
                     n,
                     n_taps: 1,
                     depth,
                     inputs: self.turned_inputs[k * TILE..].as_ptr(),
-                    weights: squares.weights(k, strip).as_ptr(),
+                    weights: packed.product(k, strip).as_ptr(),
                     bias: bias.as_ptr(),
                     n_blocks: strip.n,
                     rows: products.wrapping_add(k * SQUARES * STRIP),
@@ -465,21 +472,21 @@ impl Tiler {
 
     /// Where the taps of a GEMM begin; how many there are, and how deep. Where a row of the window
     /// is one run of numbers in memory it is one tap: the sums run in the same order.
-    fn dense_inputs(&mut self, buffers: &[Buffer], map: &Map, dense: &Dense, cells: &[Cell]) -> (usize, usize) {
-        let w = &dense.window;
+    fn gemm_inputs(&mut self, buffers: &[Buffer], map: &Map, gemm: &Gemm, cells: &[Cell]) -> (usize, usize) {
+        let w = &gemm.window;
         let [kh, kw] = w.kernel;
         let (s, base) = (map.shape, buffers[map.buffer].as_ptr());
         if w.is_point() {
             for (p, cell) in cells.iter().enumerate() {
                 self.inputs[p] = map.cell_ptr(buffers, cell.y as usize, cell.x as usize);
             }
-            return (1, dense.depth);
+            return (1, gemm.depth);
         }
-        let is_run = kw > 1 && map.stride == dense.depth && w.dilation[1] == 1;
+        let is_run = kw > 1 && map.stride == gemm.depth && w.dilation[1] == 1;
         let first = |cell: &Cell| w.inside([s.h, s.w], [cell.y as usize, cell.x as usize]);
         if !is_run || cells.iter().any(|cell| first(cell).is_none()) {
             self.window_inputs(buffers, map, w, cells);
-            return (kh * kw, dense.depth);
+            return (kh * kw, gemm.depth);
         }
         for (p, [y, x]) in cells.iter().filter_map(first).enumerate() {
             let mut at = base.wrapping_add(map.at(y, x));
@@ -488,7 +495,7 @@ impl Tiler {
                 at = at.wrapping_add(w.dilation[0] * s.w * map.stride);
             }
         }
-        (kh, kw * dense.depth)
+        (kh, kw * gemm.depth)
     }
 
     /// Moves all inputs on to the next group's channels; zeros stay where they are.
@@ -508,30 +515,27 @@ impl Tiler {
     ///
     /// # Safety
     /// As of [`Tiler::tile`], whose rows hold the convolution's outputs.
-    #[allow(clippy::too_many_arguments)]
     unsafe fn before_residual<'a>(
         &mut self,
-        buffers: &[Buffer],
-        program: &Program,
-        step: &Step,
+        job: &Job<'a>,
         conv: &'a Conv,
         cells: &[Cell],
         rows: *mut f32,
         stride: usize,
     ) -> Left<'a> {
-        let Some(map) = step.inputs.get(1).map(|r| &program.maps[*r]) else {
+        let Some(map) = job.step.inputs.get(1).map(|r| &job.maps[*r]) else {
             return Left { adds: false, act: &conv.act };
         };
-        let [down, along] = match step.spread[1] {
+        let [down, along] = match job.step.spread[1] {
             Spread::Repeat(by) => by,
             _ => [1; 2],
         };
         // Most stand for one, and a division takes as long as all else.
         let of = |at: u32, by: usize| if by == 1 { at as usize } else { at as usize / by };
         for (residual, cell) in self.residuals.iter_mut().zip(cells) {
-            *residual = map.cell_ptr(buffers, of(cell.y, down), of(cell.x, along));
+            *residual = map.cell_ptr(job.buffers, of(cell.y, down), of(cell.x, along));
         }
-        let rows = Rows { first: rows, stride, n: cells.len(), width: program.maps[step.output].shape.c };
+        let rows = Rows { first: rows, stride, n: cells.len(), width: job.maps[job.step.output].shape.c };
         // Safety: as in `tile`.
         unsafe { self.kernels.act(&conv.act, rows) };
         Left { adds: true, act: &conv.post }

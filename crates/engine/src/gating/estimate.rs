@@ -17,6 +17,7 @@ use crate::kernels::{BLOCK, ForetellArgs, Kernels, LANES, Tap, prefetch};
 use crate::plan::program::Program;
 use crate::plan::step::{Kind, Step};
 use crate::tolerance::{CELL, ToleranceMap};
+use crate::weights::Weights;
 
 /// How fast a step's factor follows: natural logarithm a frame, at most.
 const RATE: f32 = 0.2;
@@ -333,7 +334,7 @@ impl Foresight {
     }
 
     /// Takes the gains from weights and scales.
-    pub fn weigh(&mut self, program: &Program, gates: &Gates) {
+    pub fn weigh(&mut self, program: &Program, weights: &Weights, gates: &Gates) {
         for (i, outlook) in self.outlooks.iter_mut().enumerate() {
             let (step, gate) = (&program.steps[i], gates.get(i));
             outlook.factor = 1.0;
@@ -348,7 +349,7 @@ impl Foresight {
             if step.is_gated {
                 outlook.limit = gate.limit();
                 for (sight, look) in sights.iter().zip(&mut outlook.looks) {
-                    look.gains = of_blocks(sight, sight.gains(program, step, gates, gate), block(sight));
+                    look.gains = of_blocks(sight, sight.gains(program, step, weights.of(i), gates, gate), block(sight));
                 }
                 continue;
             }

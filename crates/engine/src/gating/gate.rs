@@ -164,7 +164,8 @@ mod tests {
         const C: usize = 16;
         // Rows of the maps, the picture's first.
         let heights = [64, 32, 8, 2, 2, 2];
-        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
         let maps = heights.map(|h| graph.add_value(format!("map {h}"), MapShape::new(h, h, C)));
         for (pair, sides) in maps.windows(2).zip(heights.windows(2)) {
             let conv = Conv {

@@ -12,6 +12,7 @@ use crate::kernels::{BLOCK, strips};
 use crate::plan::program::Program;
 use crate::plan::step::{ConvKind, Kind, Step};
 use crate::weights::packed::Packed;
+use crate::weights::winograd::{self, N_PRODUCTS, N_TAPS};
 use std::ops::Range;
 
 /// Wider windows, or paddings, are not foreseen through: the rim around what is kept of a map would outgrow the map.
@@ -75,7 +76,7 @@ fn how(program: &Program, step: &Step, input: usize) -> How {
     let same_place = program.maps[step.inputs[input]].shape == program.maps[step.output].shape;
     match (&step.kind, input) {
         (Kind::Conv { conv, .. }, 0) if !conv.transposed => window(&conv.window),
-        (Kind::Separable(pair), 0) => window(&pair.convs.depthwise.window),
+        (Kind::Separable(pair), 0) => window(&pair.depthwise.window),
         (Kind::Pool(_, w), _) => window(w),
         // What is added to a convolution.
         (Kind::Conv { .. } | Kind::Separable(_), 1) => How::Window(Window::POINT),
@@ -146,7 +147,7 @@ impl Sight {
     }
 
     /// The gain of each tap of a step whose own changes `gate` measures.
-    pub fn gains(&self, program: &Program, step: &Step, gates: &Gates, gate: &Gate) -> Vec<f32> {
+    pub fn gains(&self, program: &Program, step: &Step, weights: &[Packed], gates: &Gates, gate: &Gate) -> Vec<f32> {
         let scales = self.scales(gates);
         let scale = |c: usize| scales.map_or(1.0, |s| s[c] * s[c]);
         // The gate's weights are one over its scales.
@@ -156,17 +157,17 @@ impl Sight {
         let mut gains = vec![0.0; n_taps];
         let straight = || (0..seen.len()).map(|c| scale(c) * unit(self.at + c)).sum::<f32>();
         match (&step.kind, self.input) {
-            (Kind::Conv { how: ConvKind::Gemm(dense), .. }, 0) => {
-                let n_out = program.maps[step.output].shape.c / dense.packed.len();
-                for (g, packed) in dense.packed.iter().enumerate() {
+            (Kind::Conv { how: ConvKind::Gemm(gemm), .. }, 0) => {
+                let n_out = program.maps[step.output].shape.c / gemm.n_groups;
+                for (g, packed) in weights.iter().enumerate() {
                     each_weight(
                         packed,
                         n_taps,
-                        dense.depth,
+                        gemm.depth,
                         n_out,
                         |o| unit(g * n_out + o),
                         |tap, c, sum| {
-                            let c = g * dense.depth + c;
+                            let c = g * gemm.depth + c;
                             if seen.contains(&c) {
                                 gains[tap] += sum * scale(c - self.at);
                             }
@@ -174,29 +175,31 @@ impl Sight {
                     );
                 }
             }
-            (Kind::Conv { how: ConvKind::Squares(squares), .. }, 0) => {
+            (Kind::Conv { how: ConvKind::Winograd2x2(how), .. }, 0) => {
                 let n_out = program.maps[step.output].shape.c;
-                squares.each_weight(|c, o, weights| {
+                each_of_winograd(&weights[0], how.depth, |c, o, weights| {
                     if o < n_out && seen.contains(&c) {
                         let strength = scale(c - self.at) * unit(o);
                         gains.iter_mut().zip(weights).for_each(|(gain, w)| *gain += w * w * strength);
                     }
                 });
             }
-            (Kind::Conv { how: ConvKind::Depthwise(packed), .. }, 0) => {
-                let width = packed.n_blocks * BLOCK;
+            (Kind::Conv { how: ConvKind::Depthwise, .. }, 0) => {
+                let packed = &weights[0];
+                let width = packed.n_blocks() * BLOCK;
                 for (tap, gain) in gains.iter_mut().enumerate() {
-                    let square = |c: usize| packed.weights[tap * width + c].powi(2);
+                    let square = |c: usize| packed.weights()[tap * width + c].powi(2);
                     *gain = seen.clone().map(|c| square(c) * scale(c - self.at) * unit(c)).sum();
                 }
             }
-            (Kind::Separable(pair), 0) => {
-                let width = pair.depthwise.n_blocks * BLOCK;
+            (Kind::Separable(_), 0) => {
+                let [depthwise, pointwise] = weights else { return gains };
+                let width = depthwise.n_blocks() * BLOCK;
                 let depth = program.maps[step.inputs[0]].shape.c;
-                each_weight(&pair.pointwise, 1, depth, program.maps[step.output].shape.c, unit, |_, c, sum| {
+                each_weight(pointwise, 1, depth, program.maps[step.output].shape.c, unit, |_, c, sum| {
                     if seen.contains(&c) {
                         for (tap, gain) in gains.iter_mut().enumerate() {
-                            *gain += pair.depthwise.weights[tap * width + c].powi(2) * scale(c - self.at) * sum;
+                            *gain += depthwise.weights()[tap * width + c].powi(2) * scale(c - self.at) * sum;
                         }
                     }
                 });
@@ -220,9 +223,9 @@ fn each_weight(
     unit: impl Fn(usize) -> f32,
     mut f: impl FnMut(usize, usize, f32),
 ) {
-    let units: Vec<f32> = (0..p.n_blocks * BLOCK).map(|o| if o < n_out { unit(o) } else { 0.0 }).collect();
-    let mut weights = &p.weights[..];
-    for strip in strips(p.n_blocks) {
+    let units: Vec<f32> = (0..p.n_blocks() * BLOCK).map(|o| if o < n_out { unit(o) } else { 0.0 }).collect();
+    let mut weights = &p.weights()[..];
+    for strip in strips(p.n_blocks()) {
         let units = &units[strip.first * BLOCK..][..strip.n * BLOCK];
         for tap in 0..n_taps {
             for c in 0..depth {
@@ -230,6 +233,17 @@ fn each_weight(
                 f(tap, c, row.iter().zip(units).map(|(w, u)| w * w * u).sum());
                 weights = rest;
             }
+        }
+    }
+}
+
+/// Calls `f` with every input channel and output, those that fill blocks included, and the nine weights between them.
+fn each_of_winograd(p: &Packed, depth: usize, mut f: impl FnMut(usize, usize, [f32; N_TAPS])) {
+    for strip in strips(p.n_blocks()) {
+        let products: [&[f32]; N_PRODUCTS] = std::array::from_fn(|k| p.product(k, strip));
+        let (first, width) = (strip.first * BLOCK, strip.n * BLOCK);
+        for i in 0..depth * width {
+            f(i / width, first + i % width, winograd::restored(products.map(|product| product[i])));
         }
     }
 }
@@ -253,7 +267,8 @@ mod tests {
     /// A picture, `a`, `b` beside it, both together, and a step that sees them.
     fn plan(op: Op) -> Plan {
         let s = |c| MapShape::new(6, 6, c);
-        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
         let mut random = Rng::with_seed(1);
         let n_out = match &op {
             Op::Conv(conv) => conv.bias.len(),
@@ -335,7 +350,7 @@ mod tests {
             let sights = of_step(&plan, i);
             assert_eq!(sights.len(), 2, "both parts of the concatenation");
             for (sight, seen) in sights.iter().zip([0..2, 2..6]) {
-                let gains = sight.gains(&plan, &plan.steps[i], &gates, gates.get(i));
+                let gains = sight.gains(&plan, &plan.steps[i], plan.weights().of(i), &gates, gates.get(i));
                 for (tap, gain) in gains.iter().enumerate() {
                     let wanted = tried(&mut random, seen.clone(), &out, |o, c| weight(o, tap, c));
                     assert!((gain / wanted - 1.0).abs() < 0.1, "tap {tap} of {sight:?}: {gain} for {wanted}");

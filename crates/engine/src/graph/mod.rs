@@ -238,6 +238,8 @@ pub struct Graph {
     /// The picture.
     pub input: ValueId,
     pub outputs: Vec<Output>,
+    /// Maps that stay whatever is rewritten: of layers that are trained, or that are handed out.
+    pub kept: Vec<ValueId>,
 }
 
 impl Graph {
@@ -254,7 +256,12 @@ impl Graph {
         ValueId(self.values.len() as u32 - 1)
     }
 
-    /// How often each value is read, by nodes and outputs.
+    /// Has every map stay, so that each layer of the file is a step.
+    pub fn keep_all(&mut self) {
+        self.kept = self.nodes.iter().map(|node| node.output).collect();
+    }
+
+    /// How often each value is read, by nodes and outputs, and by whom it is kept for.
     pub fn n_uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.values.len()];
         for node in &self.nodes {
@@ -265,6 +272,7 @@ impl Graph {
         for part in self.outputs.iter().flat_map(|o| &o.parts) {
             uses[part.base.0 as usize] += 1;
         }
+        self.kept.iter().for_each(|value| uses[value.0 as usize] += 1);
         uses
     }
 

@@ -76,7 +76,8 @@ pub fn import_with_tail(file: &[u8], h: usize, w: usize) -> Result<(Graph, Optio
         return Err(ImportError::Invalid(format!("{} inputs, expected one picture", pictures.len())));
     };
     let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
-    let graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+    let graph =
+        Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
     let mut importer = Importer {
         n_bytes,
         n_weights: 0,

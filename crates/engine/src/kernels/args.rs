@@ -47,7 +47,7 @@ pub struct ConvArgs {
     pub depth: usize,
     /// `[tap][TILE]`, first input channel of each.
     pub inputs: *const *const f32,
-    /// As [`crate::weights::packed::pack`] or [`crate::weights::packed::pack_depthwise`] laid them out.
+    /// As a [`crate::weights::packed::Packed`] holds them.
     pub weights: *const f32,
     /// `n_blocks * BLOCK` of them.
     pub bias: *const f32,

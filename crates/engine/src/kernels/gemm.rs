@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use crate::buffer::Buffer;
     use crate::graph::{Act, Conv, Window};
-    use crate::weights::packed::pack;
+    use crate::weights::packed::{Packed, Packing};
 
     /// The definition, in the order of the sums.
     fn naive(conv: &Conv, depth: usize, seen: impl Fn(usize) -> f32) -> Vec<f32> {
@@ -186,8 +186,8 @@ mod tests {
                 post: Act::Identity,
                 transposed: false,
             };
-            let packed = pack(&conv, 0, depth, &(0..n_taps).collect::<Vec<usize>>());
-            let stride = packed.n_blocks * BLOCK;
+            let packed = Packed::new(Packing::Gemm { n_taps, depth }, &conv.weights, &conv.bias);
+            let stride = packed.n_blocks() * BLOCK;
             let cells: Vec<Vec<f32>> = (0..TILE).map(|_| some(n_taps * depth)).collect();
             let taps = (0..n_taps * TILE).map(|i| cells[i % TILE][i / TILE * depth..].as_ptr());
             let inputs: Vec<*const f32> = taps.collect();
@@ -199,9 +199,9 @@ mod tests {
                         n_taps,
                         depth,
                         inputs: inputs.as_ptr(),
-                        weights: packed.weights.as_ptr(),
-                        bias: packed.bias.as_ptr(),
-                        n_blocks: packed.n_blocks,
+                        weights: packed.weights().as_ptr(),
+                        bias: packed.biases().as_ptr(),
+                        n_blocks: packed.n_blocks(),
                         rows: rows.as_mut_ptr(),
                         stride,
                         is_cold,

@@ -32,7 +32,8 @@ mod tests {
     /// A picture, its cells by fours, that made as large as the picture, and a convolution of the picture that adds it.
     fn graph(sides: [usize; 2], how: Resize) -> Graph {
         let mut random = fastrand::Rng::with_seed(5);
-        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
         let [h, w] = sides;
         let shapes = [("picture", h, w), ("small", h.div_ceil(2), w.div_ceil(2)), ("large", h, w), ("out", h, w)];
         let [picture, small, large, out] = shapes.map(|(name, h, w)| graph.add_value(name, MapShape::new(h, w, 3)));

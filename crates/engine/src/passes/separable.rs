@@ -34,7 +34,8 @@ mod tests {
     /// A picture, a depthwise convolution, a pointwise one that adds the picture.
     fn graph(groups: usize, stride: usize) -> Graph {
         let mut random = fastrand::Rng::with_seed(5);
-        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
         let [picture, between, out] = ["picture", "between", "out"].map(|v| graph.add_value(v, MapShape::new(7, 5, 6)));
         let mut conv = |groups: usize, side: usize, act: Act| {
             let window = Window { kernel: [side; 2], pad: [side / 2; 2], pad_end: [side / 2; 2], ..Window::POINT };

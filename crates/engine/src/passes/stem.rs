@@ -69,7 +69,8 @@ mod tests {
 
     fn graph(sources: Vec<Source>, stride: [usize; 2], s: MapShape, pad: usize) -> Graph {
         let mut random = fastrand::Rng::with_seed(9);
-        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
         graph.input = graph.add_value("picture", s);
         let deep = MapShape { h: s.h / stride[0], w: s.w / stride[1], c: sources.len() };
         let rearranged = graph.add_value("deep", deep);

@@ -5,6 +5,7 @@
 //! channels is read where it stands.
 
 use super::map::Map;
+use crate::buffer::ElementType;
 use crate::graph::{Act, Graph, Node, Op, Source};
 use crate::kernels::BLOCK;
 use std::ops::Range;
@@ -80,6 +81,7 @@ pub(super) fn place(graph: &Graph) -> Vec<Map> {
         .map(|(i, v)| Map {
             name: v.name.clone(),
             shape: v.shape,
+            element: ElementType::F32,
             buffer: usize::MAX,
             offset: 0,
             stride: v.shape.c,

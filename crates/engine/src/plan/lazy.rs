@@ -193,7 +193,8 @@ mod tests {
 
     /// Classes by two convolutions of three by three and one that is read by the box, too; a box; what decides, last.
     fn plan(box_reads: &str) -> Plan {
-        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
         let mut value = |name: &str, c: usize| graph.add_value(name, MapShape::new(6, 8, c));
         let names = [("picture", 3), ("trunk", 4), ("a", 4), ("b", 4), ("class", 5), ("box", 4), ("object", 1)];
         let [picture, trunk, a, b, class, bbox, object] = names.map(|(name, c)| value(name, c));

@@ -1,16 +1,14 @@
 //! From a graph's nodes to steps with packed weights.
 
-use super::step::{ConvKind, Dense, Kind, Pair, Phase, Run, Step};
-use crate::buffer::Room;
+use super::step::{ConvKind, Gemm, Kind, Phase, Run, Step, Winograd2x2};
 use crate::changes::Spread;
 use crate::graph::resample::{self, Taps};
 use crate::graph::{Act, Conv, Graph, MapShape, Op, Separable, Source, ValueId, Window};
-use crate::weights::packed::{Packed, pack, pack_depthwise};
-use crate::weights::winograd::Squares;
-use std::collections::HashMap;
-use std::sync::Arc;
+use crate::weights::packed::{Packed, Packing};
+use crate::weights::winograd;
 
-pub(super) fn step(graph: &Graph, i: usize) -> Step {
+/// A node as a step, and its weights.
+pub(super) fn step(graph: &Graph, i: usize) -> (Step, Vec<Packed>) {
     let node = &graph.nodes[i];
     let out = graph.shape(node.output);
     let first = graph.shape(node.inputs[0]);
@@ -22,20 +20,30 @@ pub(super) fn step(graph: &Graph, i: usize) -> Step {
     };
     let mut spread: Vec<Spread> = node.inputs.iter().map(how).collect();
     let mut is_gated = false;
+    let mut weights = Vec::new();
     let gated = |conv: &Conv| conv.act != Act::Identity || n_inputs == 2;
     let kind = match &node.op {
         Op::Conv(conv) => {
             is_gated = gated(conv);
             spread[0] = if conv.transposed { Spread::Scatter(conv.window) } else { Spread::Window(conv.window) };
-            Kind::Conv { conv: Box::new(without_weights(conv)), how: conv_kind(conv, first) }
+            let how;
+            (how, weights) = conv_kind(conv, first);
+            Kind::Conv { conv: Box::new(without_weights(conv)), how }
         }
         Op::Separable(pair) => {
             is_gated = gated(&pair.pointwise);
             spread[0] = Spread::Window(pair.depthwise.window);
-            let convs =
-                Separable { depthwise: without_weights(&pair.depthwise), pointwise: without_weights(&pair.pointwise) };
-            let pointwise = pack(&pair.pointwise, 0, first.c, &[0]);
-            Kind::Separable(Box::new(Pair { convs, depthwise: pack_depthwise(&pair.depthwise), pointwise }))
+            let Separable { depthwise, pointwise } = &**pair;
+            weights = vec![
+                Packed::new(
+                    Packing::Depthwise { n_taps: depthwise.window.n_taps() },
+                    &depthwise.weights,
+                    &depthwise.bias,
+                ),
+                Packed::new(Packing::Gemm { n_taps: 1, depth: first.c }, &pointwise.weights, &pointwise.bias),
+            ];
+            let [depthwise, pointwise] = [depthwise, pointwise].map(without_weights);
+            Kind::Separable(Box::new(Separable { depthwise, pointwise }))
         }
         Op::Act(_) | Op::Affine { .. } => Kind::Elementwise(node.op.clone()),
         Op::Binary(_) => {
@@ -75,46 +83,15 @@ pub(super) fn step(graph: &Graph, i: usize) -> Step {
         Op::Softmax { group } => Kind::Softmax { group: *group },
     };
     let index = |v: &ValueId| v.0 as usize;
-    Step {
+    let step = Step {
         kind,
         inputs: node.inputs.iter().map(index).collect(),
         output: index(&node.output),
         spread,
         macs_per_cell: graph.macs_per_cell(node),
         is_gated,
-    }
-}
-
-/// Lays the weights of all steps side by side, equal ones once: the cache then holds them once.
-pub(super) fn gather(steps: &mut [Step]) {
-    let mut all: Vec<&mut Packed> = Vec::new();
-    for step in steps {
-        match &mut step.kind {
-            Kind::Conv { how: ConvKind::Gemm(dense), .. } => all.extend(&mut dense.packed),
-            Kind::Conv { how: ConvKind::Squares(squares), .. } => all.push(&mut squares.packed),
-            Kind::Conv { how: ConvKind::Depthwise(packed), .. } => all.push(packed),
-            Kind::Conv { how: ConvKind::Transposed { phases, .. }, .. } => {
-                all.extend(phases.iter_mut().map(|phase| &mut phase.packed));
-            }
-            Kind::Separable(pair) => all.extend([&mut pair.depthwise, &mut pair.pointwise]),
-            _ => {}
-        }
-    }
-    let firsts = firsts(&all);
-    let n_weights = |(i, first): (usize, &usize)| if *first == i { all[i].weights.len() } else { 0 };
-    let weights = firsts.iter().enumerate().map(n_weights);
-    let mut room = Room::of(weights.chain(all.iter().map(|p| p.bias.len())));
-    for (i, first) in firsts.into_iter().enumerate() {
-        all[i].weights = if first == i { Arc::new(room.copy(&all[i].weights)) } else { all[first].weights.clone() };
-        all[i].bias = room.copy(&all[i].bias);
-    }
-}
-
-/// For each the first that has the same weights, bit by bit.
-fn firsts(all: &[&mut Packed]) -> Vec<usize> {
-    let mut known: HashMap<Vec<u32>, usize> = HashMap::new();
-    let bits = |p: &Packed| p.weights.iter().map(|w| w.to_bits()).collect();
-    all.iter().enumerate().map(|(i, p)| *known.entry(bits(p)).or_insert(i)).collect()
+    };
+    (step, weights)
 }
 
 /// The packed weights are what is read: the others need no memory.
@@ -122,38 +99,45 @@ fn without_weights(conv: &Conv) -> Conv {
     Conv { weights: Vec::new(), bias: Vec::new(), ..conv.clone() }
 }
 
-fn conv_kind(conv: &Conv, input: MapShape) -> ConvKind {
-    let [kh, kw] = conv.window.kernel;
+fn conv_kind(conv: &Conv, input: MapShape) -> (ConvKind, Vec<Packed>) {
+    let window = conv.window;
+    let ([kh, kw], n_taps) = (window.kernel, window.n_taps());
     let depth = input.c / conv.groups;
     if conv.transposed {
-        let w = &conv.window;
         let mut phases = Vec::new();
-        for py in 0..w.stride[0] {
-            for px in 0..w.stride[1] {
+        let mut weights = Vec::new();
+        for py in 0..window.stride[0] {
+            for px in 0..window.stride[1] {
                 let hits = |i: usize, p: usize, k: usize| {
                     // (at + pad - k * dilation) is a multiple of the stride for every `at` of this remainder.
-                    let s = w.stride[i] as i64;
-                    (p as i64 + w.pad[i] as i64 - (k * w.dilation[i]) as i64).rem_euclid(s) == 0
+                    let s = window.stride[i] as i64;
+                    (p as i64 + window.pad[i] as i64 - (k * window.dilation[i]) as i64).rem_euclid(s) == 0
                 };
                 let taps: Vec<[usize; 2]> = (0..kh)
                     .flat_map(|ky| (0..kw).map(move |kx| [ky, kx]))
                     .filter(|[ky, kx]| hits(0, py, *ky) && hits(1, px, *kx))
                     .collect();
-                let flat: Vec<usize> = taps.iter().map(|[ky, kx]| ky * kw + kx).collect();
-                phases.push(Phase { packed: pack(conv, 0, depth, &flat), taps });
+                let rows = conv.weights.chunks_exact(n_taps * depth);
+                let own = rows.flat_map(|out| taps.iter().flat_map(|[ky, kx]| &out[(ky * kw + kx) * depth..][..depth]));
+                let own: Vec<f32> = own.copied().collect();
+                weights.push(Packed::new(Packing::Gemm { n_taps: taps.len(), depth }, &own, &conv.bias));
+                phases.push(Phase { taps });
             }
         }
-        return ConvKind::Transposed { phases, window: *w, depth };
+        return (ConvKind::Transposed { phases, window, depth }, weights);
     }
     if conv.is_depthwise() {
-        return ConvKind::Depthwise(pack_depthwise(conv));
+        return (ConvKind::Depthwise, vec![Packed::new(Packing::Depthwise { n_taps }, &conv.weights, &conv.bias)]);
     }
-    if let Some(squares) = Squares::of(conv) {
-        return ConvKind::Squares(squares);
+    if let Some(depth) = winograd::depth_of(conv) {
+        let window = Window { kernel: [4; 2], stride: [2; 2], ..window };
+        let weights = Packed::new(Packing::Winograd { depth }, &conv.weights, &conv.bias);
+        return (ConvKind::Winograd2x2(Winograd2x2 { depth, window }), vec![weights]);
     }
-    let taps: Vec<usize> = (0..kh * kw).collect();
-    let packed = (0..conv.groups).map(|g| pack(conv, g, depth, &taps)).collect();
-    ConvKind::Gemm(Dense { packed, depth, window: conv.window })
+    let n_out = conv.bias.len() / conv.groups;
+    let groups = conv.weights.chunks_exact(n_out * n_taps * depth).zip(conv.bias.chunks_exact(n_out));
+    let weights = groups.map(|(weights, bias)| Packed::new(Packing::Gemm { n_taps, depth }, weights, bias)).collect();
+    (ConvKind::Gemm(Gemm { n_groups: conv.groups, depth, window }), weights)
 }
 
 /// Neighbouring sources as runs.

@@ -1,6 +1,6 @@
 //! Where a feature map lives.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, ElementType};
 use crate::graph::MapShape;
 
 /// A map's place: in a buffer of its own, or as some channels of a wider one.
@@ -8,6 +8,8 @@ use crate::graph::MapShape;
 pub struct Map {
     pub name: String,
     pub shape: MapShape,
+    /// What its numbers are.
+    pub element: ElementType,
     pub buffer: usize,
     /// First channel inside the buffer's cells.
     pub offset: usize,

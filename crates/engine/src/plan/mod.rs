@@ -1,4 +1,4 @@
-//! A model laid out for running: maps in buffers, weights packed, steps in order.
+//! A model laid out for running: maps in buffers, steps in order, weights apart.
 //!
 //! A plan is shared by all streams; what a stream remembers is in [`crate::exec::stream`].
 
@@ -12,9 +12,11 @@ pub mod step;
 use crate::graph::Graph;
 use crate::graph::verify::Broken;
 use crate::passes;
+use crate::weights::Weights;
 use lazy::{Condition, LazyBranches};
 use program::Program;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// A program, and of which of its steps only some cells may be asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,8 @@ pub struct Plan {
     program: Program,
     /// Steps of which only some cells may be asked for, and the order in which all run.
     pub lazy: LazyBranches,
+    /// As in the file.
+    weights: Arc<Weights>,
     /// What was rewritten.
     pub done: Vec<passes::Done>,
 }
@@ -42,8 +46,13 @@ impl Plan {
     /// The verifier's: a mistake of a pass.
     pub fn new(mut graph: Graph) -> Result<Self, Broken> {
         let done = passes::optimise(&mut graph)?;
-        let program = Program::new(graph)?;
-        Ok(Self { lazy: LazyBranches::none(program.steps.len()), program, done })
+        let (program, weights) = Program::new(graph)?;
+        Ok(Self { lazy: LazyBranches::none(program.steps.len()), program, weights: Arc::new(weights), done })
+    }
+
+    /// The model's own weights, with which streams begin.
+    pub fn weights(&self) -> &Arc<Weights> {
+        &self.weights
     }
 
     /// Says which numbers of the outputs count only where others are large enough: what leads only to them can be left

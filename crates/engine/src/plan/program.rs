@@ -6,6 +6,7 @@ use super::map::Map;
 use super::step::{Kind, Step};
 use crate::graph::verify::{Broken, verify};
 use crate::graph::{Graph, Op, Output};
+use crate::weights::Weights;
 use std::ops::Range;
 
 /// What is computed, one step after another.
@@ -25,11 +26,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Lays out a graph as it is.
+    /// Lays out a graph as it is, and packs its weights.
     ///
     /// # Errors
     /// The verifier's.
-    pub fn new(mut graph: Graph) -> Result<Self, Broken> {
+    pub fn new(mut graph: Graph) -> Result<(Self, Weights), Broken> {
         layout::copy_where_places_clash(&mut graph);
         verify(&graph)?;
         let maps = layout::place(&graph);
@@ -43,12 +44,11 @@ impl Program {
                 node.inputs.iter().for_each(|v| watched[maps[v.0 as usize].changes] = true);
             }
         }
-        let mut steps: Vec<Step> =
-            (0..graph.nodes.len()).filter(|i| !is_alias[*i]).map(|i| lower::step(&graph, i)).collect();
+        let steps = (0..graph.nodes.len()).filter(|i| !is_alias[*i]).map(|i| lower::step(&graph, i));
+        let (mut steps, weights): (Vec<Step>, Vec<_>) = steps.unzip();
         // What leaves the network has no reader that a threshold could spare.
         steps.iter_mut().for_each(|s| s.is_gated &= !watched[s.output]);
-        lower::gather(&mut steps);
-        Ok(Self {
+        let program = Self {
             max_channels: maps.iter().map(|m| m.shape.c).max().unwrap_or(0),
             buffers: layout::buffers(&maps),
             watched,
@@ -56,7 +56,8 @@ impl Program {
             steps,
             input: graph.input.0 as usize,
             outputs: graph.outputs,
-        })
+        };
+        Ok((program, Weights::new(weights)))
     }
 
     /// Multiply-accumulates of one whole picture.
@@ -94,16 +95,15 @@ impl Program {
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::ConvKind;
     use super::*;
     use crate::graph::view::View;
     use crate::graph::{Act, Conv, MapShape, Node, ValueId, Window};
-    use std::sync::Arc;
 
     /// A depthwise convolution whose input and output are parts of one concatenation.
     fn beside(c: usize) -> Program {
         let s = MapShape::new(4, 4, c);
-        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+        let mut graph =
+            Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
         let [picture, a, b] = ["picture", "a", "b"].map(|name| graph.add_value(name, s));
         let both = graph.add_value("both", MapShape::new(4, 4, 2 * c));
         let depthwise = |input, output| {
@@ -122,26 +122,7 @@ mod tests {
             vec![depthwise(picture, a), depthwise(a, b), Node { op: Op::Concat, inputs: vec![a, b], output: both }];
         let view = View::whole(both, graph.shape(both));
         graph.outputs.push(Output { name: "both".into(), dims: view.shape(), axis: 0, parts: vec![view] });
-        Program::new(graph).unwrap()
-    }
-
-    #[test]
-    fn equal_weights_are_kept_once() {
-        let mut plan = beside(8);
-        let weights = |plan: &Program, step: usize| match &plan.steps[step].kind {
-            Kind::Conv { how: ConvKind::Depthwise(packed), .. } => packed.weights.clone(),
-            other => panic!("{other:?}"),
-        };
-        let [first, second] = [0, 1].map(|step| weights(&plan, step));
-        assert!(Arc::ptr_eq(&first, &second));
-        let Kind::Conv { how: ConvKind::Depthwise(packed), .. } = &mut plan.steps[1].kind else { panic!("depthwise") };
-        let mut other = first.to_vec();
-        other[3] = -1.0;
-        packed.weights = Arc::new(other[..].into());
-        lower::gather(&mut plan.steps);
-        let found = [0, 1].map(|step| weights(&plan, step));
-        assert!(!Arc::ptr_eq(&found[0], &found[1]));
-        assert_eq!((&found[0][..], &found[1][..]), (&first[..], &other[..]));
+        Program::new(graph).unwrap().0
     }
 
     #[test]

@@ -5,36 +5,17 @@ use crate::changes::Spread;
 use crate::graph::resample::Taps;
 use crate::graph::{Conv, Op, PoolKind, Separable, Window};
 use crate::kernels::BLOCK;
-use crate::weights::packed::Packed;
-use crate::weights::winograd::Squares;
-
-/// The taps of a convolution from an output cell, as cells of the input.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Dense {
-    /// One a group.
-    pub packed: Vec<Packed>,
-    /// Input channels of a group.
-    pub depth: usize,
-    pub window: Window,
-}
-
-/// The output cells of a transposed convolution with one remainder of row and
-/// column, which all see the same taps.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Phase {
-    pub packed: Packed,
-    /// Kernel row and column of each tap.
-    pub taps: Vec<[usize; 2]>,
-}
 
 /// What a step computes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
+    /// Without weights.
     Conv {
         conv: Box<Conv>,
         how: ConvKind,
     },
-    Separable(Box<Pair>),
+    /// Without weights, which are those of the depthwise convolution and of the pointwise one.
+    Separable(Box<Separable>),
     Elementwise(Op),
     Pool(PoolKind, Window),
     GlobalAverage,
@@ -63,12 +44,15 @@ pub struct Run {
     pub n: usize,
 }
 
+/// How a convolution is computed. The weights stand apart ([`crate::weights::Weights`]), in the order that is said here.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConvKind {
-    Gemm(Dense),
-    Squares(Squares),
-    Depthwise(Packed),
-    /// `[row remainder][column remainder]`.
+    /// Sums over taps and channels; weights of one group after another.
+    Gemm(Gemm),
+    /// 3x3 by squares of 2x2 cells ([`crate::weights::winograd`]).
+    Winograd2x2(Winograd2x2),
+    Depthwise,
+    /// One phase after another, `[row remainder][column remainder]`.
     Transposed {
         phases: Vec<Phase>,
         window: Window,
@@ -76,13 +60,28 @@ pub enum ConvKind {
     },
 }
 
-/// A depthwise convolution and the pointwise one that reads it, packed.
+/// The taps of a convolution from an output cell, as cells of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gemm {
+    pub n_groups: usize,
+    /// Input channels of a group.
+    pub depth: usize,
+    pub window: Window,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Winograd2x2 {
+    /// Input channels.
+    pub depth: usize,
+    /// What a square sees.
+    pub window: Window,
+}
+
+/// The output cells of a transposed convolution with one remainder of row and
+/// column, which all see the same taps: kernel row and column of each.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pair {
-    /// Without their weights and biases.
-    pub convs: Separable,
-    pub depthwise: Packed,
-    pub pointwise: Packed,
+pub struct Phase {
+    pub taps: Vec<[usize; 2]>,
 }
 
 /// One operation with its maps.
@@ -102,8 +101,8 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match &self.kind {
             Kind::Conv { how: ConvKind::Gemm(_), .. } => "conv",
-            Kind::Conv { how: ConvKind::Squares(_), .. } => "conv-winograd",
-            Kind::Conv { how: ConvKind::Depthwise(_), .. } => "depthwise",
+            Kind::Conv { how: ConvKind::Winograd2x2(_), .. } => "conv-winograd",
+            Kind::Conv { how: ConvKind::Depthwise, .. } => "depthwise",
             Kind::Conv { .. } => "conv-transpose",
             Kind::Separable(_) => "separable",
             Kind::Elementwise(op) => op.name(),
@@ -122,7 +121,7 @@ impl Step {
     /// there is not used, but another thread may be writing it.
     pub fn reads_beside(&self, maps: &[Map]) -> bool {
         let (input, output) = (&maps[self.inputs[0]], &maps[self.output]);
-        matches!(self.kind, Kind::Conv { how: ConvKind::Depthwise(_) | ConvKind::Squares(_), .. } | Kind::Separable(_))
+        matches!(self.kind, Kind::Conv { how: ConvKind::Depthwise | ConvKind::Winograd2x2(_), .. } | Kind::Separable(_))
             && !input.shape.c.is_multiple_of(BLOCK)
             && input.buffer == output.buffer
     }

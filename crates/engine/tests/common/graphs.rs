@@ -44,7 +44,8 @@ fn window(random: &mut Rng) -> Window {
 
 /// A graph of about `n` nodes on a small picture.
 pub fn graph(random: &mut Rng, n: usize) -> Graph {
-    let mut g = Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new() };
+    let mut g =
+        Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
     let shape = MapShape::new(random.usize(1..20), random.usize(1..80), random.usize(1..5));
     let input = g.add_value("picture", shape);
     let mut values = vec![input];
