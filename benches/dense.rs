@@ -5,6 +5,7 @@
 //!
 //! `cargo bench --bench dense`
 
+use engine::exec::executor::StreamMaps;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::gating::gate::Gates;
@@ -40,7 +41,7 @@ fn main() {
         .and_then(|mut b| b.commit_from_memory(&with_input_shape(&model.onnx, [1, 3, h, w]).expect("a model")))
         .expect("a session");
     let tensor = ort::value::Tensor::from_array(([1, 3, h, w], vec![90f32; 3 * size.area()])).expect("a tensor");
-    let plan: Arc<Plan> = Arc::new(plan_of(&model, size).expect("a plan").0);
+    let plan: Arc<Plan> = Arc::new(plan_of(&model, size, &[]).expect("a plan").0);
     println!(
         "{} at {size}: {} MMAC, {:.1} MiB a stream",
         model.name,

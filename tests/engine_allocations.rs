@@ -1,5 +1,6 @@
 //! After warm-up a frame allocates nothing: engine, heads and suppression.
 
+use engine::exec::executor::StreamMaps;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::gating::gate::{DEFAULT_THRESHOLDS, Gates};

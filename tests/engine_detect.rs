@@ -3,6 +3,7 @@
 
 mod common;
 
+use engine::exec::executor::StreamMaps;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::gating::gate::Gates;

@@ -168,7 +168,7 @@ fn pull_all(names: &[String], to: &Path, path: Option<&Path>) -> Result<(), Fail
 
 /// What the layer engine makes of a model.
 fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -> Result<(), Failure> {
-    let (plan, tail) = match plan_of(model, size) {
+    let (plan, tail) = match plan_of(model, size, &[]) {
         Ok(planned) => planned,
         Err(e) => return print_line(&format!("layers       the layer engine does not run it: {e}")),
     };

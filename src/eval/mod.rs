@@ -14,7 +14,7 @@ mod truth;
 pub use run::{EvalSettings, Progress, evaluate};
 pub use truth::TruthOf;
 
-use engine::exec::runner::Counters;
+use engine::exec::counters::Counters;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -20,7 +20,7 @@ use crate::process::resident_mib;
 use crate::sim::{Grain, SimSettings};
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::TrackSettings;
-use engine::exec::runner::Counters;
+use engine::exec::counters::Counters;
 use engine::gating::profile::Profile;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

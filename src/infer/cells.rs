@@ -8,7 +8,7 @@ use super::heads::{Head, HeadError, Thresholds, select};
 use super::{Detection, Seen};
 use crate::geom::Size;
 use engine::changes::ChangeSet;
-use engine::exec::stream::Stream;
+use engine::exec::executor::StreamMaps;
 use engine::graph::Output;
 use engine::graph::view::View;
 use engine::plan::Plan;
@@ -60,7 +60,7 @@ impl CellHead {
         self.levels.iter().map(given).collect()
     }
 
-    /// The least deciding number of a cell that becomes a candidate, for [`Stream::ask`].
+    /// The least deciding number of a cell that becomes a candidate, for [`StreamMaps::ask`].
     pub fn bar(&self, t: Thresholds) -> Option<f32> {
         self.head.deciding().map(|_| self.head.bar(least(t)))
     }
@@ -71,7 +71,7 @@ impl CellHead {
     /// The maps hold values that are no numbers.
     pub fn update(
         &self,
-        stream: &Stream,
+        stream: &impl StreamMaps,
         now: Seen,
         t: Thresholds,
         candidates: &mut Candidates,
@@ -102,7 +102,7 @@ impl CellHead {
     fn update_level(
         &self,
         MapLevel { level, maps }: &MapLevel,
-        stream: &Stream,
+        stream: &impl StreamMaps,
         now: Seen,
         t: Thresholds,
         all: &mut Candidates,

@@ -6,9 +6,12 @@ use super::heads::{Head, Thresholds};
 use super::model::Model;
 use super::preprocess::{Crop, Follower, fill_map, warm_map};
 use super::session::{Runtime, TailSession};
+use super::tap::{Tap, Tapped};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
 use crate::geom::Size;
+use engine::exec::executor::{Delta, Executor, Picture, StreamMaps};
+use engine::exec::outputs::Outputs;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::exec::threads::Threads;
@@ -29,23 +32,26 @@ pub struct LayersSettings {
     /// The score that is in doubt, where that is not the least one that is wanted: calibration
     /// looks at fainter ones too.
     pub reported: Option<f32>,
+    /// Maps that are handed out, by their names in the model.
+    pub taps: Vec<String>,
 }
 
 impl Default for LayersSettings {
     fn default() -> Self {
-        Self { pixel: 3, reported: None }
+        Self { pixel: 3, reported: None, taps: Vec::new() }
     }
 }
 
-/// One plan, shared weights, a state for each stream.
-pub struct LayersDetector {
+/// One plan, shared weights, a state for each stream; what computes them stands behind [`Executor`].
+pub struct LayersDetector<E: Executor = Runner> {
     model: Arc<Model>,
     planned: Arc<Planned>,
     follower: Follower,
     reading: Reading,
     gates: Gates,
-    runner: Runner,
-    streams: HashMap<StreamId, State>,
+    taps: Vec<Tap>,
+    executor: E,
+    streams: HashMap<StreamId, State<E::Stream>>,
     thresholds: Thresholds,
     settings: LayersSettings,
     size: Size,
@@ -57,8 +63,8 @@ enum Reading {
     Whole(Box<WholeHead>),
 }
 
-struct State {
-    stream: Stream,
+struct State<S> {
+    stream: S,
     candidates: Candidates,
     pts_ns: u64,
 }
@@ -66,12 +72,16 @@ struct State {
 /// Reads a model for the engine and lays it out; what is left to ONNX Runtime comes along.
 ///
 /// # Errors
-/// The model cannot be read or has, before its end, an operation that the engine does not know, by name.
-pub fn plan_of(model: &Model, size: Size) -> Result<(Plan, Option<Tail>), InferError> {
+/// The model cannot be read, has, before its end, an operation that the engine does not know, by name, or has no such map.
+pub fn plan_of(model: &Model, size: Size, taps: &[String]) -> Result<(Plan, Option<Tail>), InferError> {
     model.check_size(size)?;
     let err = |e: &dyn std::fmt::Display| InferError::model(&model.file, e);
-    let (graph, tail) =
+    let (mut graph, tail) =
         import::import_with_tail(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
+    for tap in taps {
+        let map = graph.value(tap).ok_or_else(|| err(&format!("it has no map '{tap}'")))?;
+        graph.kept.push(map);
+    }
     let plan = Plan::new(graph).map_err(|e| err(&e))?;
     check_state(&plan, model.onnx.len()).map_err(|e| err(&e))?;
     let (head, n_classes) = (&model.sidecar.head, model.labels.len());
@@ -110,28 +120,28 @@ pub struct Planned {
 #[derive(Debug, Default, Clone)]
 pub struct Plans(Arc<Mutex<Vec<PlanInUse>>>);
 
-/// The model's checksum, the input's size, and the plan of it.
-type PlanInUse = (String, Size, Weak<Planned>);
+/// The model's checksum, the input's size, the maps that are handed out, and the plan of it.
+type PlanInUse = (String, Size, Vec<String>, Weak<Planned>);
 
 impl Plans {
     /// # Errors
     /// As [`plan_of`].
-    pub fn get(&self, model: &Model, size: Size) -> Result<Arc<Planned>, InferError> {
+    pub fn get(&self, model: &Model, size: Size, taps: &[String]) -> Result<Arc<Planned>, InferError> {
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(.., planned)| planned.strong_count() > 0);
         let sha256 = &model.sha256;
-        let found = plans.iter().find(|(of, s, _)| of == sha256 && *s == size);
+        let found = plans.iter().find(|(of, s, t, _)| of == sha256 && *s == size && *t == taps);
         if let Some(planned) = found.and_then(|(.., planned)| planned.upgrade()) {
             return Ok(planned);
         }
-        let (plan, tail) = plan_of(model, size)?;
+        let (plan, tail) = plan_of(model, size, taps)?;
         let planned = Arc::new(Planned { plan: Arc::new(plan), tail });
-        plans.push((sha256.clone(), size, Arc::downgrade(&planned)));
+        plans.push((sha256.clone(), size, taps.to_vec(), Arc::downgrade(&planned)));
         Ok(planned)
     }
 }
 
-impl LayersDetector {
+impl LayersDetector<Runner> {
     /// `threads` 0: one a core.
     ///
     /// # Errors
@@ -145,7 +155,30 @@ impl LayersDetector {
         profile: Option<&Profile>,
         plans: &Plans,
     ) -> Result<Self, InferError> {
-        let planned = plans.get(&model, size)?;
+        let planned = plans.get(&model, size, &settings.taps)?;
+        let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
+        let runner = Runner::with_threads(&planned.plan, Kernels::best(), Threads::of(n))
+            .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
+        Self::with_executor(model, size, thresholds, settings, threads, profile, planned, runner)
+    }
+}
+
+impl<E: Executor> LayersDetector<E> {
+    /// With another executor of the plan.
+    ///
+    /// # Errors
+    /// As [`LayersDetector::open`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn with_executor(
+        model: Arc<Model>,
+        size: Size,
+        thresholds: Thresholds,
+        settings: LayersSettings,
+        threads: usize,
+        profile: Option<&Profile>,
+        planned: Arc<Planned>,
+        executor: E,
+    ) -> Result<Self, InferError> {
         let plan = &planned.plan;
         let (head, n_classes) = (&model.sidecar.head, model.labels.len());
         let tail = planned.tail.as_ref();
@@ -160,17 +193,16 @@ impl LayersDetector {
             Some(profile) => profile.gates(plan).map_err(|e| InferError::model(&model.file, e))?,
             None => Gates::rising(plan, DEFAULT_THRESHOLDS),
         };
-        let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
-        let runner = Runner::with_threads(plan, Kernels::best(), Threads::of(n))
-            .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
-        let follower = Follower::new(&model.normalise, settings.pixel, runner.kernels());
+        let follower = Follower::new(&model.normalise, settings.pixel, Kernels::best());
+        let taps = settings.taps.iter().map(|name| Tap::of(plan, name)).collect();
         Ok(Self {
             model,
             planned,
             follower,
             reading,
             gates,
-            runner,
+            executor,
+            taps,
             streams: HashMap::new(),
             thresholds,
             settings,
@@ -189,16 +221,17 @@ impl LayersDetector {
     }
 
     /// The state of a stream, if it has one.
-    pub fn stream(&self, stream: StreamId) -> Option<&Stream> {
+    pub fn stream(&self, stream: StreamId) -> Option<&E::Stream> {
         self.streams.get(&stream).map(|s| &s.stream)
     }
 }
 
-impl Detector for LayersDetector {
+impl<E: Executor> Detector for LayersDetector<E> {
     fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
         fresh.clear();
+        fresh.taps.resize_with(self.taps.len(), Tapped::default);
         let state = self.streams.entry(stream).or_insert_with(|| {
-            let mut stream = Stream::new(self.planned.plan.clone(), self.gates.clone(), 0.0);
+            let mut stream = self.executor.open(self.planned.plan.clone(), self.gates.clone());
             stream.ask(match &self.reading {
                 Reading::Cells(head) => head.bar(self.thresholds),
                 Reading::Whole(head) => head.bar(self.thresholds),
@@ -210,7 +243,7 @@ impl Detector for LayersDetector {
         if n_asked == grid.n_patches() {
             state.stream.forget();
         }
-        let (map, changed, felt) = state.stream.input_measured();
+        let Picture { numbers: map, changed, sizes } = state.stream.picture();
         changed.clear();
         let (bgr, size) = (work.frame.data(), work.frame.size());
         if n_asked == grid.n_patches() {
@@ -226,7 +259,7 @@ impl Detector for LayersDetector {
                 if let Some(next) = crops.peek() {
                     warm_map(size, *next, map);
                 }
-                self.follower.update(bgr, size, crop, map, changed, felt);
+                self.follower.update(bgr, size, crop, map, changed, sizes);
             }
         }
         let passed_ns = work.frame.pts_ns.saturating_sub(state.pts_ns);
@@ -235,7 +268,10 @@ impl Detector for LayersDetector {
         if n_asked == 0 && share == 0.0 {
             return Ok(());
         }
-        let counters = self.runner.run(&mut state.stream, share);
+        let counters = self.executor.run(&mut state.stream, Delta { refresh: share });
+        for (tap, tapped) in self.taps.iter().zip(fresh.taps.iter_mut()) {
+            tap.take(&state.stream, work.frame.id, tapped);
+        }
         let now = Seen { frame: work.frame.id, pts_ns: work.frame.pts_ns };
         let State { stream, candidates, .. } = state;
         let (t, out, seen) = (self.thresholds, &mut fresh.detections, &mut fresh.seen);
@@ -263,8 +299,10 @@ impl Detector for LayersDetector {
 
     fn raw_outputs(&mut self, stream: StreamId) -> Option<Vec<f32>> {
         let stream = &mut self.streams.get_mut(&stream)?.stream;
-        self.runner.complete(stream);
-        Some(stream.outputs().concat())
+        self.executor.complete(stream);
+        let mut all = Vec::new();
+        stream.read_outputs(&Outputs::new(&self.planned.plan), &mut all);
+        Some(all.concat())
     }
 
     fn forget(&mut self, stream: StreamId) {

@@ -33,12 +33,13 @@ pub mod preprocess;
 pub mod pull;
 #[cfg(feature = "daemon")]
 pub mod session;
+pub mod tap;
 #[cfg(feature = "daemon")]
 pub mod whole;
 
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
-use engine::exec::runner::Counters;
+use engine::exec::counters::Counters;
 use engine::tolerance::ToleranceMap;
 
 /// Five facial points (eyes, nose, corners of the mouth), model-input pixels.
@@ -123,6 +124,8 @@ pub struct Fresh {
     pub n_runs: u32,
     /// How closely the next frame must be followed.
     pub tolerance: ToleranceMap,
+    /// Maps that are handed out ([`layers::LayersSettings::taps`]).
+    pub taps: Vec<tap::Tapped>,
 }
 
 impl Fresh {
@@ -135,6 +138,7 @@ impl Fresh {
         self.executed_px = 0;
         self.n_runs = 0;
         self.tolerance.clear();
+        self.taps.iter_mut().for_each(|tap| tap.frame = None);
     }
 }
 

@@ -7,8 +7,9 @@ use super::model::Model;
 use super::session::TailSession;
 use super::{Detection, InferError, Seen};
 use crate::geom::{ModelInput, Rect, Size};
+use engine::exec::executor::StreamMaps;
 use engine::exec::outputs::Outputs;
-use engine::exec::stream::Stream;
+use engine::graph::MapShape;
 use engine::plan::Plan;
 use engine::plan::lazy::Condition;
 use engine::plan::step::{Kind, Step};
@@ -26,7 +27,7 @@ pub struct WholeHead {
     named: Vec<(String, Vec<i64>)>,
     values: Vec<Vec<f32>>,
     /// Maps that the outputs are made of.
-    maps: Vec<usize>,
+    maps: Vec<(usize, MapShape)>,
     tail: Option<TailSession>,
     found: Vec<Detection>,
     /// The model's name.
@@ -51,7 +52,7 @@ impl WholeHead {
             outputs: Outputs::new(plan),
             named: plan.outputs.iter().map(|o| (o.name.clone(), dims(&o.dims))).collect(),
             values: plan.outputs.iter().map(|o| vec![0.0; o.dims.iter().product()]).collect(),
-            maps,
+            maps: maps.into_iter().map(|map| (map, plan.maps[map].shape)).collect(),
             tail,
             found: Vec::new(),
             model: model.name.clone(),
@@ -81,7 +82,7 @@ impl WholeHead {
         plan.steps.iter().filter_map(given).collect()
     }
 
-    /// The least number of a class, before its sigmoid, of a cell that becomes a candidate, for [`Stream::ask`].
+    /// The least number of a class, before its sigmoid, of a cell that becomes a candidate, for [`StreamMaps::ask`].
     pub fn bar(&self, t: Thresholds) -> Option<f32> {
         let score = t.score.min(FAINT);
         matches!(self.head, Head::Yolov8 {}).then(|| (score / (1.0 - score)).ln())
@@ -93,14 +94,14 @@ impl WholeHead {
     /// The tail failed, or the outputs are not what this family puts out.
     pub fn update(
         &mut self,
-        stream: &Stream,
+        stream: &impl StreamMaps,
         now: Seen,
         t: Thresholds,
         candidates: &mut Candidates,
         out: &mut Vec<Detection>,
         seen: &mut Vec<Seen>,
     ) -> Result<(), InferError> {
-        if self.maps.iter().any(|map| !stream.changes(*map).is_empty()) {
+        if self.maps.iter().any(|(map, _)| !stream.changes(*map).is_empty()) {
             stream.read_outputs(&self.outputs, &mut self.values);
             self.decode(t)?;
             std::mem::swap(&mut candidates.merged, &mut candidates.kept);
@@ -138,8 +139,8 @@ impl WholeHead {
     }
 
     /// Whether anything of a map was computed where a box lies.
-    fn is_computed(&self, stream: &Stream, map: usize, bbox: &Rect<ModelInput>) -> bool {
-        let (s, set) = (stream.plan().maps[map].shape, stream.computed(map));
+    fn is_computed(&self, stream: &impl StreamMaps, (map, s): (usize, MapShape), bbox: &Rect<ModelInput>) -> bool {
+        let set = stream.computed(map);
         let span = |from: f32, to: f32, size: u32, n: usize| {
             let cells = |at: f32| at.max(0.0) * n as f32 / size as f32;
             (cells(from) as usize).min(n - 1)..(cells(to).ceil() as usize).clamp(1, n)

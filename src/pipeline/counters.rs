@@ -6,7 +6,7 @@ use crate::scene::Scene;
 use crate::scene::event::Phase;
 use crate::schedule::load::Degraded;
 use crate::skip::SkipMode;
-use engine::exec::runner::Counters;
+use engine::exec::counters::Counters;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;

@@ -187,7 +187,7 @@ mod tests {
     use crate::scene::event::{Message, Moment, Phase};
     use crate::scene::{Scene, SceneSettings};
     use crate::skip::GlobalChange;
-    use engine::exec::runner::Counters;
+    use engine::exec::counters::Counters;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use std::time::Duration;

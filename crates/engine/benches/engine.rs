@@ -6,6 +6,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::changes::{ChangeSet, Spread};
+use engine::exec::executor::StreamMaps;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::gating::gate::Gates;

@@ -1,7 +1,9 @@
 //! What must hold of the layer engine on any graph, bit by bit (engine.md, section 4):
 //! random graphs, shapes and change sets, borders included, unfilled memory NaN.
 
-use engine::exec::runner::{Counters, Runner};
+use engine::exec::counters::Counters;
+use engine::exec::executor::{Picture, StreamMaps};
+use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::exec::threads::Threads;
 use engine::gating::gate::{Gate, Gates};
@@ -313,7 +315,7 @@ fn lesser_changes_reach_their_readers_later() {
         stream.input().0.fill(0.5);
         let mut runner = Runner::new(&plan, Kernels::best());
         runner.run(&mut stream, 0.0);
-        let (map, changed, felt) = stream.input_measured();
+        let Picture { numbers: map, changed, sizes: felt } = stream.picture();
         map[(4 * 9 + 4) * 2..][..2].iter_mut().for_each(|v| *v += change);
         changed.clear();
         changed.set(4, 4);
@@ -344,7 +346,7 @@ fn what_waits_adds_up() {
         let (y, x) = (s.h / 2, s.w / 2);
         let mut first = None;
         for frame in 0..200 {
-            let (map, changed, felt) = stream.input_measured();
+            let Picture { numbers: map, changed, sizes: felt } = stream.picture();
             let cell = &mut map[(y * s.w + x) * s.c..][..s.c];
             cell.iter_mut().for_each(|v| *v += 0.01);
             changed.clear();

@@ -1,6 +1,8 @@
 //! Running a plan on streams.
 
 mod asked;
+pub mod counters;
+pub mod executor;
 mod listing;
 pub mod outputs;
 pub mod runner;

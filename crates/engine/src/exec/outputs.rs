@@ -3,7 +3,6 @@
 //! Where each number stands is found out once: runs of numbers at equal distances,
 //! so that a channel of a whole map is one run.
 
-use crate::buffer::Buffer;
 use crate::plan::program::Program;
 
 /// Numbers of an output from `to` on, from `from` on in a buffer and `step` apart there.
@@ -30,13 +29,13 @@ impl Outputs {
         }
     }
 
-    /// Reads all of them from a stream's buffers, overwriting `into`: one list an output.
-    pub(crate) fn read(&self, buffers: &[Buffer], into: &mut Vec<Vec<f32>>) {
+    /// Reads all of them, overwriting `into`: one list an output. `buffer`: the numbers of a buffer of the program.
+    pub fn read<'a>(&self, buffer: impl Fn(usize) -> &'a [f32], into: &mut Vec<Vec<f32>>) {
         into.resize_with(self.runs.len(), Vec::new);
         for ((runs, n), values) in self.runs.iter().zip(into) {
             values.resize(*n, 0.0);
             for run in runs {
-                let from = buffers[run.buffer][run.from..].iter().step_by(run.step.max(1));
+                let from = buffer(run.buffer)[run.from..].iter().step_by(run.step.max(1));
                 values[run.to..run.to + run.n].iter_mut().zip(from).for_each(|(value, number)| *value = *number);
             }
         }

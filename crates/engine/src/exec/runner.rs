@@ -8,70 +8,22 @@
 
 use crate::buffer::Buffer;
 use crate::changes::{Cell, ChangeSet};
+use crate::exec::counters::Counters;
+use crate::exec::executor::{Delta, Executor};
 use crate::exec::listing::Listing;
 use crate::exec::stream::Stream;
 use crate::exec::threads::{self, Threads};
 use crate::exec::tile::{Job, Tiler};
 use crate::gating::estimate::{Notes, Verdict};
-use crate::gating::gate::Gate;
+use crate::gating::gate::{Gate, Gates};
 use crate::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch, prefetch_for_later};
 use crate::plan::Plan;
 use crate::plan::map::Map;
 use crate::plan::step::{ConvKind, Kind, Step};
 use crate::weights::Weights;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a frame cost. Counted apart, because the differences show where savings are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Of the whole picture.
-    pub dense_macs: u64,
-    /// Of the whole picture, what is asked for ([`Stream::ask`]).
-    pub asked_macs: u64,
-    /// Of cells whose inputs changed.
-    pub requested_macs: u64,
-    /// Of cells that were computed, refreshed ones included.
-    pub executed_macs: u64,
-    /// Cells computed, of all maps.
-    pub cells: u64,
-    /// Of the computed cells, those that moved by more than their gate's threshold.
-    pub passed: u64,
-    /// Cells computed for their age, or because they were owed.
-    pub refreshed: u64,
-    /// Finding out what to compute: what changes reach, and what they will do there.
-    pub bookkeeping: Duration,
-    /// Storing what was computed, and measuring how far it moved. Estimated: one tile of
-    /// [`GATE_SAMPLE`] is timed, as timing costs as much as half a gate.
-    pub gates: Duration,
-    /// Computing it.
-    pub kernels: Duration,
-}
-
-impl Counters {
-    /// Of a whole frame's work, the share (0..=1) that was done.
-    pub fn executed_share(&self) -> f64 {
-        self.executed_macs as f64 / self.dense_macs.max(1) as f64
-    }
-
-    /// Of what computing everything that is asked for would take, the share (0..=1) that was done.
-    pub fn share_of_asked(&self) -> f64 {
-        self.executed_macs as f64 / self.asked_macs.max(1) as f64
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        self.dense_macs += other.dense_macs;
-        self.asked_macs += other.asked_macs;
-        self.requested_macs += other.requested_macs;
-        self.executed_macs += other.executed_macs;
-        self.cells += other.cells;
-        self.passed += other.passed;
-        self.refreshed += other.refreshed;
-        self.bookkeeping += other.bookkeeping;
-        self.gates += other.gates;
-        self.kernels += other.kernels;
-    }
-}
 
 /// Where scales are learnt, a whole frame is learnt from if none was for so many: under a camera that turns most frames are
 /// whole, and learning takes as long as computing one.
@@ -130,8 +82,7 @@ impl Runner {
         self.tilers[0].kernels
     }
 
-    /// Computes what the changes of the picture ask for, and a share (0..=1) of a refresh sweep.
-    /// A stream that has no picture yet is computed as a whole.
+    /// [`Executor::run`], with a share (0..=1) of a refresh sweep.
     pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
         let plan = stream.plan.clone();
         let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
@@ -225,7 +176,7 @@ impl Runner {
         stream.changes[step.output] = set;
     }
 
-    /// Computes what was put off, so that the outputs hold what they would if all of them were asked for.
+    /// [`Executor::complete`].
     pub fn complete(&mut self, stream: &mut Stream) {
         let plan = stream.plan.clone();
         let (mut clock, mut counters) = (Instant::now(), Counters::default());
@@ -350,6 +301,22 @@ impl Runner {
             Some(pool) if n_parts > 1 => pool.install(|| threads::split(tilers, 0..n_tiles, differs, &work)),
             _ => threads::split(tilers, 0..n_tiles, differs, &work),
         }
+    }
+}
+
+impl Executor for Runner {
+    type Stream = Stream;
+
+    fn open(&self, plan: Arc<Plan>, gates: Gates) -> Stream {
+        Stream::new(plan, gates, 0.0)
+    }
+
+    fn run(&mut self, stream: &mut Stream, delta: Delta) -> Counters {
+        Self::run(self, stream, delta.refresh)
+    }
+
+    fn complete(&mut self, stream: &mut Stream) {
+        Self::complete(self, stream);
     }
 }
 

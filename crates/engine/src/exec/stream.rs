@@ -3,6 +3,7 @@
 use crate::buffer::{Buffer, Room};
 use crate::changes::ChangeSet;
 use crate::exec::asked::Demand;
+use crate::exec::executor::{Picture, StreamMaps};
 use crate::exec::outputs::Outputs;
 use crate::gating::estimate::{Felt, Foresight};
 use crate::gating::gate::Gates;
@@ -80,39 +81,18 @@ impl Stream {
         }
     }
 
-    /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write.
+    /// The picture `[rows][columns][channels]` and what changed in it, for the caller to write; by how much is taken for
+    /// more than any gate holds back.
     pub fn input(&mut self) -> (&mut [f32], &mut ChangeSet) {
         self.is_measured = false;
         let (data, changed, _) = self.parts_of_input();
         (data, changed)
     }
 
-    /// As [`Stream::input`], and where to add by how much the cells changed: the squares of their values'
-    /// differences, summed. It is empty again after each frame.
-    pub fn input_measured(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
-        self.is_measured = true;
-        self.parts_of_input()
-    }
-
     fn parts_of_input(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
         let map = &self.plan.maps[self.plan.input];
         let data = &mut self.buffers[map.buffer][..map.shape.n_values()];
         (data, &mut self.changes[self.plan.input], self.foresight.felt_mut(self.plan.input))
-    }
-
-    /// One cell of a map.
-    pub fn cell(&self, map: usize, y: usize, x: usize) -> &[f32] {
-        self.plan.maps[map].cell(&self.buffers, y, x)
-    }
-
-    /// What changed of a map in the last frame.
-    pub fn changes(&self, map: usize) -> &ChangeSet {
-        &self.changes[self.plan.maps[map].changes]
-    }
-
-    /// What was computed of an output's map in the last frame, changed or not.
-    pub fn computed(&self, map: usize) -> &ChangeSet {
-        &self.computed[self.plan.maps[map].changes]
     }
 
     /// A whole map, `[rows][columns][channels]`.
@@ -129,11 +109,6 @@ impl Stream {
         all
     }
 
-    /// The model's outputs, overwriting `into`: one list an output.
-    pub fn read_outputs(&self, outputs: &Outputs, into: &mut Vec<Vec<f32>>) {
-        outputs.read(&self.buffers, into);
-    }
-
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
@@ -142,38 +117,63 @@ impl Stream {
         &self.gates
     }
 
-    /// The factors of the gates' thresholds, for the caller to write; 1 everywhere until then.
-    pub fn tolerance_mut(&mut self) -> &mut ToleranceMap {
-        &mut self.tolerance
-    }
-
-    /// Asks, from the next frame on, for what counts only where other numbers reach a bar ([`Plan::given`]) no more
-    /// than where they do; `None`, as at first: for everything.
-    pub fn ask(&mut self, bar: Option<f32>) {
-        self.demand.set_bar(bar);
-    }
-
-    /// The next frame is computed as a whole.
-    pub fn forget(&mut self) {
-        self.is_filled = false;
-        self.tolerance.clear();
-    }
-
     /// What it computes with.
     pub fn weights(&self) -> &Arc<Weights> {
         &self.weights
     }
 
-    /// Takes other weights, made of its own ([`Weights::with`]): the next frame is computed as a whole, and what is known
-    /// of the old ones is learnt anew.
-    pub fn set_weights(&mut self, weights: Arc<Weights>) {
+    /// Refresh sweeps that are complete.
+    pub fn n_sweeps(&self) -> u64 {
+        self.sweep.n_sweeps
+    }
+}
+
+impl StreamMaps for Stream {
+    fn picture(&mut self) -> Picture<'_> {
+        self.is_measured = true;
+        let (numbers, changed, sizes) = self.parts_of_input();
+        Picture { numbers, changed, sizes }
+    }
+
+    fn tolerance_mut(&mut self) -> &mut ToleranceMap {
+        &mut self.tolerance
+    }
+
+    fn ask(&mut self, threshold: Option<f32>) {
+        self.demand.set_bar(threshold);
+    }
+
+    fn forget(&mut self) {
+        self.is_filled = false;
+        self.tolerance.clear();
+    }
+
+    fn set_weights(&mut self, weights: Arc<Weights>) {
         self.weights = weights;
+        // What is known of the old ones is learnt anew.
         self.learnt_ago = None;
         self.forget();
     }
 
-    /// Refresh sweeps that are complete.
-    pub fn n_sweeps(&self) -> u64 {
-        self.sweep.n_sweeps
+    fn changes(&self, map: usize) -> &ChangeSet {
+        &self.changes[self.plan.maps[map].changes]
+    }
+
+    fn computed(&self, map: usize) -> &ChangeSet {
+        &self.computed[self.plan.maps[map].changes]
+    }
+
+    #[inline]
+    fn cell(&self, map: usize, y: usize, x: usize) -> &[f32] {
+        self.plan.maps[map].cell(&self.buffers, y, x)
+    }
+
+    fn read(&self, map: usize, cells: &ChangeSet, into: &mut Vec<f32>) {
+        into.clear();
+        cells.for_each(|cell| into.extend_from_slice(self.cell(map, cell.y as usize, cell.x as usize)));
+    }
+
+    fn read_outputs(&self, outputs: &Outputs, into: &mut Vec<Vec<f32>>) {
+        outputs.read(|buffer| &self.buffers[buffer][..], into);
     }
 }

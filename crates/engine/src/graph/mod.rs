@@ -251,6 +251,12 @@ impl Graph {
         &self.values[value.0 as usize].name
     }
 
+    /// The value of a name.
+    pub fn value(&self, name: &str) -> Option<ValueId> {
+        let at = self.values.iter().position(|v| v.name == name)?;
+        Some(ValueId(at as u32))
+    }
+
     pub fn add_value(&mut self, name: impl Into<String>, shape: MapShape) -> ValueId {
         self.values.push(Value { name: name.into(), shape });
         ValueId(self.values.len() as u32 - 1)

@@ -1,0 +1,56 @@
+//! A map that leaves the detector with each frame: what changed of it, and the numbers there.
+
+use crate::frame::FrameId;
+use engine::changes::ChangeSet;
+use engine::exec::executor::StreamMaps;
+use engine::graph::MapShape;
+use engine::plan::Plan;
+
+/// Which map is handed out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tap {
+    name: String,
+    map: usize,
+    shape: MapShape,
+}
+
+/// What a frame changed of a map. Reused from frame to frame.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tapped {
+    /// The map's name in the model.
+    pub map: String,
+    /// `None`: this frame computed nothing.
+    pub frame: Option<FrameId>,
+    /// Of the map, which covers the model's input.
+    pub shape: Option<MapShape>,
+    pub changed: Option<ChangeSet>,
+    /// The changed cells' numbers, row by row, `shape.c` each.
+    pub numbers: Vec<f32>,
+}
+
+impl Tap {
+    /// Of a map that the plan kept.
+    ///
+    /// # Panics
+    /// The plan has no map of this name.
+    pub fn of(plan: &Plan, name: &str) -> Self {
+        let map = plan.maps.iter().position(|m| m.name == name).expect("a plan keeps what is tapped");
+        Self { name: name.into(), map, shape: plan.maps[map].shape }
+    }
+
+    /// Takes what the stream's last frame, `frame`, changed.
+    pub fn take(&self, stream: &impl StreamMaps, frame: FrameId, into: &mut Tapped) {
+        let changes = stream.changes(self.map);
+        if into.shape != Some(self.shape) || into.map != self.name {
+            (into.map, into.shape) = (self.name.clone(), Some(self.shape));
+            into.changed = Some(ChangeSet::of(self.shape));
+            // Room for a whole frame at once.
+            into.numbers = Vec::with_capacity(self.shape.n_values());
+        }
+        into.frame = Some(frame);
+        if let Some(changed) = &mut into.changed {
+            changed.copy_from(changes);
+            stream.read(self.map, changed, &mut into.numbers);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The boundaries of the layers detector: another executor behind it, and maps that it hands out.
+
+use engine::changes::ChangeSet;
+use engine::exec::counters::Counters;
+use engine::exec::executor::{Delta, Executor, Picture, StreamMaps};
+use engine::exec::outputs::Outputs;
+use engine::gating::estimate::Felt;
+use engine::gating::gate::Gates;
+use engine::graph::{Graph, ValueId};
+use engine::plan::Plan;
+use engine::tolerance::ToleranceMap;
+use engine::weights::Weights;
+use engine::{import, oracle, passes};
+use passd::frame::{Frame, FrameId, Pixels};
+use passd::geom::{Letterbox, Size};
+use passd::infer::heads::Thresholds;
+use passd::infer::layers::{LayersDetector, LayersSettings, Plans};
+use passd::infer::model::{Model, ModelFolders};
+use passd::infer::{Detector, Fresh, StreamId, Work};
+use passd::merge::MergeSettings;
+use passd::pipeline::Stage;
+use passd::skip::{SkipMode, SkipSettings};
+use passd::track::TrackSettings;
+use std::sync::Arc;
+
+const SIZE: Size = Size::new(320, 192);
+
+fn model() -> Arc<Model> {
+    Arc::new(Model::load("street-nano", &ModelFolders::default()).unwrap())
+}
+
+/// A dark block that moves over a grey street.
+fn frame(i: u64) -> Frame {
+    let (w, x0) = (SIZE.width as usize, 40 + 12 * i as usize);
+    let inside = |at: usize| (x0..x0 + 40).contains(&(at % w)) && (90..120).contains(&(at / w));
+    let bgr =
+        (0..SIZE.area() * 3).map(|at| if inside(at / 3) { 20 } else { 110 + (at / 3 / w / 16 % 3) as u8 }).collect();
+    Frame::new(FrameId(i), i * 40_000_000, Letterbox::fit(SIZE, SIZE), Pixels::owned(bgr))
+}
+
+/// Shows frames to a detector through the skip stage.
+fn watch(detector: &mut dyn Detector, mut look: impl FnMut(u64, &Fresh)) {
+    let skip = SkipSettings::default();
+    let mut stage = Stage::new(SkipMode::Layers, SIZE, &skip, MergeSettings::default(), TrackSettings::default());
+    let mut fresh = Fresh::default();
+    for i in 0..8 {
+        let frame = frame(i);
+        let (patches, known) = stage.begin(&frame);
+        let work = Work { frame: &frame, patches, known, max_age_ns: u64::MAX };
+        detector.detect(StreamId(0), &work, &mut fresh).unwrap();
+        stage.finish(&frame, &fresh, |_| true);
+        look(i, &fresh);
+    }
+}
+
+/// Computes everything, by the definition.
+struct Definition(Graph);
+
+struct Maps {
+    plan: Arc<Plan>,
+    picture: Vec<f32>,
+    changed: ChangeSet,
+    sizes: Felt,
+    tolerance: ToleranceMap,
+    sets: Vec<ChangeSet>,
+    maps: Vec<Vec<f32>>,
+}
+
+impl Executor for Definition {
+    type Stream = Maps;
+
+    fn open(&self, plan: Arc<Plan>, _: Gates) -> Maps {
+        let s = plan.maps[plan.input].shape;
+        let full = |shape| {
+            let mut set = ChangeSet::of(shape);
+            set.fill();
+            set
+        };
+        Maps {
+            picture: vec![0.0; s.n_values()],
+            changed: ChangeSet::of(s),
+            sizes: Felt::new(s.h, s.w, 0, 0),
+            tolerance: ToleranceMap::default(),
+            sets: plan.maps.iter().map(|m| full(m.shape)).collect(),
+            maps: Vec::new(),
+            plan,
+        }
+    }
+
+    fn run(&mut self, stream: &mut Maps, _: Delta) -> Counters {
+        let found = oracle::run(&self.0, &stream.picture);
+        let made = self.0.nodes.iter().map(|node| node.output);
+        stream.maps = vec![Vec::new(); stream.plan.maps.len()];
+        made.for_each(|map| stream.maps[map.0 as usize] = found.get(map).to_vec());
+        let macs = stream.plan.macs();
+        Counters { dense_macs: macs, executed_macs: macs, cells: 1, ..Counters::default() }
+    }
+
+    fn complete(&mut self, _: &mut Maps) {}
+}
+
+impl StreamMaps for Maps {
+    fn picture(&mut self) -> Picture<'_> {
+        Picture { numbers: &mut self.picture, changed: &mut self.changed, sizes: &mut self.sizes }
+    }
+
+    fn tolerance_mut(&mut self) -> &mut ToleranceMap {
+        &mut self.tolerance
+    }
+
+    fn ask(&mut self, _: Option<f32>) {}
+
+    fn forget(&mut self) {}
+
+    fn set_weights(&mut self, _: Arc<Weights>) {}
+
+    fn changes(&self, map: usize) -> &ChangeSet {
+        &self.sets[map]
+    }
+
+    fn computed(&self, map: usize) -> &ChangeSet {
+        &self.sets[map]
+    }
+
+    fn cell(&self, map: usize, y: usize, x: usize) -> &[f32] {
+        let s = self.plan.maps[map].shape;
+        &self.maps[map][(y * s.w + x) * s.c..][..s.c]
+    }
+
+    fn read(&self, map: usize, cells: &ChangeSet, into: &mut Vec<f32>) {
+        into.clear();
+        cells.for_each(|cell| into.extend_from_slice(self.cell(map, cell.y as usize, cell.x as usize)));
+    }
+
+    fn read_outputs(&self, _: &Outputs, _: &mut Vec<Vec<f32>>) {
+        unreachable!("this head is read cell by cell");
+    }
+}
+
+#[test]
+fn another_executor_behind_the_boundary_finds_the_same() {
+    let (model, t, plans) = (model(), Thresholds { score: 0.02, iou: 0.5 }, Plans::default());
+    let mut ours = LayersDetector::open(model.clone(), SIZE, t, LayersSettings::default(), 1, None, &plans).unwrap();
+    ours.set_gates(Gates::exact(ours.plan()));
+    let mut graph = import::import(&model.onnx, SIZE.height as usize, SIZE.width as usize).unwrap();
+    passes::optimise(&mut graph).unwrap();
+    let planned = plans.get(&model, SIZE, &[]).unwrap();
+    let settings = LayersSettings::default();
+    let mut other =
+        LayersDetector::with_executor(model, SIZE, t, settings, 1, None, planned, Definition(graph)).unwrap();
+    let mut wanted = Vec::new();
+    watch(&mut other, |_, fresh| wanted.push(fresh.detections.clone()));
+    let mut n_found = 0;
+    watch(&mut ours, |i, fresh| {
+        let found: Vec<_> = fresh.detections.iter().map(|d| d.class).collect();
+        assert_eq!(found, wanted[i as usize].iter().map(|d| d.class).collect::<Vec<_>>(), "frame {i}");
+        for (a, b) in fresh.detections.iter().zip(&wanted[i as usize]) {
+            assert!((a.score - b.score).abs() < 1e-4 && a.bbox.iou(&b.bbox) > 0.999, "frame {i}: {a:?} {b:?}");
+        }
+        n_found += found.len();
+    });
+    assert!(n_found > 0, "nothing was found, so nothing was compared");
+}
+
+#[test]
+fn a_map_is_handed_out_as_what_changed_of_it_frame_by_frame() {
+    let (model, t, plans) = (model(), Thresholds { score: 0.3, iou: 0.5 }, Plans::default());
+    let open = |taps: &[&str]| {
+        let taps = taps.iter().map(|&name| name.to_owned()).collect();
+        let settings = LayersSettings { taps, ..LayersSettings::default() };
+        LayersDetector::open(model.clone(), SIZE, t, settings, 1, None, &plans)
+    };
+    let error = open(&["nowhere"]).err().unwrap().to_string();
+    assert!(error.contains("no map 'nowhere'"), "{error}");
+    // A map that is kept nowhere unless it is asked for: between the halves of a separable convolution.
+    let plain = open(&[]).unwrap();
+    let graph = import::import(&model.onnx, SIZE.height as usize, SIZE.width as usize).unwrap();
+    let is_hidden = |v: &usize| {
+        let map = ValueId(*v as u32);
+        graph.nodes.iter().any(|n| n.output == map) && plain.plan().maker(*v).is_none()
+    };
+    let hidden = (0..graph.values.len()).find(is_hidden).expect("something is fused");
+    let name = graph.name(ValueId(hidden as u32)).to_owned();
+    let mut tapped = open(&[&name]).unwrap();
+    let s = graph.shape(ValueId(hidden as u32));
+    let (mut known, mut n_cells) = (vec![f32::NAN; s.n_values()], Vec::new());
+    let mut frames = Vec::new();
+    watch(&mut tapped, |i, fresh| {
+        let [tap] = &fresh.taps[..] else { panic!("one map") };
+        if tap.frame.is_none() {
+            return;
+        }
+        assert_eq!((tap.frame, tap.shape, &tap.map), (Some(FrameId(i)), Some(s), &name));
+        let changed = tap.changed.as_ref().unwrap();
+        assert_eq!(tap.numbers.len(), changed.count() * s.c);
+        let mut numbers = tap.numbers.chunks_exact(s.c);
+        changed.for_each(|cell| {
+            let at = (cell.y as usize * s.w + cell.x as usize) * s.c;
+            known[at..at + s.c].copy_from_slice(numbers.next().unwrap());
+        });
+        n_cells.push(changed.count());
+        frames.push(known.clone());
+    });
+    assert_eq!(n_cells[0], s.n_cells(), "the first frame is handed out as a whole");
+    assert!(n_cells[1..].iter().all(|n| *n < s.n_cells() / 2), "{n_cells:?} of {}", s.n_cells());
+    let stream = tapped.stream(StreamId(0)).unwrap();
+    let map = stream.plan().maps.iter().position(|m| m.name == name).unwrap();
+    assert_eq!(frames.last().unwrap(), &stream.map(map), "what was handed out adds up to the map");
+}
