@@ -3,7 +3,8 @@
 use engine::exec::executor::StreamMaps;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
-use engine::gating::gate::{DEFAULT_THRESHOLDS, Gates};
+use engine::gating::gate::Gates;
+use engine::gating::policy::Policy;
 use engine::import;
 use engine::kernels::Kernels;
 use engine::plan::Plan;
@@ -47,7 +48,7 @@ fn a_frame_allocates_nothing() {
     let head = Head::Street { strides: vec![8, 16, 32] };
     let size = Size::new(w as u32, h as u32);
     let cells = CellHead::bind(&head, &plan, size, 2).unwrap();
-    let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, DEFAULT_THRESHOLDS), 0.0);
+    let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, &Policy::default()), 0.0);
     let mut runner = Runner::new(&plan, Kernels::best());
     let mut candidates = Candidates::default();
     let (mut found, mut seen) = (Vec::with_capacity(2000), Vec::with_capacity(2000));
@@ -68,7 +69,7 @@ fn a_frame_allocates_nothing() {
         runner.run(&mut stream, 0.01);
         let now = Seen { frame: FrameId(frame as u64), pts_ns: frame as u64 };
         cells.update(&stream, now, t, &mut candidates, &mut found, &mut seen).unwrap();
-        candidates.tolerance(t.score, size, stream.tolerance_mut());
+        candidates.tolerance(t.score, size, &Policy::default().tolerance, stream.tolerance_mut());
         let n = COUNT.load(Ordering::Relaxed) - before;
         n_found += found.len();
         assert!(frame < 30 || n == 0, "frame {frame}: {n} allocations");

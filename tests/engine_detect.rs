@@ -7,6 +7,7 @@ use engine::exec::executor::StreamMaps;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::gating::gate::Gates;
+use engine::gating::policy::{GatePolicy, Policy};
 use engine::import;
 use engine::kernels::Kernels;
 use engine::plan::Plan;
@@ -89,6 +90,11 @@ fn decoded(model: &Model, stream: &Stream, size: Size, t: Thresholds) -> Vec<Det
     found
 }
 
+/// Gates that rise so.
+fn rising(first: f32, last: f32) -> Policy {
+    Policy { gates: GatePolicy { first, last, ..GatePolicy::default() }, ..Policy::default() }
+}
+
 /// The maps as they are, where gates hold something back; where they do not, those of a whole run of everything.
 #[test]
 fn heads_decoded_where_cells_changed_equal_heads_decoded_everywhere() {
@@ -102,7 +108,7 @@ fn heads_decoded_where_cells_changed_equal_heads_decoded_everywhere() {
         // A low bar: flat blocks show little.
         let t = Thresholds { score: 0.0005, iou: 0.5 };
         for is_exact in [false, true] {
-            let gates = if is_exact { Gates::exact(&plan) } else { Gates::rising(&plan, (0.05, 0.2)) };
+            let gates = if is_exact { Gates::exact(&plan) } else { Gates::rising(&plan, &rising(0.05, 0.2)) };
             let mut stream = Stream::new(plan.clone(), gates, f32::NAN);
             stream.ask(cells.bar(t));
             let (mut candidates, mut found, mut seen) = (Candidates::default(), Vec::new(), Vec::new());

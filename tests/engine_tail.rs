@@ -125,7 +125,7 @@ fn executed_share(t: Thresholds, less: f32) -> f64 {
         model.clone(),
         SIZE,
         t,
-        LayersSettings { pixel: 0, ..LayersSettings::default() },
+        LayersSettings { pixel: Some(0), ..LayersSettings::default() },
         1,
         None,
         &Plans::default(),

@@ -98,6 +98,7 @@ impl DetectorFactory for DarkFactory {
             simulated: false,
             model: "dark".into(),
             state_bytes: 0,
+            policy: engine::gating::policy::Policy::default(),
             labels: ["spot".to_owned()].into(),
             size,
             provider: "cpu".into(),

@@ -22,7 +22,8 @@ use crate::pipeline::Stage;
 use crate::sim::Grain;
 use crate::skip::{SkipMode, SkipSettings};
 use crate::track::TrackSettings;
-use engine::gating::gate::{DEFAULT_THRESHOLDS, Gate, Gates};
+use engine::gating::gate::{Gate, Gates};
+use engine::gating::policy::{GatePolicy, Policy};
 use engine::gating::profile::Profile;
 use engine::plan::Plan;
 use std::sync::Arc;
@@ -153,10 +154,12 @@ pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'
         return Err("the clips are too short: at least two windows of frames are needed".into());
     }
     let plan = detector.plan().clone();
-    let mut careful = Gates::rising(&plan, DEFAULT_THRESHOLDS);
+    let mut careful = Gates::rising(&plan, &Policy::default());
     learn_scales(&mut careful, &mut detector, &tried)?;
     let mut gates = careful.clone();
-    for (i, bold) in Gates::rising(&plan, START).steps().iter().enumerate().filter(|(_, g)| g.threshold > 0.0) {
+    let start =
+        Policy { gates: GatePolicy { first: START.0, last: START.1, ..GatePolicy::default() }, ..Policy::default() };
+    for (i, bold) in Gates::rising(&plan, &start).steps().iter().enumerate().filter(|(_, g)| g.threshold > 0.0) {
         gates.set(i, Gate::new(bold.threshold, gates.get(i).scales.clone()));
     }
     let mut bench = Bench { detector, skip: s.skip.clone(), size: s.size };

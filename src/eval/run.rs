@@ -204,7 +204,8 @@ pub fn evaluate(
         lanes.push(Lane {
             mode,
             max_age_ns,
-            stage: Stage::new(mode, s.size, &s.skip, MergeSettings { max_age_ns, ..s.merge }, TrackSettings::default()),
+            stage: Stage::new(mode, s.size, &s.skip, MergeSettings { max_age_ns, ..s.merge }, TrackSettings::default())
+                .judging_by(&made.policy),
             detector: made.detector,
             fresh: Fresh::default(),
             found: Vec::new(),

@@ -5,23 +5,13 @@ use super::heads::Thresholds;
 use super::{Detection, Seen};
 use crate::geom::Size;
 use engine::changes::{Cell, ChangeSet};
+use engine::gating::policy::TolerancePolicy;
 use engine::tolerance::ToleranceMap;
 
 /// Candidates are kept from this score on, or from that of the report if it is lower.
 pub(super) const FAINT: f32 = 0.02;
-/// The factor where nothing is in sight.
-const MOST_TOLERANCE: f32 = 5.0;
 /// More than this are no doubts but a model that is sure of nothing: everything is followed closely.
 pub(super) const MOST_CANDIDATES: usize = 300;
-/// ToleranceMap a unit of log-odds between a score and those in doubt: above them, and below. Less where something is seen:
-/// there it moves, and a box that stays behind is worse than a faint candidate that is late.
-const SURENESS: (f32, f32) = (0.5, 1.25);
-/// Scores are least certain this far (log-odds) below the one that is reported: what is held
-/// back mostly lacks something to be seen by.
-const DOUBT_BELOW: f32 = 0.5;
-/// What lies this near (pixels) to a box belongs to what its score is made of.
-const CONTEXT: f32 = 16.0;
-
 /// What was found in a cell, and when it was last computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {
@@ -49,18 +39,18 @@ pub struct Candidates {
 impl Candidates {
     /// How closely the next frame must be followed: the more a candidate's log-odds differ from
     /// those in doubt, near the `reported` score, the wider thresholds may be where it lies.
-    pub fn tolerance(&self, reported: f32, input: Size, out: &mut ToleranceMap) {
+    pub fn tolerance(&self, reported: f32, input: Size, policy: &TolerancePolicy, out: &mut ToleranceMap) {
         let log_odds = |p: f32| (p / (1.0 - p).max(1e-6)).max(1e-6).ln();
-        let doubt = log_odds(reported) - DOUBT_BELOW;
-        out.fill(input.rows_and_columns(), if self.is_sure { MOST_TOLERANCE } else { 1.0 });
+        let doubt = log_odds(reported) - policy.doubt;
+        out.fill(input.rows_and_columns(), if self.is_sure { policy.most } else { 1.0 });
         for c in &self.merged {
             let b = &c.detection.bbox;
-            let around = |from: f32, to: f32| [from - CONTEXT, to + CONTEXT];
+            let around = |from: f32, to: f32| [from - policy.context, to + policy.context];
             let above = log_odds(c.detection.score) - doubt;
             out.lower(
                 around(b.x1, b.x2),
                 around(b.y1, b.y2),
-                if above > 0.0 { SURENESS.0 * above } else { -SURENESS.1 * above },
+                if above > 0.0 { policy.above * above } else { -policy.below * above },
             );
         }
     }
@@ -100,12 +90,12 @@ mod tests {
         known.merged = [(0.95, 20.0), (0.2, 120.0), (0.03, 220.0)].map(|(score, x)| candidate(score, x)).to_vec();
         let mut tolerance = ToleranceMap::default();
         let mut at = |known: &Candidates| {
-            known.tolerance(0.3, input, &mut tolerance);
+            known.tolerance(0.3, input, &TolerancePolicy::default(), &mut tolerance);
             [25, 125, 225, 300].map(|x| tolerance.within(x..x + 1, 85..86))
         };
         let [sure, doubtful, faint, nothing] = at(&known);
-        assert_eq!((doubtful, nothing), (1.0, MOST_TOLERANCE));
-        assert!(1.0 < sure && sure < faint && faint <= MOST_TOLERANCE, "{faint} {sure}");
+        assert_eq!((doubtful, nothing), (1.0, TolerancePolicy::default().most));
+        assert!(1.0 < sure && sure < faint && faint <= TolerancePolicy::default().most, "{faint} {sure}");
         known.is_sure = false;
         assert_eq!(at(&known), [1.0; 4], "a model that sees something everywhere");
     }

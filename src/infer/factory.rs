@@ -10,6 +10,7 @@ use super::{Detector, InferError};
 use crate::geom::Size;
 use crate::skip::SkipMode;
 use engine::exec::stream::Stream;
+use engine::gating::policy::Policy;
 use engine::gating::profile::Profile;
 use engine::kernels::Kernels;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Made {
     pub provider: Provider,
     /// Memory that each stream needs beside the model; 0 where frames leave nothing behind.
     pub state_bytes: usize,
+    /// By what is decided.
+    pub policy: Policy,
     /// Why this mode; for the log.
     pub why: String,
 }
@@ -89,6 +92,7 @@ impl Recipe {
 
     fn open(&self, runtime: &Runtime, mode: SkipMode, why: String) -> Result<Made, InferError> {
         let mut state_bytes = 0;
+        let mut policy = Policy::default();
         let (model, size, t) = (self.model.clone(), self.size, self.thresholds.faint());
         let (detector, provider): (Box<dyn Detector>, Provider) = match mode {
             SkipMode::Off => {
@@ -107,9 +111,10 @@ impl Recipe {
                 let (threads, profile) = (self.session.threads, self.profile.as_ref());
                 let d = LayersDetector::open(model, size, t, layers, threads, profile, &self.plans)?;
                 state_bytes = Stream::bytes_of(d.plan());
+                policy = d.policy().clone();
                 (Box::new(d), Provider::Cpu)
             }
         };
-        Ok(Made { detector, mode, provider, state_bytes, why })
+        Ok(Made { detector, mode, provider, state_bytes, policy, why })
     }
 }

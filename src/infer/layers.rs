@@ -15,7 +15,8 @@ use engine::exec::outputs::Outputs;
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::exec::threads::Threads;
-use engine::gating::gate::{DEFAULT_THRESHOLDS, Gates};
+use engine::gating::gate::Gates;
+use engine::gating::policy::Policy;
 use engine::gating::profile::Profile;
 use engine::import::{self, Tail};
 use engine::kernels::Kernels;
@@ -25,21 +26,15 @@ use std::sync::{Arc, PoisonError, Weak};
 use tracing_mutex::stdsync::Mutex;
 
 /// How the engine is used.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct LayersSettings {
-    /// Pixels of a changed patch that differ by no more than this (levels of 255) stay as they are.
-    pub pixel: u8,
+    /// In place of the policy's least difference of a pixel.
+    pub pixel: Option<u8>,
     /// The score that is in doubt, where that is not the least one that is wanted: calibration
     /// looks at fainter ones too.
     pub reported: Option<f32>,
     /// Maps that are handed out, by their names in the model.
     pub taps: Vec<String>,
-}
-
-impl Default for LayersSettings {
-    fn default() -> Self {
-        Self { pixel: 3, reported: None, taps: Vec::new() }
-    }
 }
 
 /// One plan, shared weights, a state for each stream; what computes them stands behind [`Executor`].
@@ -191,9 +186,10 @@ impl<E: Executor> LayersDetector<E> {
         };
         let gates = match profile {
             Some(profile) => profile.gates(plan).map_err(|e| InferError::model(&model.file, e))?,
-            None => Gates::rising(plan, DEFAULT_THRESHOLDS),
+            None => Gates::rising(plan, &Policy::default()),
         };
-        let follower = Follower::new(&model.normalise, settings.pixel, Kernels::best());
+        let follower =
+            Follower::new(&model.normalise, settings.pixel.unwrap_or(gates.policy().picture.pixel), Kernels::best());
         let taps = settings.taps.iter().map(|name| Tap::of(plan, name)).collect();
         Ok(Self {
             model,
@@ -218,6 +214,11 @@ impl<E: Executor> LayersDetector<E> {
     pub fn set_gates(&mut self, gates: Gates) {
         self.gates = gates;
         self.streams.clear();
+    }
+
+    /// By what is decided, beside the gates.
+    pub fn policy(&self) -> &Policy {
+        self.gates.policy()
     }
 
     /// The state of a stream, if it has one.
@@ -288,7 +289,8 @@ impl<E: Executor> Detector for LayersDetector<E> {
             return Err(e);
         }
         let reported = self.settings.reported.unwrap_or(self.thresholds.score);
-        state.candidates.tolerance(reported, self.size, &mut fresh.tolerance);
+        let policy = &self.gates.policy().tolerance;
+        state.candidates.tolerance(reported, self.size, policy, &mut fresh.tolerance);
         state.stream.tolerance_mut().copy_from(&fresh.tolerance);
         fresh.coverage = Coverage::Layers;
         fresh.executed_px = (self.size.area() as f64 * counters.executed_share()) as u64;

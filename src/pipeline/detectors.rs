@@ -18,6 +18,7 @@ use crate::infer::session::{Provider, Runtime};
 use crate::infer::{Detection, Detector, Fresh, InferError, StreamId, Work};
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::gating::policy::Policy;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tracing_mutex::stdsync::Mutex;
@@ -58,6 +59,8 @@ pub struct DetectorInfo {
     pub size: Size,
     pub provider: String,
     pub mode: SkipMode,
+    /// By what is decided.
+    pub policy: Policy,
     /// Memory that each stream needs beside the model; 0 where frames leave nothing behind.
     pub state_bytes: usize,
 }
@@ -264,6 +267,7 @@ impl DetectorFactory for OrtFactory {
             size,
             provider: provider.to_string(),
             mode,
+            policy: made.policy,
             state_bytes: made.state_bytes,
         };
         Ok((made.detector, info))

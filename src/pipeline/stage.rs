@@ -9,6 +9,7 @@ use crate::merge::{MergeSettings, Merged, Merger};
 use crate::skip::{Decision, SkipMode, SkipSettings, SkipStage};
 use crate::track::predict::Predictor;
 use crate::track::{Track, TrackSettings, Tracker};
+use engine::gating::policy::Policy;
 
 /// Skip stage, merge, tracks and what they predict, of one stream. Media time never goes back within an epoch, which is
 /// [`crate::capture::Intake`]'s to see to; with another epoch all begins anew.
@@ -54,6 +55,15 @@ impl Stage {
             asked: PatchMask::full(grid),
             computed: PatchMask::empty(grid),
         }
+    }
+
+    /// By this policy.
+    #[must_use]
+    pub fn judging_by(mut self, policy: &Policy) -> Self {
+        if let Some(skip) = &mut self.skip {
+            skip.set_policy(&policy.picture);
+        }
+        self
     }
 
     /// Takes over who is followed from a stage that this one replaces; its next frame is computed as a whole.

@@ -49,7 +49,7 @@ impl Setup {
 
     fn stage(&self) -> Stage {
         let (info, config) = (&self.detector.info, &self.config);
-        Stage::new(info.mode, info.size, &config.skip, self.merge(), config.tracking)
+        Stage::new(info.mode, info.size, &config.skip, self.merge(), config.tracking).judging_by(&info.policy)
     }
 
     /// As configured; it is longer while there is too much to do.

@@ -4,27 +4,27 @@
 //! turns goes on turning. Now and then a frame is looked through all the same, so that the end of it is
 //! seen.
 
-/// Of a whole frame's work, the share from which the next frame is computed as a whole. Looking, cell by cell, for what changed makes
-/// everything cost 1.11 (Zen 5) to 1.16 times (Zen 4) a whole frame, and 1.12 with AVX2 on a Zen 3 (`cargo bench --bench dense`):
-/// from 0.88 on a whole frame is quicker. Down to here it takes at most a fifth longer, and nothing in it is old. With a window that
-/// moves by 3 pixels a frame over parking-street (Zen 5) agreement is 0.81 without this, 0.97 with 0.8 and 0.996 with 0.75, all at 1.45
-/// times the speed of dense runs.
-const SHARE: f64 = 0.75;
 /// Of the patches that were asked for then, so many must be now.
 const LIKE_BEFORE: f64 = 0.9;
 /// Whole frames in a row, before one is looked through.
 const AT_MOST: u32 = 7;
 
 /// Decides for one stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct BreakEven {
-    /// How many patches were asked for in the last frame that was looked through, if that took [`SHARE`] or more.
+    /// Of a whole frame's work, the share from which the next frame is computed as a whole.
+    share: f64,
+    /// How many patches were asked for in the last frame that was looked through, if that took so much or more.
     n_asked: Option<u32>,
     /// Since then.
     n_whole: u32,
 }
 
 impl BreakEven {
+    pub fn new(share: f64) -> Self {
+        Self { share, n_asked: None, n_whole: 0 }
+    }
+
     /// Whether a frame of which so many patches are asked for is better computed as a whole.
     pub fn is_passed(&mut self, n_asked: u32) -> bool {
         let is_like = |before: u32| f64::from(n_asked) >= LIKE_BEFORE * f64::from(before);
@@ -35,7 +35,7 @@ impl BreakEven {
 
     /// A frame was looked through: how many patches were asked for, and the share of a whole frame's work that it took.
     pub fn learn(&mut self, n_asked: u32, share: f64) {
-        self.n_asked = (share >= SHARE).then_some(n_asked);
+        self.n_asked = (share >= self.share).then_some(n_asked);
         self.n_whole = 0;
     }
 }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn frames_are_whole_while_nearly_all_of_them_changes() {
-        let mut even = BreakEven::default();
+        let mut even = BreakEven::new(0.75);
         let run: Vec<bool> = (0..17).map(|_| frame(&mut even, 1000, 0.95)).collect();
         assert_eq!(run.iter().filter(|whole| !**whole).count(), 3, "{run:?}");
         assert!(!run[0] && !run[8] && !run[16], "one of eight is looked through: {run:?}");

@@ -4,9 +4,6 @@ use super::noise;
 use crate::geom::PatchGrid;
 use engine::tolerance::{CELL, ToleranceMap};
 
-/// Share of the tolerance that the patches' threshold takes: what it holds back is lost to the gates behind it.
-const TOLERANCE_SHARE: f32 = 0.5;
-
 /// What is seen of one row, a number a patch each.
 #[derive(Debug, Clone)]
 pub struct Glance {
@@ -22,12 +19,13 @@ impl Glance {
         Self { notable: vec![false; cols], thresholds: vec![0.0; cols] }
     }
 
-    /// Begins a row; rows are looked at from the first on. `is_notable`: whether a patch is, whatever it looks like.
+    /// Begins a row; rows are looked at from the first on. `threshold`: the least difference that counts, and the share of the
+    /// tolerance that it takes. `is_notable`: whether a patch is, whatever it looks like.
     pub fn begin(
         &mut self,
         grid: PatchGrid,
         row: usize,
-        threshold: f32,
+        (threshold, share): (f32, f32),
         tolerance: &ToleranceMap,
         is_notable: impl Iterator<Item = bool>,
     ) {
@@ -39,7 +37,7 @@ impl Glance {
         }
         for (col, known) in self.thresholds.iter_mut().enumerate() {
             let tolerance = tolerance.within(pixels(col), pixels(row));
-            *known = threshold * (1.0 + TOLERANCE_SHARE * (tolerance - 1.0));
+            *known = threshold * (1.0 + share * (tolerance - 1.0));
         }
     }
 
@@ -92,7 +90,7 @@ mod tests {
                 tolerance.lower([0.0, 30.0], [0.0, 8.0], 1.0);
                 // The more cells, the fewer exceed.
                 let levels: Vec<f32> = some(1.0).iter().map(|v| 6.0 * v.powi(per_patch as i32)).collect();
-                glance.begin(grid, 0, 1.0, &tolerance, std::iter::repeat(false));
+                glance.begin(grid, 0, (1.0, 0.5), &tolerance, std::iter::repeat(false));
                 glance.look(per_patch, levels.iter().copied(), noise.levels(0..25));
                 for col in 0..grid.cols {
                     let cells = (col * per_patch)..((col + 1) * per_patch).min(25);
@@ -118,15 +116,11 @@ mod tests {
             tolerance.lower([40.0, 20.0], [70.0, 20.0], 1.0);
             let mut glance = Glance::new(grid.cols);
             for row in 0..grid.rows {
-                glance.begin(grid, row, 2.0, &tolerance, std::iter::repeat(row == 1));
+                glance.begin(grid, row, (2.0, 0.5), &tolerance, std::iter::repeat(row == 1));
                 for col in 0..grid.cols {
                     let p = patch as usize;
                     let factor = tolerance.within(col * p..(col + 1) * p, row * p..(row + 1) * p);
-                    assert_eq!(
-                        glance.threshold(col),
-                        2.0 * (1.0 + TOLERANCE_SHARE * (factor - 1.0)),
-                        "{patch}: {col} {row}"
-                    );
+                    assert_eq!(glance.threshold(col), 2.0 * (1.0 + 0.5 * (factor - 1.0)), "{patch}: {col} {row}");
                     assert_eq!(glance.is_notable(col), row == 1);
                 }
             }

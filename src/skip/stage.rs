@@ -5,10 +5,11 @@ use super::diff::{CELL, Differ};
 use super::glance::Glance;
 use super::light;
 use super::masks::{Corner, patches_where};
-use super::mode::SkipMode;
+use super::mode::{PatchCost, SkipMode};
 use super::noise::Noise;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size, encloses};
+use engine::gating::policy::PicturePolicy;
 use engine::tolerance::ToleranceMap;
 
 /// What the user sets.
@@ -36,26 +37,24 @@ impl Default for SkipSettings {
 }
 
 impl SkipSettings {
-    /// Side of a patch. The layer engine's gates hold back what does not matter, so that
-    /// its patches can be small and sensitive; a region costs at least its context.
+    /// Side of a patch.
     pub fn patch_in(&self, mode: SkipMode) -> u32 {
-        self.patch.unwrap_or(if mode == SkipMode::Layers { 8 } else { 16 })
+        self.patch.unwrap_or(mode.policy().patch)
     }
 
-    /// Age that nothing exceeds. The layer engine makes good within 20 frames what its gates owe,
-    /// so that its sweep is for what nobody noticed.
+    /// Age that nothing exceeds.
     pub fn max_age_in(&self, mode: SkipMode) -> u64 {
-        self.max_age_ns.unwrap_or(if mode == SkipMode::Layers { 30_000_000_000 } else { 10_000_000_000 })
+        self.max_age_ns.unwrap_or(mode.policy().max_age_ns)
     }
 
-    /// How long objects whose way is known go without a look: at ten frames a second, every second frame.
+    /// How long objects whose way is known go without a look.
     pub fn predict_in(&self, mode: SkipMode) -> u64 {
-        self.predict_ns.unwrap_or(if mode == SkipMode::Layers { 150_000_000 } else { 0 })
+        self.predict_ns.unwrap_or(mode.policy().predict_ns)
     }
 
     /// Least change of a cell.
     pub fn threshold_in(&self, mode: SkipMode) -> f32 {
-        self.threshold.unwrap_or(if mode == SkipMode::Layers { 1.0 } else { 7.0 })
+        self.threshold.unwrap_or(mode.policy().threshold)
     }
 }
 
@@ -144,6 +143,7 @@ const STALE_BLOCKS: usize = 2;
 pub struct SkipStage {
     mode: SkipMode,
     settings: SkipSettings,
+    picture: PicturePolicy,
     decision: Decision,
     state: Option<State>,
     force: Option<GlobalChange>,
@@ -151,8 +151,11 @@ pub struct SkipStage {
 
 /// What is known of the stream so far.
 struct State {
-    mode: SkipMode,
+    cost: PatchCost,
+    picture: PicturePolicy,
+    /// Least change of a cell, and age that nothing exceeds.
     threshold: f32,
+    max_age_ns: u64,
     letterbox: Letterbox,
     /// The last accepted picture, patch by patch.
     reference: Vec<u8>,
@@ -200,7 +203,7 @@ impl SkipStage {
             global: None,
             gain: 1.0,
         };
-        Self { mode, settings, decision, state: None, force: None }
+        Self { mode, settings, picture: PicturePolicy::default(), decision, state: None, force: None }
     }
 
     pub fn grid(&self) -> PatchGrid {
@@ -230,7 +233,8 @@ impl SkipStage {
         }
         match &mut self.state {
             None => {
-                self.state = Some(State::new(frame, self.decision.patches.grid(), &self.settings, self.mode));
+                self.state =
+                    Some(State::new(frame, self.decision.patches.grid(), &self.settings, self.mode, &self.picture));
                 self.force = None;
                 self.decision.all(GlobalChange::Start);
             }
@@ -276,6 +280,14 @@ impl SkipStage {
     /// Age that nothing exceeds from now on.
     pub fn set_max_age(&mut self, max_age_ns: u64) {
         self.settings.max_age_ns = Some(max_age_ns);
+        if let Some(state) = &mut self.state {
+            state.max_age_ns = max_age_ns;
+        }
+    }
+
+    /// By what pictures are judged, for streams that begin from now on.
+    pub fn set_policy(&mut self, picture: &PicturePolicy) {
+        self.picture = picture.clone();
     }
 
     /// Takes over the pictures of the patches that were computed.
@@ -285,7 +297,7 @@ impl SkipStage {
     /// neighbours' sake only goes on growing stale: nobody asked what is there.
     pub fn accept(&mut self, frame: &Frame, computed: &PatchMask) {
         if let Some(state) = &mut self.state {
-            state.accept(frame, computed, &self.decision, self.settings.max_age_in(self.mode));
+            state.accept(frame, computed, &self.decision);
         }
     }
 }
@@ -301,7 +313,7 @@ impl Decision {
 }
 
 impl State {
-    fn new(frame: &Frame, grid: PatchGrid, settings: &SkipSettings, mode: SkipMode) -> Self {
+    fn new(frame: &Frame, grid: PatchGrid, settings: &SkipSettings, mode: SkipMode, picture: &PicturePolicy) -> Self {
         let size = frame.size();
         let n_cells = (size.width as usize).div_ceil(CELL) * (size.height as usize).div_ceil(CELL);
         let mut differ = Differ::new(size.width as usize);
@@ -314,8 +326,10 @@ impl State {
         let usual = |patch| if is_watched(patch) { Reason::Kept } else { Reason::Masked };
         let usual: Vec<Reason> = (0..grid.n_patches()).map(usual).collect();
         Self {
-            mode,
+            cost: mode.policy().cost,
+            picture: picture.clone(),
             threshold: settings.threshold_in(mode),
+            max_age_ns: settings.max_age_in(mode),
             letterbox: frame.letterbox,
             reference: frame.data().to_vec(),
             relit: vec![0; frame.data().len()],
@@ -326,7 +340,7 @@ impl State {
             n_masked: usual.iter().filter(|reason| **reason == Reason::Masked).count() as u32,
             usual,
             tolerance: ToleranceMap::default(),
-            break_even: BreakEven::default(),
+            break_even: BreakEven::new(picture.break_even),
             asked_ns: vec![i64::MIN; grid.n_patches()],
             at_rest: vec![SEEN_AT_REST; grid.n_patches()],
             sad: vec![0; n_cells],
@@ -343,7 +357,7 @@ impl State {
 
     /// Whether the reference is brought to each frame's light.
     fn is_relit(&self) -> bool {
-        self.mode != SkipMode::Layers
+        self.cost == PatchCost::Region
     }
 
     fn decide(&mut self, frame: &Frame, settings: &SkipSettings, d: &mut Decision) -> Option<GlobalChange> {
@@ -378,17 +392,17 @@ impl State {
         let cells = grid.patch as usize / CELL;
         let now = frame.pts_ns as i64;
         let is_older = |asked_ns: i64, limit: i64| now.saturating_sub(asked_ns) >= limit;
-        let limits = self.stale_limits(grid, now, settings.max_age_in(self.mode));
+        let limits = self.stale_limits(grid, now, self.max_age_ns);
         let least_limit = limits.iter().copied().min().unwrap_or(i64::MAX);
-        // Mode regions would pay for it with a region.
-        let looks_again = self.mode == SkipMode::Layers;
+        let looks_again = self.cost == PatchCost::Itself;
         for row in 0..grid.rows {
             let y = row * cells..((row + 1) * cells).min(cell_rows);
             let patches = row * grid.cols..(row + 1) * grid.cols;
             let at_rest = &mut self.at_rest[patches.clone()];
             at_rest.iter_mut().for_each(|rest| *rest = rest.saturating_add(1));
             let rested = at_rest.iter().map(|rest| looks_again && is_rested(*rest));
-            self.glance.begin(grid, row, self.threshold, &self.tolerance, rested);
+            let threshold = (self.threshold, self.picture.tolerance_share);
+            self.glance.begin(grid, row, threshold, &self.tolerance, rested);
             for y in y.clone() {
                 let row = y * cell_cols..(y + 1) * cell_cols;
                 self.glance.look(cells, self.sad[row.clone()].iter().map(|sad| level(*sad)), self.noise.levels(row));
@@ -430,7 +444,7 @@ impl State {
         d.global = None;
         let n_watched = (grid.n_patches() - counts.masked as usize).max(1);
         // Where the patches are sensitive, most of them may change a little without the scene changing.
-        let n_changed = if self.mode == SkipMode::Layers { n_strong } else { counts.changed };
+        let n_changed = if self.cost == PatchCost::Itself { n_strong } else { counts.changed };
         if n_changed as f32 > settings.global_share * n_watched as f32 {
             return Some(GlobalChange::Scene);
         }
@@ -442,7 +456,7 @@ impl State {
     /// by one they would cost a region each.
     fn stale_limits(&self, grid: PatchGrid, now: i64, max_age_ns: u64) -> [i64; STALE_BLOCKS * STALE_BLOCKS] {
         let limit = max_age_ns as i64;
-        if self.mode == SkipMode::Layers {
+        if self.cost == PatchCost::Itself {
             return [limit; STALE_BLOCKS * STALE_BLOCKS];
         }
         let mut limits = [limit; STALE_BLOCKS * STALE_BLOCKS];
@@ -475,7 +489,8 @@ impl State {
         }
     }
 
-    fn accept(&mut self, frame: &Frame, computed: &PatchMask, decision: &Decision, max_age_ns: u64) {
+    fn accept(&mut self, frame: &Frame, computed: &PatchMask, decision: &Decision) {
+        let max_age_ns = self.max_age_ns;
         let grid = computed.grid();
         let width = grid.size.width as usize;
         let (p, stride) = (grid.patch as usize, width * 3);
@@ -499,10 +514,10 @@ impl State {
             // Patches that were accepted together would grow stale together:
             // after a whole picture the blocks' ages are spread over half the limit.
             let lead = if whole {
-                match self.mode {
+                match self.cost {
                     // One after another, all through the limit.
-                    SkipMode::Layers => (max_age_ns as i128 * patch as i128 / grid.n_patches() as i128) as i64,
-                    _ => {
+                    PatchCost::Itself => (max_age_ns as i128 * patch as i128 / grid.n_patches() as i128) as i64,
+                    PatchCost::Region => {
                         let block = block_of(grid, patch % grid.cols, patch / grid.cols);
                         max_age_ns as i64 / 2 * block as i64 / (STALE_BLOCKS * STALE_BLOCKS) as i64
                     }

@@ -7,6 +7,7 @@ use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
 use engine::exec::threads::Threads;
 use engine::gating::gate::{Gate, Gates};
+use engine::gating::policy::{GatePolicy, Policy};
 use engine::graph::verify::verify;
 use engine::graph::view::View;
 use engine::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId, Window};
@@ -37,6 +38,11 @@ fn planned(seed: u64) -> (Rng, Graph, Arc<Plan>) {
     let plan = Arc::new(Plan::new(graph.clone()).unwrap_or_else(|e| panic!("seed {seed}: {e}")));
     passes::optimise(&mut graph).unwrap();
     (random, graph, plan)
+}
+
+/// Gates that rise so.
+fn rising(first: f32, last: f32) -> Policy {
+    Policy { gates: GatePolicy { first, last, ..GatePolicy::default() }, ..Policy::default() }
 }
 
 /// All outputs, in bits.
@@ -127,7 +133,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     for seed in CASES.step_by(3) {
         let (mut random, graph, plan) = planned(seed);
         let picture = graphs::picture(&mut random, graph.shape(graph.input));
-        let gates = if seed % 2 == 0 { Gates::exact(&plan) } else { Gates::rising(&plan, (0.1, 0.3)) };
+        let gates = if seed % 2 == 0 { Gates::exact(&plan) } else { Gates::rising(&plan, &rising(0.1, 0.3)) };
         let mut runs = runners(&plan).map(|runner| (runner, Stream::new(plan.clone(), gates.clone(), f32::NAN)));
         for (_, stream) in &mut runs {
             stream.input().0.copy_from_slice(&picture);
@@ -177,7 +183,7 @@ fn errors_die_within_one_sweep() {
     for seed in CASES {
         let (mut random, graph, plan) = planned(seed);
         let s = graph.shape(graph.input);
-        let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.2, 0.5)), f32::NAN);
+        let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, &rising(0.2, 0.5)), f32::NAN);
         stream.input().0.copy_from_slice(&graphs::picture(&mut random, s));
         let mut runner = Runner::new(&plan, Kernels::best());
         runner.run(&mut stream, 0.0);
@@ -339,7 +345,7 @@ fn what_waits_adds_up() {
     for seed in 0..PYRAMIDS {
         let (mut random, graph, plan) = planned(seed);
         let s = graph.shape(graph.input);
-        let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.3, 0.3)), f32::NAN);
+        let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, &rising(0.3, 0.3)), f32::NAN);
         stream.input().0.copy_from_slice(&graphs::picture(&mut random, s));
         let mut runner = Runner::new(&plan, Kernels::best());
         runner.run(&mut stream, 0.0);
@@ -372,7 +378,8 @@ fn a_leeway_of_two_is_a_threshold_of_twice_as_much() {
         let (mut random, graph, plan) = planned(seed);
         let picture = graphs::picture(&mut random, graph.shape(graph.input));
         let stream = |thresholds: (f32, f32)| {
-            let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, thresholds), f32::NAN);
+            let mut stream =
+                Stream::new(plan.clone(), Gates::rising(&plan, &rising(thresholds.0, thresholds.1)), f32::NAN);
             stream.input().0.copy_from_slice(&picture);
             Runner::new(&plan, Kernels::best()).run(&mut stream, 0.0);
             stream
@@ -475,7 +482,7 @@ fn with_real_gates_the_error_does_not_grow_over_10000_frames() {
         })
         .unwrap();
     let s = graph.shape(graph.input);
-    let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, (0.06, 0.2)), f32::NAN);
+    let mut stream = Stream::new(plan.clone(), Gates::rising(&plan, &rising(0.06, 0.2)), f32::NAN);
     stream.input().0.copy_from_slice(&graphs::picture(&mut random, s));
     let mut runner = Runner::new(&plan, Kernels::best());
     let mut errors = Vec::new();

@@ -25,10 +25,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Where scales are learnt, a whole frame is learnt from if none was for so many: under a camera that turns most frames are
-/// whole, and learning takes as long as computing one.
-const LEARN_AGAIN: u32 = 250;
-
 /// Of so many tiles one is timed.
 const GATE_SAMPLE: u32 = 8;
 
@@ -98,7 +94,7 @@ impl Runner {
         }
         stream.foresight.follow(&stream.tolerance);
         stream.sweep.advance(&plan, refresh_share);
-        stream.settling.advance(plan.steps.len());
+        stream.settling.advance(plan.steps.len(), stream.gates.policy().deferred.frames);
         for &i in &plan.lazy.order {
             self.step(stream, &plan, i, &mut clock, &mut counters);
         }
@@ -191,7 +187,9 @@ impl Runner {
         let start = Instant::now();
         stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
         stream.demand.restart();
-        let is_due = |ago: u32| stream.gates.learns() && ago >= LEARN_AGAIN;
+        // Under a camera that turns most frames are whole, and learning takes as long as computing one.
+        let again = stream.gates.policy().gates.relearn_frames;
+        let is_due = |ago: u32| stream.gates.learns() && ago >= again;
         let learns = stream.learnt_ago.is_none_or(is_due);
         for &i in &plan.lazy.order {
             let step = &plan.steps[i];

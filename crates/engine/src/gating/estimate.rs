@@ -10,7 +10,8 @@
 
 use crate::buffer::Buffer;
 use crate::changes::ChangeSet;
-use crate::gating::gate::{Gates, OWED_SHARE};
+use crate::gating::gate::Gates;
+use crate::gating::policy::{DeferredPolicy, EstimatePolicy};
 use crate::gating::sensitivity::{self, How, Sight, Units};
 use crate::graph::{MapShape, Window};
 use crate::kernels::{BLOCK, ForetellArgs, Kernels, LANES, Tap, prefetch};
@@ -18,13 +19,6 @@ use crate::plan::program::Program;
 use crate::plan::step::{Kind, Step};
 use crate::tolerance::{CELL, ToleranceMap};
 use crate::weights::Weights;
-
-/// How fast a step's factor follows: natural logarithm a frame, at most.
-const RATE: f32 = 0.2;
-/// With so many cells in a frame it follows half as fast.
-const FEW: f32 = 32.0;
-/// The factor stays between this and its inverse.
-const MOST: f32 = 30.0;
 
 /// The squared changes of a map's cells, 0 where nothing changed, with a rim of zeros as wide as any window reaches
 /// beyond the map.
@@ -187,6 +181,8 @@ fn in_blocks(n: usize) -> usize {
 /// What a stream foresees by.
 #[derive(Debug, Clone)]
 pub(crate) struct Foresight {
+    estimate: EstimatePolicy,
+    deferred: DeferredPolicy,
     outlooks: Vec<Outlook>,
     /// One a map.
     felt: Vec<Felt>,
@@ -320,6 +316,8 @@ impl Foresight {
                     Eased { h, w, rows: vec![0; h], powers: [powers(), powers()] }
                 })
                 .collect(),
+            estimate: EstimatePolicy::default(),
+            deferred: DeferredPolicy::default(),
             tolerance: ToleranceMap::default(),
             felt,
             outlooks,
@@ -335,6 +333,7 @@ impl Foresight {
 
     /// Takes the gains from weights and scales.
     pub fn weigh(&mut self, program: &Program, weights: &Weights, gates: &Gates) {
+        (self.estimate, self.deferred) = (gates.policy().estimate.clone(), gates.policy().deferred.clone());
         for (i, outlook) in self.outlooks.iter_mut().enumerate() {
             let (step, gate) = (&program.steps[i], gates.get(i));
             outlook.factor = 1.0;
@@ -406,6 +405,7 @@ impl Foresight {
         set: &mut ChangeSet,
         owed: &mut ChangeSet,
     ) {
+        let share = self.deferred.share;
         let Outlook { sights, looks, limit, factor, eased, .. } = &self.outlooks[i];
         if *limit == 0.0 || set.is_empty() {
             return;
@@ -434,7 +434,7 @@ impl Foresight {
                 n_blocks: n / BLOCK,
                 expected: known.as_mut_ptr(),
                 tolerance: [0, 1].map(|i| eased.powers[i][eased.rows[y] + x..][..n].as_ptr()),
-                limits: [*limit, limit * OWED_SHARE * OWED_SHARE],
+                limits: [*limit, limit * share * share],
             };
             // Safety: each tap was taken from a slice of as many numbers, and so was all else.
             let [exceeds, matters] = unsafe { kernels.foretell(&args) };
@@ -465,11 +465,12 @@ impl Foresight {
 
     /// Learns from what came of a step's cells: half of it should be greater than was foretold.
     pub fn learn(&mut self, i: usize, verdict: Verdict) {
+        let EstimatePolicy { rate, few_cells, most } = self.estimate;
         let factor = &mut self.outlooks[i].factor;
         let n = verdict.n as f32;
         if n > 0.0 {
             let bias = 2.0 * verdict.n_greater as f32 / n - 1.0;
-            *factor = (*factor * (RATE * bias * n / (n + FEW)).exp()).clamp(1.0 / MOST, MOST);
+            *factor = (*factor * (rate * bias * n / (n + few_cells)).exp()).clamp(1.0 / most, most);
         }
     }
 }

@@ -7,23 +7,9 @@
 //! cost). At a threshold of 0 whatever changes reach is computed.
 
 use crate::buffer::Buffer;
+use crate::gating::policy::{GatePolicy, Policy};
 use crate::plan::program::Program;
 use crate::plan::step::Step;
-
-/// Thresholds of the first and the last gate where nothing is known of the model (engine.md, section 2: rising ones
-/// were better than one number; 0.065 to 0.215, as steep as there, cost a tenth more at the same agreement here).
-pub const DEFAULT_THRESHOLDS: (f32, f32) = (0.09, 0.19);
-
-/// Where a cell stands for so many rows of the picture, or more, thresholds are this share of what they would be: there
-/// are few such cells, and large objects are told by nothing else. With an [`OWED_SHARE`] of a half instead of a third, agreement rose
-/// at the same work or less (room-sparse 0.980 to 0.982, parking-street 0.980 to 0.990, car-overhead 0.946 to 0.961).
-const COARSE: (usize, f32) = (32, 0.7);
-
-/// Share of a threshold from which a change that is waited with is owed, where the tolerance is 1; it grows with the
-/// tolerance's square root. One share everywhere cost 0.005 of agreement for the same work (room-sparse, parking-street).
-/// With shares of 0.5, 0.46, 0.43 and 0.4 room-sparse agrees by 0.9788, 0.9803, 0.9813 and 0.9815 (means of 16 limits of
-/// age), at 1, 2.6 and 3.7 % more work.
-pub const OWED_SHARE: f32 = 0.43;
 
 /// The gate of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,6 +48,7 @@ impl Gate {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gates {
     steps: Vec<Gate>,
+    policy: Policy,
     /// Whether the scales are taken from every whole frame.
     learns: bool,
 }
@@ -69,11 +56,12 @@ pub struct Gates {
 impl Gates {
     /// Everything that changes reach is computed.
     pub fn exact(program: &Program) -> Self {
-        Self { steps: vec![Gate::default(); program.steps.len()], learns: false }
+        Self { steps: vec![Gate::default(); program.steps.len()], policy: Policy::default(), learns: false }
     }
 
     /// Rising thresholds, lower ones for coarse maps; the scales are learnt from every frame that is computed as a whole.
-    pub fn rising(program: &Program, (first, last): (f32, f32)) -> Self {
+    pub fn rising(program: &Program, policy: &Policy) -> Self {
+        let GatePolicy { first, last, coarse_rows, coarse_share, .. } = policy.gates;
         let n_gated = program.steps.iter().filter(|s| s.is_gated).count().max(1);
         let mut i = 0;
         let gate = |step: &Step| {
@@ -84,10 +72,19 @@ impl Gates {
             i += 1;
             let threshold = if first > 0.0 { first * (last / first).powf(along) } else { 0.0 };
             let height = |map: usize| program.maps[map].shape.h;
-            let is_coarse = height(step.output) * COARSE.0 <= height(program.input);
-            Gate { threshold: if is_coarse { COARSE.1 * threshold } else { threshold }, ..Gate::default() }
+            let is_coarse = height(step.output) * coarse_rows <= height(program.input);
+            Gate { threshold: if is_coarse { coarse_share * threshold } else { threshold }, ..Gate::default() }
         };
-        Self { steps: program.steps.iter().map(gate).collect(), learns: true }
+        Self { steps: program.steps.iter().map(gate).collect(), policy: policy.clone(), learns: true }
+    }
+
+    /// By what is decided beside the gates.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub fn set_policy(&mut self, policy: &Policy) {
+        self.policy = policy.clone();
     }
 
     pub fn steps(&self) -> &[Gate] {
@@ -159,6 +156,10 @@ mod tests {
     use crate::graph::{Act, Conv, Graph, MapShape, Node, Op, Output, ValueId, Window};
     use crate::plan::Plan;
 
+    fn rising(first: f32, last: f32) -> Policy {
+        Policy { gates: GatePolicy { first, last, ..GatePolicy::default() }, ..Policy::default() }
+    }
+
     #[test]
     fn thresholds_rise_from_step_to_step_and_are_lower_on_coarse_maps() {
         const C: usize = 16;
@@ -181,8 +182,8 @@ mod tests {
         }
         let view = View::whole(maps[5], graph.shape(maps[5]));
         graph.outputs.push(Output { name: "out".into(), dims: view.shape(), axis: 0, parts: vec![view] });
-        let gates = Gates::rising(&Plan::new(graph).unwrap(), (0.1, 0.1 * 2f32.powi(4)));
+        let gates = Gates::rising(&Plan::new(graph).unwrap(), &rising(0.1, 0.1 * 2f32.powi(4)));
         let thresholds: Vec<_> = gates.steps().iter().map(|g| (g.threshold * 1000.0).round()).collect();
-        assert_eq!(thresholds, [100.0, 200.0, 400.0 * COARSE.1, 800.0 * COARSE.1, 0.0]);
+        assert_eq!(thresholds, [100.0, 200.0, 400.0 * 0.7, 800.0 * 0.7, 0.0]);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod estimate;
 pub mod gate;
+pub mod policy;
 pub mod profile;
 pub mod refresh;
 pub(crate) mod sensitivity;

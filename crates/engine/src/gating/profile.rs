@@ -5,6 +5,7 @@
 //! any other.
 
 use crate::gating::gate::{Gate, Gates};
+use crate::gating::policy::Policy;
 use crate::plan::program::Program;
 use crate::plan::step::Step;
 
@@ -22,6 +23,9 @@ pub struct Profile {
     pub block: u32,
     /// How it was found: clips, target, agreement and cost. Free-form, never interpreted.
     pub found: Vec<String>,
+    /// What is decided beside the gates; the defaults where it is not written.
+    #[serde(default)]
+    pub policy: Policy,
     pub gates: Vec<Entry>,
 }
 
@@ -56,6 +60,7 @@ impl Profile {
             measure: "rms".into(),
             block: 1,
             found,
+            policy: gates.policy().clone(),
             gates: program.steps.iter().zip(gates.steps()).filter_map(entry).collect(),
         }
     }
@@ -68,7 +73,9 @@ impl Profile {
         if self.measure != "rms" || self.block != 1 {
             return Err(format!("measure '{}' with blocks of {} is not known", self.measure, self.block));
         }
+        self.policy.check()?;
         let mut gates = Gates::exact(program);
+        gates.set_policy(&self.policy);
         for entry in &self.gates {
             let err = |what: String| Err(format!("gate of map '{}': {what}", entry.map));
             let Some(step) = program.steps.iter().position(|s| program.maps[s.output].name == entry.map) else {
@@ -124,5 +131,8 @@ mod tests {
         check(&|p| p.gates[0].scales[0] = 0.0, "above 0");
         check(&|p| p.gates[0].threshold = f32::NAN, "a threshold of NaN");
         check(&|p| p.block = 2, "blocks of 2");
+        check(&|p| p.policy.deferred.share = 7.0, "policy.deferred.share is 7");
+        check(&|p| p.policy.tolerance.most = f32::NAN, "policy.tolerance.most is NaN");
+        check(&|p| p.policy.deferred.frames = 0, "policy.deferred.frames is 0");
     }
 }

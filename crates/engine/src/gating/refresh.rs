@@ -13,9 +13,6 @@ use crate::plan::program::Program;
 use crate::plan::step::Kind;
 use std::ops::Range;
 
-/// Frames in which what is owed is made good.
-const SETTLE_FRAMES: usize = 20;
-
 /// Which steps' owed cells are computed in a frame.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settling {
@@ -24,9 +21,9 @@ pub struct Settling {
 }
 
 impl Settling {
-    /// Goes on by as many steps as make a round in [`SETTLE_FRAMES`].
-    pub fn advance(&mut self, n_steps: usize) {
-        let n = n_steps.div_ceil(SETTLE_FRAMES);
+    /// Goes on by as many steps as make a round in so many frames.
+    pub fn advance(&mut self, n_steps: usize, frames: usize) {
+        let n = n_steps.div_ceil(frames.max(1));
         let from = if self.next >= n_steps { 0 } else { self.next };
         self.now = from..(from + n).min(n_steps);
         self.next = self.now.end;
