@@ -13,9 +13,9 @@ use engine::kernels::Kernels;
 use engine::plan::Plan;
 use passd::geom::Size;
 use passd::infer::layers::plan_of;
-use passd::infer::model::{Model, ModelFolders};
-use passd::infer::onnx::with_input_shape;
 use passd::infer::session::Runtime;
+use passd::models::model::{Model, ModelFolders};
+use passd::models::onnx::with_input_shape;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,8 @@ fn timed<T>(f: impl FnOnce() -> T) -> Duration {
 }
 
 fn main() {
-    let folders = ModelFolders::usual(None);
+    let shared = std::env::var_os("PASSD_SHARED").map_or_else(|| "../shared".into(), std::path::PathBuf::from);
+    let folders = ModelFolders::usual(Some(&shared.join("models")));
     let model = Model::load("yolox_nano", &folders)
         .or_else(|_| Model::load("street-nano", &folders))
         .expect("street-nano is built in");

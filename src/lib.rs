@@ -13,6 +13,8 @@
 //! planner, heads, merge and the simulated street. See `ARCHITECTURE.md`.
 
 // In the order of the data flow; the leaves first.
+#[cfg(feature = "daemon")]
+pub mod backoff;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod files;
@@ -34,13 +36,20 @@ pub mod sim;
 pub mod capture;
 pub mod skip;
 
+pub mod detect;
+#[cfg(feature = "daemon")]
+pub mod models;
+
 pub mod infer;
 pub mod merge;
 pub mod scene;
+pub mod stage;
 pub mod track;
 
+pub mod outcome;
 #[cfg(feature = "daemon")]
 pub mod output;
+pub mod wire;
 
 #[cfg(feature = "daemon")]
 pub mod config;

@@ -11,15 +11,15 @@ use engine::plan::Plan;
 use engine::tolerance::ToleranceMap;
 use engine::weights::Weights;
 use engine::{import, oracle, passes};
+use passd::detect::heads::Thresholds;
 use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, Size};
-use passd::infer::heads::Thresholds;
 use passd::infer::layers::{LayersDetector, LayersSettings, Plans};
-use passd::infer::model::{Model, ModelFolders};
 use passd::infer::{Detector, Fresh, StreamId, Work};
 use passd::merge::MergeSettings;
-use passd::pipeline::Stage;
+use passd::models::model::{Model, ModelFolders};
 use passd::skip::{SkipMode, SkipSettings};
+use passd::stage::Stage;
 use passd::track::TrackSettings;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use passd::infer::onnx::with_input_shape;
+use passd::models::onnx::with_input_shape;
 
 /// Every shared model, as imported and after all passes.
 #[test]

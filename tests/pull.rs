@@ -1,6 +1,6 @@
 //! Fetching models from a real HTTP server that truncates, lies and stalls.
 
-use passd::infer::pull::{Entry, PullError, PullSettings, pull};
+use passd::models::pull::{Entry, PullError, PullSettings, pull};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -4,13 +4,14 @@
 mod common;
 
 use passd::capture::{Clip, SourceSpec};
+use passd::detect::Detection;
+use passd::detect::heads::Thresholds;
 use passd::eval::score::Agreement;
 use passd::geom::{PatchGrid, PatchMask, Rect, Size};
 use passd::infer::detector::DenseDetector;
-use passd::infer::heads::Thresholds;
-use passd::infer::model::{Model, ModelFolders};
 use passd::infer::session::{Runtime, SessionSettings};
-use passd::infer::{Detection, Detector, Fresh, StreamId, Work};
+use passd::infer::{Detector, Fresh, StreamId, Work};
+use passd::models::model::{Model, ModelFolders};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;

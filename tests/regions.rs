@@ -1,13 +1,13 @@
 //! Regions on the real model: what is run, and that batches change nothing.
 
+use passd::detect::heads::Thresholds;
 use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, PatchGrid, PatchMask, Rect, Size};
 use passd::infer::detector::{DenseDetector, RegionsDetector};
-use passd::infer::heads::Thresholds;
-use passd::infer::model::{Model, ModelFolders};
 use passd::infer::plan::PlanSettings;
 use passd::infer::session::{Runtime, SessionSettings};
 use passd::infer::{Coverage, Detector, Fresh, StreamId, Work};
+use passd::models::model::{Model, ModelFolders};
 use passd::sim::{SimCamera, SimSettings};
 use std::sync::Arc;
 

@@ -57,7 +57,7 @@ fn without_tests(text: &str) -> &str {
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
 /// Arrows between crates are the compiler's; `engine` is the layer engine, of which the skip stage knows only tolerances and the policy.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 30] = [
     ("geom", &[]),
     ("clock", &[]),
     ("files", &[]),
@@ -65,35 +65,53 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("web", &["files"]),
     ("secret", &[]),
     ("text", &[]),
+    ("backoff", &[]),
     ("schedule", &[]),
     ("frame", &["geom"]),
     ("sim", &["geom"]),
     ("skip", &["engine", "frame", "geom"]),
-    ("infer", &["engine", "files", "frame", "geom", "skip", "text", "web"]),
-    ("merge", &["frame", "geom", "infer"]),
-    ("track", &["geom", "infer", "merge"]),
-    ("scene", &["geom", "infer", "track"]),
-    ("capture", &["clock", "files", "frame", "geom", "process", "secret", "sim", "text"]),
-    ("output", &["capture", "files", "frame", "geom", "merge", "process", "scene", "schedule", "skip", "track", "web"]),
+    ("detect", &["geom"]),
+    ("models", &["detect", "engine", "files", "geom", "web"]),
+    ("infer", &["detect", "engine", "frame", "geom", "models", "skip", "text"]),
+    ("merge", &["detect", "frame", "geom", "infer"]),
+    ("track", &["detect", "geom", "merge"]),
+    ("scene", &["detect", "geom", "track"]),
+    ("stage", &["detect", "engine", "frame", "geom", "infer", "merge", "skip", "track"]),
+    ("outcome", &["frame", "geom", "merge", "scene", "skip", "track"]),
+    ("wire", &["geom", "merge", "outcome", "scene", "track"]),
+    ("capture", &["backoff", "clock", "files", "frame", "geom", "process", "secret", "sim", "text"]),
+    (
+        "output",
+        &[
+            "backoff", "capture", "files", "geom", "merge", "outcome", "process", "scene", "schedule", "skip", "track",
+            "web", "wire",
+        ],
+    ),
     (
         "config",
-        &["capture", "files", "geom", "infer", "output", "scene", "schedule", "secret", "skip", "text", "track"],
+        &["capture", "detect", "files", "geom", "infer", "output", "scene", "schedule", "secret", "skip", "track"],
     ),
     (
         "pipeline",
         &[
-            "capture", "clock", "config", "engine", "frame", "geom", "infer", "merge", "output", "process", "scene",
-            "schedule", "skip", "text", "track",
+            "capture", "clock", "config", "detect", "engine", "frame", "geom", "infer", "merge", "models", "outcome",
+            "output", "process", "scene", "schedule", "skip", "stage", "text", "wire",
         ],
     ),
-    ("eval", &["capture", "engine", "frame", "geom", "infer", "merge", "pipeline", "process", "sim", "skip", "track"]),
-    ("daemon", &["capture", "clock", "config", "files", "infer", "output", "pipeline", "schedule", "skip"]),
-    ("doctor", &["capture", "config", "engine", "files", "infer", "output", "pipeline", "web"]),
+    (
+        "eval",
+        &[
+            "capture", "detect", "engine", "frame", "geom", "infer", "merge", "models", "process", "sim", "skip",
+            "stage", "track",
+        ],
+    ),
+    ("daemon", &["capture", "clock", "config", "files", "infer", "models", "output", "pipeline", "schedule", "skip"]),
+    ("doctor", &["capture", "config", "engine", "files", "infer", "models", "output", "pipeline", "web"]),
     (
         "cli",
         &[
-            "capture", "config", "daemon", "doctor", "engine", "eval", "files", "frame", "geom", "infer", "merge",
-            "output", "pipeline", "sim", "skip", "text",
+            "capture", "config", "daemon", "detect", "doctor", "engine", "eval", "files", "frame", "geom", "infer",
+            "merge", "models", "outcome", "output", "pipeline", "sim", "skip", "text", "wire",
         ],
     ),
     ("main.rs", &["cli"]),

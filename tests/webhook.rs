@@ -1,10 +1,10 @@
 //! Events to a web address: a real listener that fails, refuses and stalls.
 
 use passd::output::Sink;
-use passd::output::events::EventMessage;
 use passd::output::metrics::Metrics;
 use passd::output::webhook::{WebhookSettings, WebhookSink};
 use passd::scene::event::Phase;
+use passd::wire::event::EventMessage;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

@@ -9,7 +9,6 @@
 //! Nothing here knows of detectors. Only `gst/`, `video.rs` and `survey.rs` name GStreamer.
 
 mod address;
-mod backoff;
 mod clip;
 mod custom;
 mod diagnosis;
@@ -22,7 +21,6 @@ mod survey;
 mod template;
 mod video;
 
-pub use backoff::Backoff;
 pub use clip::Clip;
 pub use diagnosis::{Diagnosis, diagnose};
 pub use gst::{Pace, init, n_left_behind, open_gst};

@@ -5,7 +5,8 @@
 //! helper that hangs is left behind, and no more than a few are.
 
 use super::intake::Intake;
-use super::{Backoff, CaptureError, Source, SourceEvent};
+use super::{CaptureError, Source, SourceEvent};
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::{Failure, ModelArgs, print_line};
 use crate::eval::calibrate::{CalibrateSettings, Outcome, calibrate, judge};
-use crate::infer::gates;
+use crate::models::profiles;
 use crate::skip::SkipSettings;
 use engine::gating::profile::Profile;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         n_passes: args.passes,
         noise: args.noise,
         skip: SkipSettings::default(),
-        replaced: gates::find(&model, &args.model.folders(), None)?,
+        replaced: profiles::find(&model, &args.model.folders(), None)?,
     };
     let is_replaced = settings.replaced.is_some();
     let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}, {eta} left")
@@ -97,6 +97,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|why| Failure::Failed(format!("nothing is written: {why}")))?;
     let profile = Profile::of(&found.plan, &found.gates, &model.name, &model.sidecar.sha256, lines);
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.gates.toml", model.name)));
-    gates::write(&profile, &path)?;
+    profiles::write(&profile, &path)?;
     print_line(&format!("written to {}", path.display()))
 }

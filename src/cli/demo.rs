@@ -4,15 +4,17 @@ use super::{Failure, print_line};
 use crate::capture::SourceSpec;
 use crate::config::{self, EventsConfig};
 use crate::daemon::Daemon;
+use crate::detect::Detection;
 use crate::eval::TruthOf;
 use crate::eval::score::{Agreement, AveragePrecision};
 use crate::files::try_to_write;
 use crate::geom::{Letterbox, PatchGrid, PatchMask};
 use crate::infer::detector::DenseDetector;
-use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::Runtime;
-use crate::infer::{Detection, Detector, Fresh, StreamId, Work};
-use crate::output::{FrameResult, Sink, draw};
+use crate::infer::{Detector, Fresh, StreamId, Work};
+use crate::models::model::{Model, ModelFolders};
+use crate::outcome::FrameResult;
+use crate::output::{Sink, draw};
 use crate::sim::{SimCamera, SimSettings};
 use crate::skip::SkipMode;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -192,12 +194,12 @@ struct Check {
 
 /// Draws the frames again and runs the model on the whole of each.
 fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<Detection>)]) -> Result<Check, String> {
-    let text = |e: crate::infer::InferError| e.to_string();
-    let runtime = Runtime::get(None).map_err(text)?;
-    let model = Arc::new(Model::load(&camera.detector.model, &ModelFolders::usual(None)).map_err(text)?);
+    let runtime = Runtime::get(None).map_err(|e| e.to_string())?;
+    let model = Arc::new(Model::load(&camera.detector.model, &ModelFolders::usual(None)).map_err(|e| e.to_string())?);
     let size = camera.detector.size.unwrap_or(model.size);
     let d = &camera.detector;
-    let mut detector = DenseDetector::open(runtime, model, size, d.thresholds(), &d.session()).map_err(text)?;
+    let mut detector =
+        DenseDetector::open(runtime, model, size, d.thresholds(), &d.session()).map_err(|e| e.to_string())?;
     let letterbox = Letterbox::fit(sim.size, size);
     let mut drawn = SimCamera::new(SimSettings { size: letterbox.content, ..sim.clone() });
     let mut bgr = vec![0; letterbox.content.area() * 3];
@@ -215,7 +217,7 @@ fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<D
         let frame = crate::frame::Frame::letterboxed(*pts_ns, letterbox, &bgr);
         let start = Instant::now();
         let work = Work::whole(&frame, &everything);
-        detector.detect(StreamId(0), &work, &mut fresh).map_err(text)?;
+        detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
         check.dense_ms += start.elapsed().as_secs_f64() * 1e3 / frames.len() as f64;
         let wanted = truth.of_frame(n);
         check.agreement.add(&fresh.detections, found);

@@ -1,13 +1,13 @@
 //! `passd detect`: what is in some pictures.
 
 use super::{Failure, ModelArgs, print_line};
+use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
 use crate::infer::detector::DenseDetector;
-use crate::infer::heads::Thresholds;
 use crate::infer::session::SessionSettings;
 use crate::infer::{Detector, Fresh, StreamId, Work};
-use crate::output::wire::round;
+use crate::wire::frame::round;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

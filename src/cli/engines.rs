@@ -2,8 +2,8 @@
 
 use super::{Failure, print_line};
 use crate::config::{self, DetectorConfig};
-use crate::infer::model::ModelFolders;
 use crate::infer::session::{Provider, Runtime};
+use crate::models::model::ModelFolders;
 use crate::pipeline::{DetectorFactory, OrtFactory};
 use crate::skip::SkipMode;
 use std::path::PathBuf;

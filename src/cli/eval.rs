@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         },
         merge: MergeSettings { min_score: args.score, ..MergeSettings::default() },
         plan,
-        profile: crate::infer::gates::find(&model, &args.model.folders(), args.gates.as_deref())?,
+        profile: crate::models::profiles::find(&model, &args.model.folders(), args.gates.as_deref())?,
         raw: args.raw,
     };
     let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}")

@@ -16,10 +16,11 @@ mod sim;
 mod trial;
 
 use crate::config::DetectorConfig;
+use crate::detect::ModelError;
 use crate::geom::Size;
 use crate::infer::InferError;
-use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::Runtime;
+use crate::models::model::{Model, ModelFolders};
 use crate::pipeline::OrtFactory;
 use crate::text::printable_lines;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -91,6 +92,12 @@ pub enum Failure {
     Failed(String),
     /// Exit status 2.
     Usage(String),
+}
+
+impl From<ModelError> for Failure {
+    fn from(e: ModelError) -> Self {
+        Self::Failed(e.to_string())
+    }
 }
 
 impl From<InferError> for Failure {

@@ -5,9 +5,9 @@ use crate::config::DetectorConfig;
 use crate::files::try_to_write;
 use crate::geom::Size;
 use crate::infer::layers::plan_of;
-use crate::infer::model::{Model, ModelFolders};
-use crate::infer::pull::{self, PullSettings};
 use crate::infer::session::Runtime;
+use crate::models::model::{Model, ModelFolders};
+use crate::models::pull::{self, PullSettings};
 use crate::pipeline::OrtFactory;
 use engine::exec::stream::Stream;
 use engine::plan::step::Step;
@@ -209,7 +209,7 @@ fn print_plan(model: &Model, size: Size, layers: bool, folders: &ModelFolders) -
     for done in plan.done.iter().filter(|d| d.n_rewrites > 0) {
         print_line(&format!("passes       {}: {}", done.pass, done.n_rewrites))?;
     }
-    match crate::infer::gates::find(model, folders, None)? {
+    match crate::models::profiles::find(model, folders, None)? {
         Some(profile) => {
             print_line(&format!("gates        {} from a profile", profile.gates.len()))?;
             for line in &profile.found {

@@ -4,8 +4,8 @@ use super::{Failure, counted, print_line};
 use crate::capture::{SourceSpec, probe};
 use crate::config;
 use crate::daemon::{self, DaemonError};
-use crate::infer::model::ModelFolders;
 use crate::infer::session::Runtime;
+use crate::models::model::ModelFolders;
 use crate::pipeline::OrtFactory;
 use std::path::PathBuf;
 
@@ -98,8 +98,8 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         return print_line(config::reference().trim_end());
     }
     let schema = match (args.output, args.events) {
-        (true, _) => schemars::schema_for!(crate::output::wire::FrameJson),
-        (_, true) => schemars::schema_for!(crate::output::events::wire::MessageJson),
+        (true, _) => schemars::schema_for!(crate::wire::frame::FrameJson),
+        (_, true) => schemars::schema_for!(crate::wire::event::MessageJson),
         _ => config::schema(),
     };
     print_line(&serde_json::to_string_pretty(&schema).map_err(|e| Failure::Failed(e.to_string()))?)

@@ -3,8 +3,8 @@
 use super::{Finding, can_write};
 use crate::capture::{SourceSpec, diagnose, probe, survey};
 use crate::config::{CameraConfig, Config, JsonlTarget};
-use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::{Provider, Runtime, Session, SessionSettings};
+use crate::models::model::{Model, ModelFolders};
 use crate::output::{mqtt, restream};
 use crate::pipeline::OrtFactory;
 use crate::web::{ClientSettings, client};

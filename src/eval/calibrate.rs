@@ -11,16 +11,17 @@
 
 use super::score::{Agreement, REPORT, harm};
 use crate::capture::{Clip, SourceSpec};
+use crate::detect::Detection;
+use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
-use crate::infer::heads::Thresholds;
 use crate::infer::layers::{LayersDetector, LayersSettings, Plans};
-use crate::infer::model::Model;
-use crate::infer::{Detection, Detector, Fresh, StreamId, Work};
+use crate::infer::{Detector, Fresh, StreamId, Work};
 use crate::merge::MergeSettings;
-use crate::pipeline::Stage;
+use crate::models::model::Model;
 use crate::sim::Grain;
 use crate::skip::{SkipMode, SkipSettings};
+use crate::stage::Stage;
 use crate::track::TrackSettings;
 use engine::gating::gate::{Gate, Gates};
 use engine::gating::policy::{GatePolicy, Policy};

@@ -1,7 +1,7 @@
 //! Agreement of two runs, flicker of one, and average precision against ground truth.
 
+use crate::detect::Detection;
 use crate::geom::{ModelInput, Rect};
-use crate::infer::Detection;
 
 /// Detections that are looked at.
 pub const REPORT: f32 = 0.3;

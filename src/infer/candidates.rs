@@ -1,8 +1,9 @@
 //! What is known of a stream from the layer engine's last frame: what was found, faint or
 //! not, and what follows from it for the next frame.
 
-use super::heads::Thresholds;
-use super::{Detection, Seen};
+use super::Seen;
+use crate::detect::Detection;
+use crate::detect::heads::Thresholds;
 use crate::geom::Size;
 use engine::changes::{Cell, ChangeSet};
 use engine::gating::policy::TolerancePolicy;

@@ -2,10 +2,11 @@
 //! where something changed, the candidates of all others are kept. The result
 //! equals decoding everything.
 
+use super::Seen;
 use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
-use super::heads::levels::{Layout, Level, Plane};
-use super::heads::{Head, HeadError, Thresholds, select};
-use super::{Detection, Seen};
+use crate::detect::Detection;
+use crate::detect::heads::levels::{Layout, Level, Plane};
+use crate::detect::heads::{Head, HeadError, Thresholds, select};
 use crate::geom::Size;
 use engine::changes::ChangeSet;
 use engine::exec::executor::StreamMaps;

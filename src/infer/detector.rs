@@ -1,13 +1,14 @@
 //! The two detectors on ONNX Runtime: the whole picture, or changed regions.
 
-use super::heads::Thresholds;
-use super::model::Model;
 use super::plan::{Plan, PlanSettings, crop_rect, plan};
 use super::preprocess::Crop;
 use super::session::{Provider, Runtime, Session, SessionSettings};
-use super::{Coverage, Detection, Detector, Fresh, InferError, StreamId, Work};
+use super::{Coverage, Detector, Fresh, InferError, StreamId, Work};
+use crate::detect::Detection;
+use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
-use crate::geom::{ModelInput, PatchMask, Rect, Size};
+use crate::geom::{ModelInput, Rect, Size};
+use crate::models::model::Model;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -193,30 +194,6 @@ impl Detector for RegionsDetector {
             Plan::Nothing => Ok(()),
             Plan::Full => self.dense.run(work.frame, fresh),
             Plan::Regions(crops) => self.run_regions(work.frame, crops, fresh),
-        }
-    }
-}
-
-/// Patches whose picture is known after what was `asked` for was computed.
-pub fn computed_patches(coverage: &Coverage, asked: &PatchMask, out: &mut PatchMask) {
-    out.clear();
-    match coverage {
-        Coverage::Nothing => {}
-        Coverage::Full => out.fill(),
-        Coverage::Layers => out.copy_from(asked),
-        Coverage::Regions(regions) => {
-            let grid = out.grid();
-            for r in regions {
-                // Only patches that lie wholly inside.
-                let p = grid.patch as f32;
-                let (w, h) = (grid.size.width as f32, grid.size.height as f32);
-                let up = |v: f32| (v / p).ceil() * p;
-                let down = |v: f32, end: f32| if v >= end { end } else { (v / p).floor() * p };
-                let inner = Rect::<ModelInput>::new(up(r.x1), up(r.y1), down(r.x2, w), down(r.y2, h));
-                if !inner.is_empty() {
-                    out.set_rect(&inner);
-                }
-            }
         }
     }
 }

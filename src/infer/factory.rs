@@ -1,13 +1,13 @@
 //! One place that chooses and opens detectors, for the daemon and for `passd eval`.
 
 use super::detector::{DenseDetector, RegionsDetector};
-use super::heads::Thresholds;
 use super::layers::{LayersDetector, LayersSettings, Plans};
-use super::model::Model;
 use super::plan::PlanSettings;
 use super::session::{Provider, Runtime, SessionSettings};
 use super::{Detector, InferError};
+use crate::detect::heads::Thresholds;
 use crate::geom::Size;
+use crate::models::model::Model;
 use crate::skip::SkipMode;
 use engine::exec::stream::Stream;
 use engine::gating::policy::Policy;

@@ -2,14 +2,14 @@
 
 use super::candidates::Candidates;
 use super::cells::CellHead;
-use super::heads::{Head, Thresholds};
-use super::model::Model;
 use super::preprocess::{Crop, Follower, fill_map, warm_map};
 use super::session::{Runtime, TailSession};
 use super::tap::{Tap, Tapped};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
+use crate::detect::heads::{Head, Thresholds};
 use crate::geom::Size;
+use crate::models::model::Model;
 use engine::exec::executor::{Delta, Executor, Picture, StreamMaps};
 use engine::exec::outputs::Outputs;
 use engine::exec::runner::Runner;

@@ -18,53 +18,20 @@ pub mod detector;
 #[cfg(feature = "daemon")]
 pub mod factory;
 #[cfg(feature = "daemon")]
-pub mod gates;
-pub mod heads;
-#[cfg(feature = "daemon")]
 pub mod layers;
-#[cfg(feature = "daemon")]
-pub mod model;
-pub mod nms;
-#[cfg(feature = "daemon")]
-pub mod onnx;
 pub mod plan;
 pub mod preprocess;
-#[cfg(feature = "daemon")]
-pub mod pull;
 #[cfg(feature = "daemon")]
 pub mod session;
 pub mod tap;
 #[cfg(feature = "daemon")]
 pub mod whole;
 
+use crate::detect::{Detection, ModelError};
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
 use engine::exec::counters::Counters;
 use engine::tolerance::ToleranceMap;
-
-/// Five facial points (eyes, nose, corners of the mouth), model-input pixels.
-pub type Landmarks = [[f32; 2]; 5];
-
-/// One object that a model saw.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Detection {
-    /// Index into the model's labels.
-    pub class: u16,
-    /// 0..=1.
-    pub score: f32,
-    pub bbox: Rect<ModelInput>,
-    pub landmarks: Option<Landmarks>,
-}
-
-impl Detection {
-    /// The same object, where its box is `to`; landmarks come along.
-    pub fn moved_to(&self, to: Rect<ModelInput>) -> Self {
-        let from = &self.bbox;
-        let scale = [to.width() / from.width().max(1.0), to.height() / from.height().max(1.0)];
-        let point = |[x, y]: [f32; 2]| [to.x1 + (x - from.x1) * scale[0], to.y1 + (y - from.y1) * scale[1]];
-        Self { bbox: to, landmarks: self.landmarks.map(|points| points.map(point)), ..*self }
-    }
-}
 
 /// What a detector is asked to do for one frame.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +72,32 @@ pub enum Coverage {
     /// These rectangles of the model input, in which the model saw nothing
     /// but their own pixels.
     Regions(Vec<Rect<ModelInput>>),
+}
+
+impl Coverage {
+    /// Patches whose picture is known after what was `asked` for was computed.
+    pub fn patches(&self, asked: &PatchMask, out: &mut PatchMask) {
+        out.clear();
+        match self {
+            Self::Nothing => {}
+            Self::Full => out.fill(),
+            Self::Layers => out.copy_from(asked),
+            Self::Regions(regions) => {
+                let grid = out.grid();
+                for r in regions {
+                    // Only patches that lie wholly inside.
+                    let p = grid.patch as f32;
+                    let (w, h) = (grid.size.width as f32, grid.size.height as f32);
+                    let up = |v: f32| (v / p).ceil() * p;
+                    let down = |v: f32, end: f32| if v >= end { end } else { (v / p).floor() * p };
+                    let inner = Rect::<ModelInput>::new(up(r.x1), up(r.y1), down(r.x2, w), down(r.y2, h));
+                    if !inner.is_empty() {
+                        out.set_rect(&inner);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What came out of one frame's work. Reused from frame to frame.
@@ -171,8 +164,8 @@ pub enum InferError {
     #[error("{0}")]
     Runtime(String),
     /// The model or its sidecar is refused.
-    #[error("{file}: {reason}")]
-    Model { file: String, reason: String },
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// One run failed.
     #[error("model {model}: {reason}")]
     Run { model: String, reason: String },
@@ -180,6 +173,6 @@ pub enum InferError {
 
 impl InferError {
     pub fn model(file: impl Into<String>, reason: impl std::fmt::Display) -> Self {
-        Self::Model { file: file.into(), reason: reason.to_string() }
+        Self::Model(ModelError::new(file, reason))
     }
 }

@@ -7,8 +7,8 @@
 //! same cells as on the whole picture. Clusters that one shape covers cheaper
 //! than two are joined. Pure.
 
-use super::Detection;
 use super::preprocess::Crop;
+use crate::detect::Detection;
 use crate::geom::{ModelInput, PatchMask, Rect, Size};
 
 /// How regions are formed.

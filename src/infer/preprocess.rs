@@ -1,25 +1,10 @@
 //! Camera bytes to the tensor a model was trained on.
 
+use crate::detect::{Colour, Normalise};
 use crate::geom::Size;
 use engine::changes::ChangeSet;
 use engine::gating::estimate::Felt;
 use engine::kernels::{Colours, FollowArgs, Kernels, PIXELS, prefetch};
-
-/// Order of the channels that a model expects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Colour {
-    Bgr,
-    Rgb,
-}
-
-/// `value = (byte - mean) * scale`, per channel in the model's order.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Normalise {
-    pub colour: Colour,
-    pub mean: [f32; 3],
-    pub scale: [f32; 3],
-}
 
 /// A rectangle of whole pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

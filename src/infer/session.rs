@@ -4,12 +4,12 @@
 //! provider, which has proved itself by a real run before it is used.
 
 use super::InferError;
-use super::heads::Tensor;
-use super::model::Model;
-use super::onnx;
 use super::preprocess::{Crop, fill_tensor};
+use crate::detect::heads::Tensor;
 use crate::frame::PADDING;
 use crate::geom::Size;
+use crate::models::model::Model;
+use crate::models::onnx;
 use crate::text::printable;
 use engine::import::Tail;
 use ort::ep;
@@ -219,7 +219,7 @@ impl Session {
         let err = |reason: String| InferError::model(&model.file, reason);
         self.fill_test_picture(model);
         let (n_classes, head, size) = (model.labels.len(), &model.sidecar.head, self.size);
-        let thresholds = super::heads::Thresholds { score: 0.05, iou: 0.5 };
+        let thresholds = crate::detect::heads::Thresholds { score: 0.05, iou: 0.5 };
         let mut found = Vec::new();
         self.run(|i, tensors| {
             if i > 0 {

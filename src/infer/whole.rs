@@ -2,11 +2,12 @@
 //! what the layer engine computes (a model's tail).
 
 use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
-use super::heads::{Head, Tensor, Thresholds};
-use super::model::Model;
 use super::session::TailSession;
-use super::{Detection, InferError, Seen};
+use super::{InferError, Seen};
+use crate::detect::Detection;
+use crate::detect::heads::{Head, Tensor, Thresholds};
 use crate::geom::{ModelInput, Rect, Size};
+use crate::models::model::Model;
 use engine::exec::executor::StreamMaps;
 use engine::exec::outputs::Outputs;
 use engine::graph::MapShape;

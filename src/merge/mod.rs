@@ -17,10 +17,12 @@
 //!    which it is a part; without one it stays only if it is strong.
 //! 5. No two boxes of one class overlap: the whole, then the fresh one stays.
 
+use crate::detect::Detection;
+use crate::detect::heads::FAINT;
+use crate::detect::nms;
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
-use crate::infer::heads::FAINT;
-use crate::infer::{Coverage, Detection, Fresh, Seen, nms};
+use crate::infer::{Coverage, Fresh, Seen};
 
 /// Where a detection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]

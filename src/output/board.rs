@@ -2,9 +2,10 @@
 //!
 //! Written by the pipeline, read by HTTP, the status line and the watchdog.
 
+use super::Sink;
 use super::history::History;
-use super::{FrameResult, SceneCounts, Sink};
 use crate::capture::CameraState;
+use crate::outcome::{FrameResult, SceneCounts};
 use crate::schedule::load::Degraded;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,9 +1,9 @@
 //! Annotated pictures: boxes, labels, and which patches were computed.
 
-use super::FrameResult;
 use super::patches::Look;
 use crate::geom::{ModelInput, Rect, Size};
 use crate::merge::Provenance;
+use crate::outcome::FrameResult;
 
 /// Boxes, lines and text: by OpenCV, or without it.
 #[cfg_attr(feature = "opencv", path = "draw/opencv.rs")]

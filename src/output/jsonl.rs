@@ -5,8 +5,9 @@
 //! is dropped and counted. The end of the daemon waits for the queue to empty.
 
 use super::metrics::Metrics;
-use super::wire::FrameJson;
-use super::{FrameResult, Sink, hand_over};
+use super::{Sink, hand_over};
+use crate::outcome::FrameResult;
+use crate::wire::frame::FrameJson;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! What became of each patch of a frame, for pictures and the web page.
 
-use super::FrameResult;
+use crate::outcome::FrameResult;
 use crate::skip::Reason;
 
 /// What became of a patch.

@@ -3,11 +3,11 @@
 //! A picture is drawn and encoded only while somebody watches; all who watch a camera share one encoder. It is
 //! fed with the newest result and left out when it does not keep up.
 
-use super::FrameResult;
 use super::board::{Board, CameraBoard};
 use super::draw;
 use super::metrics::Metrics;
 use super::mounts::{HidingMountPoints, NOTHING};
+use crate::outcome::FrameResult;
 use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;

@@ -4,12 +4,12 @@
 //! refused (4xx) is given up; one that fails otherwise is tried again, ever more rarely, until it is through.
 
 use super::Sink;
-use super::events::EventMessage;
-use super::events::wire::MessageJson;
 use super::metrics::Metrics;
-use crate::capture::Backoff;
+use crate::backoff::Backoff;
 use crate::scene::event::Phase;
 use crate::web::{ClientSettings, client};
+use crate::wire::event::EventMessage;
+use crate::wire::event::MessageJson;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;

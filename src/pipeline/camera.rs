@@ -11,9 +11,10 @@ use crate::capture::{
 use crate::clock::Clock;
 use crate::config::CameraConfig;
 use crate::infer::StreamId;
+use crate::outcome::SceneCounts;
+use crate::output::Sinks;
 use crate::output::board::{Board, CameraBoard, Control, Failing, Looks};
 use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics};
-use crate::output::{SceneCounts, Sinks};
 use crate::scene::Scene;
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};

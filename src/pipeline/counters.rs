@@ -1,6 +1,6 @@
 //! A camera's metrics, looked up once, so that counting a frame costs an addition.
 
-use crate::output::SceneCounts;
+use crate::outcome::SceneCounts;
 use crate::output::metrics::{CameraLabel, KindLabel, LineLabel, Metrics, PlaceLabel, ReasonLabel, StageLabel};
 use crate::scene::Scene;
 use crate::scene::event::Phase;

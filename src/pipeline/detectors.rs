@@ -7,15 +7,16 @@
 use super::trial::{Trials, Verdict};
 use super::turns::{SharedAllowance, Turns};
 use crate::config::DetectorConfig;
+use crate::detect::Detection;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
 use crate::infer::factory::{Made, Recipe};
-use crate::infer::gates;
 use crate::infer::layers::{LayersSettings, Plans};
-use crate::infer::model::{Model, ModelFolders};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Provider, Runtime};
-use crate::infer::{Detection, Detector, Fresh, InferError, StreamId, Work};
+use crate::infer::{Detector, Fresh, InferError, StreamId, Work};
+use crate::models::model::{Model, ModelFolders};
+use crate::models::profiles;
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::gating::policy::Policy;
@@ -233,7 +234,7 @@ impl OrtFactory {
         regions.context = c.context.unwrap_or(regions.context);
         regions.break_even = c.break_even.unwrap_or(regions.break_even);
         let recipe = Recipe {
-            profile: gates::find(&model, &self.folders, None)?,
+            profile: profiles::find(&model, &self.folders, None)?,
             model,
             size,
             thresholds: c.thresholds(),

@@ -13,14 +13,12 @@
 mod camera;
 mod counters;
 mod detectors;
-mod stage;
 pub mod trial;
 mod turns;
 mod worker;
 
 pub use camera::{Camera, OpenFn, Surroundings, open_source};
 pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
-pub use stage::Stage;
 
 use crate::config::{CameraConfig, DetectorConfig};
 use crate::infer::{InferError, StreamId};

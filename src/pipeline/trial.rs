@@ -6,8 +6,8 @@
 use super::detectors::OrtFactory;
 use crate::config::DetectorConfig;
 use crate::infer::InferError;
-use crate::infer::model::{Model, ModelFolders};
 use crate::infer::session::Runtime;
+use crate::models::model::{Model, ModelFolders};
 use crate::skip::{ModeChoice, SkipMode};
 use crate::text::printable;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};

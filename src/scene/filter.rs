@@ -1,8 +1,8 @@
 //! Which detections are worth following: by label, score, size, shape and place.
 
 use super::shape::{Point, Polygon};
+use crate::detect::Detection;
 use crate::geom::Size;
-use crate::infer::Detection;
 use std::collections::BTreeMap;
 
 /// What a detection of one label must be like.

@@ -9,6 +9,7 @@
 //! patches reports them with [`SkipStage::accept`]; only there the reference moves.
 
 mod breakeven;
+mod decision;
 mod diff;
 mod glance;
 mod light;
@@ -17,6 +18,7 @@ mod mode;
 mod noise;
 mod stage;
 
+pub use decision::{Counts, Decision, GlobalChange, Reason};
 pub use diff::{CELL, Differ};
-pub use mode::{ModeChoice, SkipMode};
-pub use stage::{Counts, Decision, GlobalChange, Reason, SkipSettings, SkipStage};
+pub use mode::{ModeChoice, ModePolicy, PatchCost, SkipMode};
+pub use stage::{SkipSettings, SkipStage};

@@ -15,8 +15,8 @@ mod motion;
 pub mod predict;
 mod votes;
 
+use crate::detect::Detection;
 use crate::geom::{ModelInput, Rect, Size};
-use crate::infer::Detection;
 use crate::merge::{Merged, Provenance};
 use assign::Assigner;
 use motion::{Motion, side};

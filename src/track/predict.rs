@@ -112,9 +112,9 @@ fn is_near(a: &Rect<ModelInput>, b: &Rect<ModelInput>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Detection;
     use crate::frame::FrameId;
     use crate::geom::Size;
-    use crate::infer::Detection;
     use crate::track::{TrackSettings, Tracker};
 
     const SIZE: Size = Size::new(640, 384);

@@ -5,13 +5,14 @@
 //! holds up nobody.
 
 pub mod store;
-pub mod wire;
 
 use super::draw;
 use super::metrics::Metrics;
-use super::{FrameResult, Sink, hand_over};
+use super::{Sink, hand_over};
 use crate::geom::{ModelInput, Rect};
+use crate::outcome::FrameResult;
 use crate::scene::event::Phase;
+use crate::wire::event::{EventJson, EventMessage};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,18 +21,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Index, Limits, Now, Picture, Query, Store};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
-use wire::EventJson;
-
-/// Something new about an event, for all sinks.
-#[derive(Debug, Clone)]
-pub struct EventMessage {
-    pub phase: Phase,
-    pub event: EventJson,
-    /// Where the object shows better than before, if it does.
-    pub best: Option<(Arc<FrameResult>, Rect<ModelInput>)>,
-    /// The source waits for the sinks: nothing may be dropped.
-    pub lossless: bool,
-}
 
 /// Messages that may wait.
 const QUEUE: usize = 1024;

@@ -11,8 +11,8 @@
 //! clock of the world, once that has been steady for an hour ([`Ages`]). What is known of events is in memory, apart
 //! from the files ([`Index`]): who asks never waits for the disk.
 
-use super::wire::{EventJson, is_id, start_ms};
 use crate::files::{Links, OwnFolder, open_plain, read_open, try_to_write, write_whole};
+use crate::wire::event::{EventJson, is_id, start_ms};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -416,7 +416,7 @@ pub(super) fn event(ms: u64, camera: &str, label: &str) -> EventJson {
         top_score: 0.75,
         bbox: [0.0, 1.0, 2.0, 3.5],
         zones: vec!["door".into()],
-        stays: vec![super::wire::StayJson { zone: "door".into(), from: 1.0, to: None }],
+        stays: vec![crate::wire::event::StayJson { zone: "door".into(), from: 1.0, to: None }],
         crossings: Vec::new(),
         has_picture: None,
         interrupted: false,

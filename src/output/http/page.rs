@@ -2,9 +2,10 @@
 
 use super::Shared;
 use super::api::{no_camera, problem};
+use crate::outcome::FrameResult;
+use crate::output::draw;
 use crate::output::patches::Look;
-use crate::output::wire::FrameJson;
-use crate::output::{FrameResult, draw};
+use crate::wire::frame::FrameJson;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -8,13 +8,13 @@
 pub mod topics;
 
 use super::board::Board;
-use super::events::EventMessage;
-use super::events::wire::MessageJson;
 use super::metrics::Metrics;
 use super::{Command, Sink};
-use crate::capture::Backoff;
+use crate::backoff::Backoff;
 use crate::files::read_at_most;
 use crate::web::MAX_PEM;
+use crate::wire::event::EventMessage;
+use crate::wire::event::MessageJson;
 use crossbeam_channel::Sender;
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, StateError};
 use rumqttc::{TlsConfiguration, Transport};

@@ -10,8 +10,8 @@
 //! | `passd/CAMERA/events` | not retained: messages about events |
 
 use crate::output::board::CameraBoard;
-use crate::output::wire::CountsJson;
 use crate::output::{Command, Setting};
+use crate::wire::frame::CountsJson;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! Gate profiles as files: `<model>.gates.toml` beside the model's sidecar.
 
-use super::InferError;
 use super::model::{Model, ModelFolders};
+use crate::detect::ModelError;
 use crate::files::{read_text, write_whole};
 use engine::gating::profile::Profile;
 use std::path::Path;
@@ -18,7 +18,7 @@ const BUILT_IN: (&str, &str) =
 ///
 /// # Errors
 /// The file is no profile, or one of another model.
-pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Result<Option<Profile>, InferError> {
+pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Result<Option<Profile>, ModelError> {
     if let Some(file) = file {
         return read(file, model).map(Some);
     }
@@ -30,17 +30,17 @@ pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Resul
     ours.then(|| parse(name, text, model)).transpose()
 }
 
-fn read(path: &Path, model: &Model) -> Result<Profile, InferError> {
+fn read(path: &Path, model: &Model) -> Result<Profile, ModelError> {
     let shown = path.display().to_string();
-    let err = |e: &dyn std::fmt::Display| InferError::model(&shown, e);
+    let err = |e: &dyn std::fmt::Display| ModelError::new(&shown, e);
     let text = read_text(path, MAX_BYTES, "a gate profile").map_err(|e| err(&e))?;
     parse(&shown, &text, model)
 }
 
-fn parse(file: &str, text: &str, model: &Model) -> Result<Profile, InferError> {
-    let profile: Profile = toml::from_str(text).map_err(|e| InferError::model(file, e.to_string().trim_end()))?;
+fn parse(file: &str, text: &str, model: &Model) -> Result<Profile, ModelError> {
+    let profile: Profile = toml::from_str(text).map_err(|e| ModelError::new(file, e.to_string().trim_end()))?;
     if profile.sha256 != model.sidecar.sha256 {
-        return Err(InferError::model(
+        return Err(ModelError::new(
             file,
             format!(
                 "it was made for a model with sha256 {}, and that of '{}' is {}: calibrate again",
@@ -55,8 +55,8 @@ fn parse(file: &str, text: &str, model: &Model) -> Result<Profile, InferError> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(profile: &Profile, path: &Path) -> Result<(), InferError> {
-    let err = |e: &dyn std::fmt::Display| InferError::model(path.display().to_string(), e);
+pub fn write(profile: &Profile, path: &Path) -> Result<(), ModelError> {
+    let err = |e: &dyn std::fmt::Display| ModelError::new(path.display().to_string(), e);
     let text = toml::to_string(profile).map_err(|e| err(&e))?;
     write_whole(path, text.as_bytes()).map_err(|e| err(&e))
 }

@@ -130,7 +130,7 @@ fn with_data(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infer::onnx::vet;
+    use crate::models::onnx::vet;
 
     fn message(fields: &[(u32, Vec<u8>)]) -> Vec<u8> {
         let mut out = Vec::new();

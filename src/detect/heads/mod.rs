@@ -140,7 +140,7 @@ impl Head {
 
     /// The number that decides whether a cell shows anything, as plane and channel, if there is one: where it is less than
     /// [`Head::bar`], no other is read.
-    pub(super) fn deciding(&self) -> Option<(usize, usize)> {
+    pub fn deciding(&self) -> Option<(usize, usize)> {
         match self {
             Self::Yolox { .. } => Some(yolox::OBJECTNESS),
             Self::Yunet { .. } => Some(yunet::OBJECTNESS),
@@ -151,7 +151,7 @@ impl Head {
     }
 
     /// The least deciding number of a cell that can have a score.
-    pub(super) fn bar(&self, score: f32) -> f32 {
+    pub fn bar(&self, score: f32) -> f32 {
         match self {
             Self::Yunet { .. } => yunet::bar(score),
             Self::Fastestdet {} => fastestdet::bar(score),
@@ -160,7 +160,7 @@ impl Head {
     }
 
     /// Decodes one cell; `at(k, c)` is number `c` of its plane `k`.
-    pub(super) fn cell(&self, at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
+    pub fn cell(&self, at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
         if let Some((k, c)) = self.deciding()
             && finite(at(k, c))? < self.bar(p.min_score)
         {
@@ -179,7 +179,7 @@ impl Head {
 
 /// Candidates to detections: the best of them, suppression included, best first.
 /// `of` says what a candidate shows.
-pub(super) fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -> &Detection) -> Result<(), HeadError> {
+pub fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -> &Detection) -> Result<(), HeadError> {
     if let Some(bad) = out.iter().map(&of).find(|d| !d.bbox.is_finite()) {
         return Err(HeadError::NotFinite(format!("box of class {}", bad.class)));
     }
@@ -189,7 +189,7 @@ pub(super) fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -
 
 /// Which box of which cell is decoded, of what grid, for what picture.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub struct Place {
     pub x: usize,
     pub y: usize,
     pub cols: usize,
@@ -204,7 +204,7 @@ pub(super) struct Place {
 
 impl levels::Level {
     /// Box `anchor` of the grid's cell number `cell`.
-    pub(super) fn place(&self, cell: usize, anchor: usize, input: Size, n_classes: usize, min_score: f32) -> Place {
+    pub fn place(&self, cell: usize, anchor: usize, input: Size, n_classes: usize, min_score: f32) -> Place {
         let (cols, rows, stride) = (self.cols, self.rows, self.stride);
         let prior = self.priors.get(anchor).copied().unwrap_or_default();
         Place { x: cell % cols, y: cell / cols, cols, rows, stride, prior, input, n_classes, min_score }
@@ -213,7 +213,7 @@ impl levels::Level {
 
 /// A number that is none.
 #[derive(Debug)]
-pub(super) struct NoNumber;
+pub struct NoNumber;
 
 /// What a cell shows, if anything.
 pub(super) type Cell = Result<Option<Detection>, NoNumber>;

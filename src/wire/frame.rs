@@ -2,8 +2,8 @@
 //!
 //! Fields are only ever added within a version.
 
-use super::{FrameResult, SceneCounts};
 use crate::merge::Provenance;
+use crate::outcome::{FrameResult, SceneCounts};
 use crate::track::State;
 use schemars::JsonSchema;
 use serde::Serialize;

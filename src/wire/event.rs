@@ -1,8 +1,8 @@
 //! The JSON of an event, version 1: in files, over HTTP and MQTT.
 
-use super::EventMessage;
-use crate::geom::Letterbox;
-use crate::output::wire::{self, round};
+use super::frame::{self, round};
+use crate::geom::{Letterbox, ModelInput, Rect};
+use crate::outcome::{FrameResult, Names};
 use crate::scene::event::{Direction, Event, Moment, Phase};
 use crate::track::State;
 use schemars::JsonSchema;
@@ -68,15 +68,6 @@ pub struct CrossingJson {
     pub time: f64,
 }
 
-/// What an event's numbers mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    pub camera: Arc<str>,
-    pub labels: Arc<[String]>,
-    pub zones: Arc<[String]>,
-    pub lines: Arc<[String]>,
-}
-
 impl EventJson {
     pub fn new(event: &Event, phase: Phase, names: &Names, letterbox: &Letterbox) -> Self {
         let name = |names: &[String], i: usize| names.get(i).cloned().unwrap_or_default();
@@ -138,7 +129,18 @@ pub fn start_ms(id: &str) -> Option<u64> {
 }
 
 fn seconds(m: Moment) -> f64 {
-    wire::seconds(m.unix_ns)
+    frame::seconds(m.unix_ns)
+}
+
+/// Something new about an event, for all sinks.
+#[derive(Debug, Clone)]
+pub struct EventMessage {
+    pub phase: Phase,
+    pub event: EventJson,
+    /// Where the object shows better than before, if it does.
+    pub best: Option<(Arc<FrameResult>, Rect<ModelInput>)>,
+    /// The source waits for the sinks: nothing may be dropped.
+    pub lossless: bool,
 }
 
 /// The message as it goes over MQTT and to webhooks.

@@ -4,10 +4,9 @@
 //! pixels become numbers, which head decodes the output, and the labels. The
 //! project's own sidecars, and `street-nano` itself, are inside the binary.
 
-use super::InferError;
-use super::heads::Head;
 use super::onnx;
-use super::preprocess::{Colour, Normalise};
+use crate::detect::heads::Head;
+use crate::detect::{Colour, ModelError, Normalise};
 use crate::files::{read_at_most, read_text};
 use crate::geom::Size;
 use serde::{Deserialize, Serialize};
@@ -111,13 +110,11 @@ pub struct Model {
 pub struct ModelFolders(pub Vec<PathBuf>);
 
 impl ModelFolders {
-    /// `extra`, then `PASSD_MODELS`, `./models`, the installed folders, and `models/` under `PASSD_SHARED`.
+    /// `extra`, then `PASSD_MODELS`, `./models` and the installed folders.
     pub fn usual(extra: Option<&Path>) -> Self {
         let mut folders: Vec<PathBuf> = extra.map(Path::to_path_buf).into_iter().collect();
         folders.extend(std::env::var_os("PASSD_MODELS").map(PathBuf::from));
         folders.extend(["models", "/var/lib/passd/models", "/usr/share/passd/models"].map(PathBuf::from));
-        folders.extend(std::env::var_os("PASSD_SHARED").map(|p| PathBuf::from(p).join("models")));
-        folders.push("../shared/models".into());
         Self(folders)
     }
 
@@ -132,7 +129,7 @@ impl Model {
     ///
     /// # Errors
     /// Names the file and what is wrong with it or where it was looked for.
-    pub fn load(name_or_path: &str, folders: &ModelFolders) -> Result<Self, InferError> {
+    pub fn load(name_or_path: &str, folders: &ModelFolders) -> Result<Self, ModelError> {
         if name_or_path.ends_with(".onnx") {
             return Self::load_file(Path::new(name_or_path), folders);
         }
@@ -150,7 +147,7 @@ impl Model {
             };
         }
         let known = EMBEDDED.map(|e| e.0).join(", ");
-        Err(InferError::model(
+        Err(ModelError::new(
             name_or_path,
             format!(
                 "no such model; known ones are {known}, or give the path of an .onnx file with a sidecar. Looked in {}",
@@ -159,9 +156,9 @@ impl Model {
         ))
     }
 
-    fn load_sidecar(path: &Path, folders: &ModelFolders) -> Result<Self, InferError> {
+    fn load_sidecar(path: &Path, folders: &ModelFolders) -> Result<Self, ModelError> {
         let shown = path.display().to_string();
-        let text = read_sidecar(path).map_err(|e| InferError::model(&shown, e))?;
+        let text = read_sidecar(path).map_err(|e| ModelError::new(&shown, e))?;
         let sidecar = parse(&shown, &text)?;
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         Self::with_sidecar(&name, sidecar, path.parent(), folders)
@@ -172,10 +169,10 @@ impl Model {
         sidecar: Sidecar,
         beside: Option<&Path>,
         folders: &ModelFolders,
-    ) -> Result<Self, InferError> {
+    ) -> Result<Self, ModelError> {
         let near = beside.map(|folder| folder.join(&sidecar.file)).filter(|path| path.is_file());
         let path = near.or_else(|| folders.find(&sidecar.file)).ok_or_else(|| {
-            InferError::model(
+            ModelError::new(
                 &sidecar.file,
                 format!(
                     "the file of model '{name}' is missing. `passd models pull {name}` fetches it, if it is in the registry; or get it \
@@ -189,13 +186,13 @@ impl Model {
         Self::checked(name, &path.display().to_string(), read(&path)?, sidecar)
     }
 
-    fn load_file(path: &Path, folders: &ModelFolders) -> Result<Self, InferError> {
+    fn load_file(path: &Path, folders: &ModelFolders) -> Result<Self, ModelError> {
         let shown = path.display().to_string();
         let bytes = read(path)?;
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let beside = path.with_extension("toml");
         if beside.is_file() {
-            let text = read_sidecar(&beside).map_err(|e| InferError::model(beside.display().to_string(), e))?;
+            let text = read_sidecar(&beside).map_err(|e| ModelError::new(beside.display().to_string(), e))?;
             return Self::checked(&name, &shown, bytes, parse(&beside.display().to_string(), &text)?);
         }
         let sum = hex(&bytes);
@@ -206,7 +203,7 @@ impl Model {
                 return Self::checked(&name, &shown, bytes, sidecar);
             }
         }
-        Err(InferError::model(
+        Err(ModelError::new(
             &shown,
             format!(
                 "there is no sidecar {} beside it, and no known model has its checksum, {sum}. A sidecar says how the model is \
@@ -217,8 +214,8 @@ impl Model {
     }
 
     /// `file` says where `onnx` was found.
-    fn checked(name: &str, file: &str, onnx: Arc<[u8]>, sidecar: Sidecar) -> Result<Self, InferError> {
-        let err = |reason: String| InferError::model(file, reason);
+    fn checked(name: &str, file: &str, onnx: Arc<[u8]>, sidecar: Sidecar) -> Result<Self, ModelError> {
+        let err = |reason: String| ModelError::new(file, reason);
         let sum = hex(&onnx);
         if sum != sidecar.sha256 {
             return Err(err(format!(
@@ -281,9 +278,9 @@ impl Model {
     ///
     /// # Errors
     /// Says which sizes it runs at.
-    pub fn check_size(&self, size: Size) -> Result<(), InferError> {
+    pub fn check_size(&self, size: Size) -> Result<(), ModelError> {
         if size.area() > MOST_PIXELS {
-            return Err(InferError::model(
+            return Err(ModelError::new(
                 &self.file,
                 format!("size {size}: a model's input has at most {MOST_PIXELS} pixels, such as 3840x2176"),
             ));
@@ -291,8 +288,8 @@ impl Model {
         match self.sidecar.input.multiple_of {
             _ if size == self.size => Ok(()),
             Some(m) if size.width.is_multiple_of(m) && size.height.is_multiple_of(m) => Ok(()),
-            Some(m) => Err(InferError::model(&self.file, format!("size {size}: both sides must be multiples of {m}"))),
-            None => Err(InferError::model(&self.file, format!("size {size}: this model runs at {} only", self.size))),
+            Some(m) => Err(ModelError::new(&self.file, format!("size {size}: both sides must be multiples of {m}"))),
+            None => Err(ModelError::new(&self.file, format!("size {size}: this model runs at {} only", self.size))),
         }
     }
 
@@ -301,7 +298,7 @@ impl Model {
     }
 
     /// The names of all models that can be named, with their sidecars.
-    pub fn known(folders: &ModelFolders) -> Vec<(String, Result<Sidecar, InferError>)> {
+    pub fn known(folders: &ModelFolders) -> Vec<(String, Result<Sidecar, ModelError>)> {
         sidecars(folders).into_iter().map(|(name, text)| (name.clone(), parse(&name, &text))).collect()
     }
 }
@@ -333,8 +330,8 @@ fn sidecars(folders: &ModelFolders) -> Vec<(String, String)> {
     all
 }
 
-fn parse(file: &str, text: &str) -> Result<Sidecar, InferError> {
-    toml::from_str(text).map_err(|e| InferError::model(file, e.to_string().trim_end()))
+fn parse(file: &str, text: &str) -> Result<Sidecar, ModelError> {
+    toml::from_str(text).map_err(|e| ModelError::new(file, e.to_string().trim_end()))
 }
 
 /// Largest model file that is read: beyond it is a mistake or an attack.
@@ -348,9 +345,9 @@ fn read_sidecar(path: &Path) -> std::io::Result<String> {
     read_text(path, MAX_SIDECAR, "a sidecar")
 }
 
-fn read(path: &Path) -> Result<Arc<[u8]>, InferError> {
+fn read(path: &Path) -> Result<Arc<[u8]>, ModelError> {
     let shown = path.display().to_string();
-    read_at_most(path, MAX_BYTES, "a model").map(Into::into).map_err(|e| InferError::model(&shown, e))
+    read_at_most(path, MAX_BYTES, "a model").map(Into::into).map_err(|e| ModelError::new(&shown, e))
 }
 
 /// Checksum of a file, SHA-256 in hexadecimal.
