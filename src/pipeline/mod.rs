@@ -13,6 +13,8 @@
 mod camera;
 mod counters;
 mod detectors;
+mod tally;
+mod telling;
 pub mod trial;
 mod turns;
 mod worker;

@@ -3,28 +3,23 @@
 use super::Surroundings;
 use super::counters::Handles;
 use super::detectors::{DetectorHandle, Job};
+use super::tally::{Tally, Times};
+use super::telling::Telling;
 use super::turns::{Place, SharedAllowance, Turn};
 use crate::capture::{CameraState, Intake, Pace, Taken, Waiting};
-use crate::clock::SteadyTime;
 use crate::config::CameraConfig;
 use crate::detect::Detection;
 use crate::frame::Frame;
-use crate::geom::{Letterbox, PatchMask};
+use crate::geom::PatchMask;
 use crate::infer::{Fresh, StreamId};
-use crate::merge::{MergeSettings, Provenance};
-use crate::outcome::Names;
-use crate::outcome::{FrameResult, Reported, SceneCounts};
+use crate::merge::MergeSettings;
+use crate::outcome::{FrameResult, Names, Reported};
 use crate::output::Sink;
 use crate::output::board::CameraBoard;
-use crate::output::metrics::ReasonLabel;
 use crate::scene::Scene;
-use crate::scene::event::{Message, Moment};
 use crate::scene::filter::Filter;
 use crate::schedule::load::{Degraded, Load};
-use crate::skip::{Counts, GlobalChange};
 use crate::stage::Stage;
-use crate::wire::event::EventJson;
-use crate::wire::event::EventMessage;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -114,32 +109,13 @@ pub(super) struct Worker {
     stage: Stage,
     /// One a class.
     filters: Vec<Filter>,
-    scene: Scene,
-    /// What is to be told of the frame.
-    messages: Vec<Message>,
-    counts: Arc<SceneCounts>,
-    time: SteadyTime,
-    /// Of the last frame.
-    letterbox: Option<Letterbox>,
-    handles: Handles,
+    telling: Telling,
+    tally: Tally,
     reply: Sender<Job>,
     replies: Receiver<Job>,
     /// At home while no job is under way.
     buffers: Option<(PatchMask, Vec<Detection>, Fresh)>,
     epoch: u64,
-    n_failures: u64,
-    counted: Counted,
-}
-
-/// Frames that are in the counters already.
-#[derive(Default, Clone, Copy)]
-struct Counted {
-    captured: u64,
-    replaced: u64,
-    lost: u64,
-    surplus: u64,
-    corrupt: u64,
-    undecoded: u64,
 }
 
 impl Worker {
@@ -148,27 +124,27 @@ impl Worker {
         let (reply, replies) = bounded(1);
         let stage = setup.stage();
         let grid = stage.grid();
+        let (camera, lossless): (Arc<str>, _) = (setup.config.id.as_str().into(), setup.config.pace == Pace::Fast);
         Self {
             place: setup.place(&ground.at_turn),
             load: Load::default(),
             degraded: Degraded::No,
-            camera: setup.config.id.as_str().into(),
+            camera: camera.clone(),
             wanted: setup.wanted(),
-            lossless: setup.config.pace == Pace::Fast,
+            lossless,
             stage,
             filters: setup.config.filters.of(labels),
-            scene,
-            messages: Vec::new(),
-            counts: ground.board.counts(),
-            time: SteadyTime::default(),
-            letterbox: None,
-            handles: setup.handles(&ground.around),
+            telling: Telling::new(scene, ground.board.clone(), ground.around.sinks.clone(), lossless),
+            tally: Tally::new(
+                camera,
+                ground.board.clone(),
+                ground.around.metrics.clone(),
+                setup.handles(&ground.around),
+            ),
             reply,
             replies,
             buffers: Some((PatchMask::empty(grid), Vec::new(), Fresh::default())),
             epoch: 0,
-            n_failures: 0,
-            counted: Counted::default(),
             setup,
             ground,
         }
@@ -177,7 +153,7 @@ impl Worker {
     pub fn run(mut self) {
         self.work();
         self.degrade(Degraded::No);
-        self.count_drops();
+        self.tally.drops(&self.ground.intake);
         self.end_scene();
         self.setup.detector.forget(self.ground.stream);
     }
@@ -192,7 +168,7 @@ impl Worker {
             before.detector.forget(self.ground.stream);
         }
         self.place = self.setup.place(&self.ground.at_turn);
-        self.handles = self.setup.handles(&self.ground.around);
+        self.tally.set_handles(self.setup.handles(&self.ground.around));
         if is_other || old.skip != new.skip || before.merge() != self.setup.merge() {
             let mut stage = self.setup.stage();
             stage.succeed(&mut self.stage);
@@ -205,10 +181,8 @@ impl Worker {
         self.filters = new.filters.of(&labels);
         if old.scene != new.scene {
             let gone = old.scene.zone_names().into_iter().filter(|z| !new.scene.zone_names().contains(z));
-            gone.for_each(|zone| self.handles.scene.forget_zone(zone, &labels));
-            self.scene.change(new.scene.clone(), &labels);
-            self.counts = Arc::new(SceneCounts::of(&self.scene, &self.setup.names()));
-            self.ground.board.set_counts(self.counts.clone());
+            gone.for_each(|zone| self.tally.handles().scene.forget_zone(zone, &labels));
+            self.telling.change(new.scene.clone(), &labels, &self.setup.names());
         }
         if old.detect && !new.detect {
             // Nobody looks any more: who was there is not known to be.
@@ -252,7 +226,7 @@ impl Worker {
                 Waiting::Nothing => {}
                 Waiting::Closed => return,
             }
-            self.count_drops();
+            self.tally.drops(&self.ground.intake);
         }
     }
 
@@ -269,12 +243,10 @@ impl Worker {
         let busy_ns = now_ns.saturating_sub(std::mem::replace(since_ns, now_ns));
         let surplus = self.ground.intake.n_surplus();
         let due = (self.ground.intake.n_frames() + self.ground.intake.n_queue_drops()).saturating_sub(surplus);
-        let done =
-            self.ground.board.n_processed.load(Ordering::Relaxed) + self.ground.board.n_failed.load(Ordering::Relaxed);
         let degraded = match self.lossless {
             // Its source waits: it always gets what it should.
             true => Degraded::No,
-            false => self.load.update(now_ns, due, done, busy_ns),
+            false => self.load.update(now_ns, due, self.tally.n_done(), busy_ns),
         };
         self.ground.intake.set_behind(degraded != Degraded::No);
         let degraded = if self.ground.intake.is_spared() { Degraded::KeyFrames } else { degraded };
@@ -294,8 +266,7 @@ impl Worker {
                 Degraded::No => tracing::info!(camera = &*self.camera, "no longer degraded"),
                 _ => tracing::warn!(camera = &*self.camera, kind = degraded.name(), "degraded: {}", degraded.why()),
             }
-            self.ground.board.set_degraded(degraded);
-            self.handles.set_degraded(degraded);
+            self.tally.degraded(degraded);
         }
     }
 
@@ -307,7 +278,7 @@ impl Worker {
             // Another connection: nothing that is known holds any more, for the stage either.
             self.epoch = frame.epoch;
             self.load.reset();
-            self.ground.board.set_working();
+            self.tally.working();
             self.end_scene();
         }
         if !self.setup.config.detect {
@@ -344,16 +315,14 @@ impl Worker {
             (patches, known, fresh) = (job.patches, job.known, job.fresh);
             if let Err(e) = job.result {
                 self.buffers = Some((patches, known, fresh));
-                self.fail(&e);
+                self.tally.failed(&e, clock.monotonic_ns());
                 return true;
             }
-            self.ground.board.detect_ns.fetch_add(detect_ns, Ordering::Relaxed);
-            self.ground.board.n_detect_runs.fetch_add(1, Ordering::Relaxed);
+            self.tally.ran(detect_ns);
         }
         drop(turn);
         let detected_ns = clock.monotonic_ns();
-        self.n_failures = 0;
-        self.ground.board.set_working();
+        self.tally.working();
         let (content, filters, labels) = (frame.letterbox.content, &self.filters, &self.wanted);
         let wanted = |d: &Detection| {
             let class = d.class as usize;
@@ -361,7 +330,7 @@ impl Worker {
         };
         self.stage.finish(&frame, &fresh, wanted);
         let detections = self.report(&frame);
-        self.watch(&frame);
+        self.telling.update(&frame, self.stage.tracks(), self.tally.handles());
         let finished_ns = clock.monotonic_ns();
         let result = Arc::new(FrameResult {
             camera: self.camera.clone(),
@@ -375,32 +344,26 @@ impl Worker {
             lossless: self.lossless,
             frame,
         });
-        let h = &self.handles;
-        let s = |ns: u64| ns as f64 / 1e9;
-        h.skip.observe(s((decided_ns - started_ns) + (finished_ns - detected_ns)));
-        h.wait.observe(s((detected_ns - decided_ns).saturating_sub(detect_ns)));
-        h.detect.observe(s(detect_ns));
-        h.latency.observe(s(result.latency_ns));
         if !self.lossless {
             self.ground.allowance.observe(result.latency_ns);
         }
-        h.executed.inc_by(fresh.executed_px);
-        h.dense.inc_by(result.frame.size().area() as u64);
-        h.runs.inc_by(u64::from(fresh.n_runs));
-        if let Some(layers) = &h.layers {
-            layers.count(&fresh.layers);
-        }
-        self.count_decision();
+        let times = Times {
+            started: started_ns,
+            decided: decided_ns,
+            detected: detected_ns,
+            finished: finished_ns,
+            detecting: detect_ns,
+        };
+        self.tally.computed(times, &result, &fresh, self.stage.decision());
         self.buffers = Some((patches, known, fresh));
         self.publish(&result);
-        self.tell(Some(&result));
+        self.telling.tell(Some(&result), self.tally.handles());
         true
     }
 
     /// Passes a frame on as it is: detection is switched off.
     fn show(&mut self, frame: Frame) {
         let latency_ns = self.ground.around.clock.monotonic_ns().saturating_sub(frame.captured_ns);
-        self.handles.latency.observe(latency_ns as f64 / 1e9);
         self.publish(&Arc::new(FrameResult {
             camera: self.camera.clone(),
             detections: Vec::new(),
@@ -429,118 +392,15 @@ impl Worker {
         strong.map(|(i, m)| Reported { merged: *m, track: track(i) }).collect()
     }
 
-    /// Brings zones, lines and events to the frame.
-    fn watch(&mut self, frame: &Frame) {
-        let has_moved = self.time.has_moved(frame.captured_ns, frame.captured_unix_ns);
-        if has_moved {
-            self.scene.end(&mut self.messages);
-        }
-        let is_free = has_moved || (self.stage.tracks().is_empty() && self.scene.is_empty());
-        let unix_ns = self.time.at(frame.captured_ns, frame.captured_unix_ns, is_free);
-        let now = Moment { pts_ns: frame.pts_ns, unix_ns };
-        self.letterbox = Some(frame.letterbox);
-        let before = self.scene.n_refused();
-        self.scene.update(now, frame.letterbox.content, self.stage.tracks(), &mut self.messages);
-        self.handles.scene.refused.inc_by(self.scene.n_refused() - before);
-        self.count_scene();
-    }
-
-    /// Takes the scene's counts over, if they changed.
-    fn count_scene(&mut self) {
-        let (scene, known) = (&self.scene, &self.counts);
-        let same =
-            scene.present() == known.present && scene.inside() == known.inside && scene.crossed() == known.crossed;
-        if !same {
-            self.handles.scene.count(known, scene);
-            self.counts = Arc::new(SceneCounts::of(scene, &known.names));
-            self.ground.board.set_counts(self.counts.clone());
-        }
-    }
-
-    /// Tells the sinks what is new about objects, `frame` being the one in which it happened.
-    fn tell(&mut self, frame: Option<&Arc<FrameResult>>) {
-        let Some(letterbox) = self.letterbox else { return };
-        for message in self.messages.drain(..) {
-            let event = EventJson::new(&message.event, message.phase, &self.counts.names, &letterbox);
-            self.handles.scene.tell(message.phase);
-            let best = frame.filter(|_| message.is_best).map(|f| (f.clone(), message.event.bbox));
-            let told = Arc::new(EventMessage { phase: message.phase, event, best, lossless: self.lossless });
-            self.ground.around.sinks.event(&told);
-        }
-    }
-
     /// Every object leaves: the stream is interrupted or over.
     fn end_scene(&mut self) {
         self.stage.forget_tracks();
-        self.scene.end(&mut self.messages);
-        self.count_scene();
-        self.tell(None);
+        self.telling.end(self.tally.handles());
     }
 
     fn publish(&self, result: &Arc<FrameResult>) {
-        for d in &result.detections {
-            match d.merged.provenance {
-                Provenance::Computed => &self.handles.computed,
-                Provenance::Carried => &self.handles.carried,
-                Provenance::Predicted => &self.handles.predicted,
-            }
-            .inc();
-        }
-        self.ground.board.publish(result);
+        self.tally.shown(result);
         self.ground.around.sinks.publish(result);
-        self.handles.processed.inc();
-        self.ground.board.last_output_captured_ns.store(result.frame.captured_ns, Ordering::Relaxed);
-        self.ground.board.last_output_ns.store(self.ground.around.clock.monotonic_ns(), Ordering::Relaxed);
-    }
-
-    fn fail(&mut self, e: &crate::infer::InferError) {
-        self.n_failures += 1;
-        self.handles.failed.inc();
-        self.ground.board.n_failed.fetch_add(1, Ordering::Relaxed);
-        self.ground.board.set_failing(self.ground.around.clock.monotonic_ns(), &e.to_string());
-        // The first of a series, then ever rarer.
-        if self.n_failures.is_power_of_two() {
-            tracing::error!(camera = &*self.camera, failures = self.n_failures, "frame is dropped: {e}");
-        }
-    }
-
-    fn count_decision(&self) {
-        let Some(d) = self.stage.decision() else { return };
-        let Counts { kept, masked, changed, stale, forced, predicted } = d.counts;
-        for (counter, n) in self.handles.patches.iter().zip([kept, masked, changed, stale, forced, predicted]) {
-            counter.inc_by(u64::from(n));
-        }
-        if let Some(why) = d.global {
-            let reason = match why {
-                GlobalChange::Start => "start",
-                GlobalChange::Requested => "requested",
-                GlobalChange::Light => "light",
-                GlobalChange::Scene => "scene",
-                GlobalChange::Motion => "motion",
-            };
-            let label = ReasonLabel { camera: self.camera.to_string(), reason };
-            self.ground.around.metrics.global_changes.get_or_create(&label).inc();
-        }
-    }
-
-    /// Brings the counters to what slot and queue have seen.
-    fn count_drops(&mut self) {
-        let now = Counted {
-            captured: self.ground.intake.n_frames(),
-            replaced: self.ground.intake.slot().n_replaced(),
-            lost: self.ground.intake.n_queue_drops(),
-            surplus: self.ground.intake.n_surplus(),
-            corrupt: self.ground.intake.n_corrupt(),
-            undecoded: self.ground.intake.n_undecoded(),
-        };
-        let (h, before) = (&self.handles, self.counted);
-        h.captured.inc_by(now.captured - before.captured);
-        h.replaced.inc_by(now.replaced - before.replaced);
-        h.lost.inc_by(now.lost - before.lost);
-        h.surplus.inc_by(now.surplus - before.surplus);
-        h.corrupt.inc_by(now.corrupt - before.corrupt);
-        h.undecoded.inc_by(now.undecoded - before.undecoded);
-        self.ground.board.n_dropped.store(now.replaced + now.lost + now.corrupt, Ordering::Relaxed);
-        self.counted = now;
+        self.tally.published(result, self.ground.around.clock.monotonic_ns());
     }
 }
