@@ -16,7 +16,7 @@ use passd::outcome::FrameResult;
 use passd::output::board::Board;
 use passd::output::metrics::Metrics;
 use passd::output::{Sink, Sinks};
-use passd::pipeline::{DetectorFactory, DetectorInfo, Detectors, Pipeline, Surroundings, open_source};
+use passd::pipeline::{CameraContext, DetectorFactory, DetectorInfo, Detectors, Pipeline, open_source};
 use passd::scene::event::Phase;
 use passd::schedule::load::Degraded;
 use passd::skip::SkipMode;
@@ -133,7 +133,7 @@ fn rig_on(factory: Arc<dyn DetectorFactory>, clock: Arc<dyn Clock>) -> Rig {
     passd::capture::init().unwrap();
     let (recorder, board, metrics) =
         (Arc::new(Recorder::default()), Arc::new(Board::default()), Arc::new(Metrics::default()));
-    let around = Surroundings {
+    let around = CameraContext {
         clock,
         board: board.clone(),
         metrics: metrics.clone(),

@@ -383,3 +383,8 @@ pub struct Restream {
     /// Show patches, too. Default: false.
     pub patches: Option<bool>,
 }
+
+/// The JSON schema of the config file.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(File)
+}

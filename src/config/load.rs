@@ -32,7 +32,7 @@ pub fn load_text(
 ) -> Result<Config, ConfigError> {
     let fail = |problem: Problem| ConfigError::new(file, vec![problem], 1);
     let document = Document::parse(text).map_err(fail)?;
-    let schema = serde_json::to_value(super::schema()).expect("a schema is JSON");
+    let schema = serde_json::to_value(super::file::schema()).expect("a schema is JSON");
     let unknown = document.unknown_keys(&schema);
     if unknown.n > 0 {
         return Err(ConfigError::new(file, unknown.first, unknown.n));
@@ -246,7 +246,7 @@ mod tests {
     /// As JSON, on the way, they would be nothing: `token = inf` was no token at all.
     #[test]
     fn infinities_are_refused_wherever_they_stand() {
-        let schema = serde_json::to_value(super::super::schema()).unwrap();
+        let schema = serde_json::to_value(super::super::file::schema()).unwrap();
         let mut keys = Vec::new();
         let tables = ["detector", "skip", "tracking", "capture", "inference", "budget", "http", "events", "mqtt"];
         for table in tables.into_iter().chain(["webhook", "restream"]) {

@@ -7,6 +7,7 @@
 //!
 //! Starts nothing.
 
+mod checks;
 mod effective;
 mod file;
 mod load;
@@ -18,15 +19,10 @@ mod scene;
 mod webhook;
 
 pub use effective::effective;
-pub use file::File;
+pub use file::{File, schema};
 pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
 pub use reference::reference;
 pub use resolved::{
     CameraConfig, Config, DetectorConfig, EventsConfig, JsonlConfig, JsonlTarget, Policy, SCORE, state_directory,
 };
-
-/// The JSON schema of the config file.
-pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(File)
-}

@@ -1,7 +1,7 @@
 //! The broker of the config, checked and completed.
 
+use super::checks::{Complain, address_of};
 use super::file;
-use super::resolved::{Complain, address_of};
 use crate::output::mqtt::MqttSettings;
 
 pub fn resolve(m: &file::Mqtt, complain: Complain<'_>) -> Option<MqttSettings> {

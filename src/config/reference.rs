@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// The page in Markdown; `docs/config.md` is a copy of it.
 pub fn reference() -> String {
-    let schema = serde_json::to_value(super::schema()).unwrap_or_default();
+    let schema = serde_json::to_value(super::file::schema()).unwrap_or_default();
     let mut tables = Vec::new();
     walk(&schema, &schema, "", &mut tables);
     let mut page = String::from(

@@ -1,7 +1,7 @@
 //! Zones, lines and filters of the config, checked and completed.
 
+use super::checks::{Complain, check_name, ns, within};
 use super::file;
-use super::resolved::{Complain, check_name, ns, within};
 use crate::scene::filter::{Filter, Filters};
 use crate::scene::shape::{Point, Polygon, Segment};
 use crate::scene::{Line, SceneSettings, Zone};

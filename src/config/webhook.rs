@@ -1,7 +1,7 @@
 //! The webhook of the config, checked and completed.
 
+use super::checks::{Complain, address_of, within};
 use super::file;
-use super::resolved::{Complain, address_of, within};
 use crate::output::webhook::WebhookSettings;
 use crate::scene::event::Phase;
 use std::time::Duration;

@@ -3,25 +3,26 @@
 //! The main thread owns everything and does nothing but wait: for a signal, or
 //! for the tick at which it looks after the watchdog and the status line.
 
+mod error;
 mod notify;
 mod outputs;
 mod overrides;
 mod signals;
 mod watch;
 
+pub use error::DaemonError;
 pub use notify::Notifier;
 pub use signals::{Signal, signals};
 
 use crate::clock::SystemClock;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config};
 use crate::files::OwnFolder;
-use crate::infer::InferError;
 use crate::infer::session::Runtime;
 use crate::models::model::ModelFolders;
 use crate::output::board::Board;
 use crate::output::metrics::Metrics;
 use crate::output::{Command, Sink};
-use crate::pipeline::{Detectors, OrtFactory, Pipeline, Prepared, StartError, Surroundings, open_source};
+use crate::pipeline::{CameraContext, Detectors, OrtFactory, Pipeline, Prepared, StartError, open_source};
 use crate::schedule::load::Degraded;
 use crossbeam_channel::{Receiver, bounded, select, tick};
 use outputs::Outputs;
@@ -38,28 +39,6 @@ const SHUTDOWN: Duration = Duration::from_millis(4000);
 const COMMANDS: usize = 64;
 /// No output for this long while frames come: stuck, unless the service manager asks for less.
 const STUCK: Duration = Duration::from_secs(30);
-
-/// Why the daemon does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    #[error("{0}")]
-    Config(#[from] ConfigError),
-    #[error("{0}")]
-    Infer(#[from] InferError),
-    #[error("{0}")]
-    Start(#[from] StartError),
-    #[error("HTTP cannot listen on {address}: {source}")]
-    Http { address: std::net::SocketAddr, source: std::io::Error },
-    #[error("JSON lines cannot be written to {path}: {source}")]
-    Jsonl { path: String, source: std::io::Error },
-    #[error("events cannot be kept in {path}: {source}; give events.path, or set events.enabled = false")]
-    Events { path: String, source: std::io::Error },
-    /// Clips ended before their time.
-    #[error("{0}")]
-    Clips(String),
-    #[error("{0}")]
-    Other(String),
-}
 
 /// What the daemon is made of.
 pub struct Daemon {
@@ -97,7 +76,7 @@ impl Daemon {
         let (commander, commands) = bounded(COMMANDS);
         let mut outputs = Outputs::new(board.clone(), metrics.clone(), commander, extra);
         outputs.apply(&config)?;
-        let around = Surroundings {
+        let around = CameraContext {
             clock: Arc::new(SystemClock::new()),
             board: board.clone(),
             metrics: metrics.clone(),

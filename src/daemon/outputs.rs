@@ -1,6 +1,6 @@
 //! The outputs of the config, running: each is started, kept or exchanged as the config says.
 
-use super::DaemonError;
+use super::error::DaemonError;
 use crate::config::{Config, EventsConfig, JsonlConfig, JsonlTarget};
 use crate::output::board::Board;
 use crate::output::events::store::Limits;

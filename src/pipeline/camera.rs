@@ -1,6 +1,7 @@
 //! One camera: its config, its detector, and its threads: the supervisor that keeps its source alive, and the
 //! stage thread ([`super::worker`]).
 
+use super::context::CameraContext;
 use super::detectors::{DetectorHandle, DetectorInfo};
 use super::turns::SharedAllowance;
 use super::worker::{Ground, NextSetup, Setup, Worker};
@@ -12,8 +13,7 @@ use crate::clock::Clock;
 use crate::config::CameraConfig;
 use crate::infer::StreamId;
 use crate::outcome::SceneCounts;
-use crate::output::Sinks;
-use crate::output::board::{Board, CameraBoard, Control, Failing, Looks};
+use crate::output::board::{CameraBoard, Control, Failing, Looks};
 use crate::output::metrics::{CameraLabel, DetectorLabel, Metrics};
 use crate::scene::Scene;
 use crate::skip::SkipMode;
@@ -22,20 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// Makes the opener of a camera's source.
-pub type OpenFn = dyn Fn(&CameraConfig, Arc<dyn Clock>) -> Opener + Send + Sync;
-
-/// What a camera needs beside its config.
-#[derive(Clone)]
-pub struct Surroundings {
-    pub clock: Arc<dyn Clock>,
-    pub board: Arc<Board>,
-    pub metrics: Arc<Metrics>,
-    pub sinks: Arc<Sinks>,
-    /// Opens sources; tests bring their own.
-    pub open: Arc<OpenFn>,
-}
 
 /// A running camera. Dropping it does not stop it: see [`Camera::stop`].
 pub struct Camera {
@@ -47,7 +33,7 @@ pub struct Camera {
     supervisor: JoinHandle<()>,
     stage: JoinHandle<()>,
     done: Receiver<()>,
-    around: Surroundings,
+    around: CameraContext,
     detector_label: DetectorLabel,
     pub(super) detector: Arc<DetectorHandle>,
     /// Lets the threads run.
@@ -126,7 +112,7 @@ impl Camera {
         detector: Arc<DetectorHandle>,
         allowance: Arc<SharedAllowance>,
         delay: Duration,
-        around: &Surroundings,
+        around: &CameraContext,
     ) -> std::io::Result<Self> {
         let lossless = config.pace == Pace::Fast;
         let slot = Arc::new(Slot::new(if lossless { SlotMode::Blocking } else { SlotMode::Latest }));

@@ -11,6 +11,7 @@
 //! never for output.
 
 mod camera;
+mod context;
 mod counters;
 mod detectors;
 mod tally;
@@ -19,7 +20,8 @@ pub mod trial;
 mod turns;
 mod worker;
 
-pub use camera::{Camera, OpenFn, Surroundings, open_source};
+pub use camera::{Camera, open_source};
+pub use context::{CameraContext, OpenFn};
 pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
 
 use crate::config::{CameraConfig, DetectorConfig};
@@ -36,7 +38,7 @@ pub struct Pipeline {
     cameras: Vec<Camera>,
     detectors: Arc<Detectors>,
     prepared: Prepared,
-    around: Surroundings,
+    around: CameraContext,
     next_stream: u32,
 }
 
@@ -63,7 +65,7 @@ pub enum StartError {
 }
 
 impl Pipeline {
-    pub fn new(detectors: Detectors, around: Surroundings) -> Self {
+    pub fn new(detectors: Detectors, around: CameraContext) -> Self {
         Self {
             cameras: Vec::new(),
             detectors: Arc::new(detectors),

@@ -1,6 +1,6 @@
 //! The stage thread of a camera: takes frames through skip stage, detector, merge, tracks and scene.
 
-use super::Surroundings;
+use super::context::CameraContext;
 use super::counters::Handles;
 use super::detectors::{DetectorHandle, Job};
 use super::tally::{Tally, Times};
@@ -75,7 +75,7 @@ impl Setup {
         Arc::new(self.detector.turns.join(self.config.priority.weight(), at_turn.clone()))
     }
 
-    fn handles(&self, around: &Surroundings) -> Handles {
+    fn handles(&self, around: &CameraContext) -> Handles {
         Handles::new(&around.metrics, &self.config.id, self.detector.info.mode)
     }
 }
@@ -88,7 +88,7 @@ pub(super) struct Ground {
     pub stream: StreamId,
     pub intake: Intake,
     pub board: Arc<CameraBoard>,
-    pub around: Surroundings,
+    pub around: CameraContext,
     pub allowance: Arc<SharedAllowance>,
     pub stopping: Arc<AtomicBool>,
     /// Whether it waits for its turn at the detector, or has it.

@@ -1,6 +1,6 @@
 //! The answers that are over at once.
 
-use super::Shared;
+use super::shared::Shared;
 use crate::capture::CameraState;
 use crate::output::board::CameraBoard;
 use crate::output::draw;

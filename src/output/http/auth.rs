@@ -3,8 +3,8 @@
 //! Programs send it as `Authorization: Bearer …`. A browser posts it once to `/login` and gets a cookie, which
 //! holds a hash of it and is good for as long as the token is.
 
-use super::Shared;
 use super::api::problem;
+use super::shared::Shared;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};

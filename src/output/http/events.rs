@@ -1,7 +1,7 @@
 //! Events and their pictures.
 
-use super::Shared;
 use super::api::problem;
+use super::shared::Shared;
 use crate::files::{Links, open_plain, read_open};
 use crate::output::events::store::{Picture, Query};
 use axum::Json;

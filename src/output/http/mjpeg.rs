@@ -1,7 +1,7 @@
 //! A live view: `multipart/x-mixed-replace`, one JPEG a part.
 
-use super::Shared;
 use super::api::{View, no_camera, problem};
+use super::shared::Shared;
 use crate::output::draw;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};

@@ -30,6 +30,7 @@ mod events;
 mod mjpeg;
 mod page;
 mod serve;
+mod shared;
 
 use crate::output::board::Board;
 use crate::output::events::Archive;
@@ -37,6 +38,7 @@ use crate::output::metrics::Metrics;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use shared::Shared;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -60,17 +62,6 @@ impl std::fmt::Debug for HttpSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpSettings").field("listen", &self.listen).finish_non_exhaustive()
     }
-}
-
-#[derive(Clone)]
-struct Shared {
-    board: Arc<Board>,
-    metrics: Arc<Metrics>,
-    streams: Arc<Semaphore>,
-    interval: Duration,
-    /// `None`: no events are kept.
-    archive: Option<Archive>,
-    token: Option<auth::Token>,
 }
 
 /// The server; stops when dropped.

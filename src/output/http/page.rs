@@ -1,7 +1,7 @@
 //! The web page, part of the binary; and the frames that it shows.
 
-use super::Shared;
 use super::api::{no_camera, problem};
+use super::shared::Shared;
 use crate::outcome::FrameResult;
 use crate::output::draw;
 use crate::output::patches::Look;
