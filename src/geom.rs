@@ -12,7 +12,7 @@ pub enum ModelInput {}
 
 /// Pixels of the camera's own picture, before any scaling.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Source {}
+pub enum CameraPixels {}
 
 /// An axis-aligned rectangle, corners `(x1, y1)` to `(x2, y2)` in pixels of `S`.
 ///
@@ -170,14 +170,14 @@ impl Letterbox {
     }
 
     /// Maps a box back to camera pixels; it is not clipped.
-    pub fn to_source(&self, r: &Rect<ModelInput>) -> Rect<Source> {
+    pub fn to_source(&self, r: &Rect<ModelInput>) -> Rect<CameraPixels> {
         let sx = self.source.width as f32 / self.content.width as f32;
         let sy = self.source.height as f32 / self.content.height as f32;
         Rect::new(r.x1 * sx, r.y1 * sy, r.x2 * sx, r.y2 * sy)
     }
 
     /// Maps a box of the camera picture into the model input.
-    pub fn to_input(&self, r: &Rect<Source>) -> Rect<ModelInput> {
+    pub fn to_input(&self, r: &Rect<CameraPixels>) -> Rect<ModelInput> {
         let sx = self.content.width as f32 / self.source.width as f32;
         let sy = self.content.height as f32 / self.source.height as f32;
         Rect::new(r.x1 * sx, r.y1 * sy, r.x2 * sx, r.y2 * sy)

@@ -4,7 +4,7 @@
 use crate::detect::Detection;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
-use crate::infer::{Coverage, Fresh};
+use crate::infer::{Coverage, Inference};
 use crate::merge::{MergeSettings, Merged, Merger};
 use crate::skip::{Decision, SkipMode, SkipSettings, SkipStage};
 use crate::track::predict::Predictor;
@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// Takes in what was computed of that frame. What is known then and `wanted` comes back, faint detections too.
-    pub fn finish(&mut self, frame: &Frame, fresh: &Fresh, wanted: impl Fn(&Detection) -> bool) -> &[Merged] {
+    pub fn finish(&mut self, frame: &Frame, fresh: &Inference, wanted: impl Fn(&Detection) -> bool) -> &[Merged] {
         fresh.coverage.patches(&self.asked, &mut self.computed);
         if let Some(skip) = &mut self.skip {
             skip.accept(frame, &self.computed);
@@ -208,7 +208,7 @@ mod tests {
             let frame = Frame::new(FrameId(n), n * 40_000_000, Letterbox::fit(size, size), Pixels::owned(data));
             n += 1;
             let n_asked = stage.begin(&frame).0.count();
-            let mut fresh = Fresh::default();
+            let mut fresh = Inference::default();
             if let Some(factor) = tolerance {
                 fresh.coverage = Coverage::Layers;
                 fresh.tolerance.fill(size.rows_and_columns(), factor);
@@ -252,7 +252,7 @@ mod tests {
                 let frame = Frame::new(FrameId(n), n * 100_000_000, Letterbox::fit(size, size), Pixels::owned(data));
                 let asked = stage.begin(&frame).0.clone();
                 assert!(n != 45 || asked.touches(&newcomer), "nobody waits for who is new");
-                let mut fresh = Fresh::default();
+                let mut fresh = Inference::default();
                 if !asked.is_empty() {
                     fresh.coverage = Coverage::Layers;
                     fresh.detections.push(Detection { class: 0, score: 0.9, bbox: walker, landmarks: None });
@@ -283,7 +283,7 @@ mod tests {
             let frame = Frame::new(FrameId(n), n * 40_000_000, Letterbox::fit(size, size), Pixels::owned(data));
             let n_asked = stage.begin(&frame).0.count();
             let layers = Counters { dense_macs: 120, asked_macs: 100, executed_macs, ..Counters::default() };
-            stage.finish(&frame, &Fresh { coverage: Coverage::Layers, layers, ..Fresh::default() }, |_| true);
+            stage.finish(&frame, &Inference { coverage: Coverage::Layers, layers, ..Inference::default() }, |_| true);
             (n_asked, stage.decision().and_then(|d| d.global))
         };
         let whole = (128, Some(GlobalChange::Motion));
@@ -313,9 +313,9 @@ mod tests {
             }
             let frame = Frame::new(FrameId(n), n * 100_000_000, Letterbox::fit(size, size), Pixels::owned(data));
             let (asked, _) = stage.begin(&frame);
-            let mut fresh = Fresh::default();
+            let mut fresh = Inference::default();
             if n == 0 {
-                fresh = Fresh { detections: vec![ghost], cut: vec![false], coverage: Coverage::Full, ..fresh };
+                fresh = Inference { detections: vec![ghost], cut: vec![false], coverage: Coverage::Full, ..fresh };
             } else if !asked.is_empty() {
                 fresh.coverage = Coverage::Regions(vec![Rect::new(32.0, 0.0, 192.0, 128.0)]);
             }

@@ -18,7 +18,7 @@ use passd::geom::{Letterbox, PatchMask, Size};
 use passd::infer::candidates::Candidates;
 use passd::infer::cells::CellHead;
 use passd::infer::layers::{LayersDetector, LayersSettings, Plans};
-use passd::infer::{Detector, Fresh, Seen, StreamId, Work};
+use passd::infer::{Detector, Inference, Seen, StreamId, Work};
 use passd::merge::MergeSettings;
 use passd::models::model::{Model, ModelFolders};
 use passd::models::onnx::with_input_shape;
@@ -176,14 +176,14 @@ fn a_frame_like_one_that_changed_nearly_everywhere_is_read_and_computed_as_a_who
     let mut layers = open();
     let mut whole = Vec::new();
     for i in 0..12 {
-        let (frame, mut fresh) = (frame(i), Fresh::default());
+        let (frame, mut fresh) = (frame(i), Inference::default());
         let (patches, known) = stage.begin(&frame);
         let work = Work { frame: &frame, patches, known, max_age_ns: u64::MAX };
         layers.detect(StreamId(0), &work, &mut fresh).unwrap();
         stage.finish(&frame, &fresh, |_| true);
         let global = stage.decision().unwrap().global;
         whole.push(u8::from(global == Some(GlobalChange::Motion)));
-        let (mut anew, mut wanted) = (open(), Fresh::default());
+        let (mut anew, mut wanted) = (open(), Inference::default());
         let work = Work { frame: &frame, patches: &everything, known: &[], max_age_ns: u64::MAX };
         anew.detect(StreamId(0), &work, &mut wanted).unwrap();
         let is_whole = layers.raw_outputs(StreamId(0)) == anew.raw_outputs(StreamId(0));

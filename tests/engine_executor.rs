@@ -4,7 +4,7 @@ use engine::changes::ChangeSet;
 use engine::exec::counters::Counters;
 use engine::exec::executor::{Delta, Executor, Picture, StreamMaps};
 use engine::exec::outputs::Outputs;
-use engine::gating::estimate::Felt;
+use engine::gating::estimate::DeltaMap;
 use engine::gating::gate::Gates;
 use engine::graph::{Graph, ValueId};
 use engine::plan::Plan;
@@ -15,7 +15,7 @@ use passd::detect::heads::Thresholds;
 use passd::frame::{Frame, FrameId, Pixels};
 use passd::geom::{Letterbox, Size};
 use passd::infer::layers::{LayersDetector, LayersSettings, Plans};
-use passd::infer::{Detector, Fresh, StreamId, Work};
+use passd::infer::{Detector, Inference, StreamId, Work};
 use passd::merge::MergeSettings;
 use passd::models::model::{Model, ModelFolders};
 use passd::skip::{SkipMode, SkipSettings};
@@ -39,10 +39,10 @@ fn frame(i: u64) -> Frame {
 }
 
 /// Shows frames to a detector through the skip stage.
-fn watch(detector: &mut dyn Detector, mut look: impl FnMut(u64, &Fresh)) {
+fn watch(detector: &mut dyn Detector, mut look: impl FnMut(u64, &Inference)) {
     let skip = SkipSettings::default();
     let mut stage = Stage::new(SkipMode::Layers, SIZE, &skip, MergeSettings::default(), TrackSettings::default());
-    let mut fresh = Fresh::default();
+    let mut fresh = Inference::default();
     for i in 0..8 {
         let frame = frame(i);
         let (patches, known) = stage.begin(&frame);
@@ -60,7 +60,7 @@ struct Maps {
     plan: Arc<Plan>,
     picture: Vec<f32>,
     changed: ChangeSet,
-    sizes: Felt,
+    sizes: DeltaMap,
     tolerance: ToleranceMap,
     sets: Vec<ChangeSet>,
     maps: Vec<Vec<f32>>,
@@ -79,7 +79,7 @@ impl Executor for Definition {
         Maps {
             picture: vec![0.0; s.n_values()],
             changed: ChangeSet::of(s),
-            sizes: Felt::new(s.h, s.w, 0, 0),
+            sizes: DeltaMap::new(s.h, s.w, 0, 0),
             tolerance: ToleranceMap::default(),
             sets: plan.maps.iter().map(|m| full(m.shape)).collect(),
             maps: Vec::new(),

@@ -15,7 +15,7 @@ use passd::geom::{Letterbox, PatchGrid, PatchMask, Rect, Size};
 use passd::infer::detector::DenseDetector;
 use passd::infer::layers::{LayersDetector, LayersSettings, Plans};
 use passd::infer::session::{Runtime, SessionSettings};
-use passd::infer::{Detector, Fresh, StreamId, Work};
+use passd::infer::{Detector, Inference, StreamId, Work};
 use passd::models::model::{Model, ModelFolders};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -30,7 +30,7 @@ fn the_end_of_a_detector_is_left_over() {
     assert!((1..30).contains(&tail.n_nodes));
     assert_eq!(import(&file, h, w).unwrap_err(), tail.why, "without a tail it is refused by the operation's name");
     // What the tail reads is what ONNX Runtime computes at that place.
-    let mut whole = onnx::Model::decode(file.as_slice()).unwrap();
+    let mut whole = onnx::ModelProto::decode(file.as_slice()).unwrap();
     whole.graph.as_mut().unwrap().output =
         tail.inputs.iter().map(|name| onnx::ValueInfo::floats(name, &[]).without_shape()).collect();
     let picture = random_picture([c, h, w], -1.0, 1.0);
@@ -83,7 +83,7 @@ const T: Thresholds = Thresholds { score: 0.5, iou: 0.5 };
 /// With classes that are so much less likely (log-odds).
 fn model(folder: &std::path::Path, less: f32) -> Arc<Model> {
     let (name, file, _) = zoo::yolov8_detect();
-    let mut file = onnx::Model::decode(file.as_slice()).unwrap();
+    let mut file = onnx::ModelProto::decode(file.as_slice()).unwrap();
     for tensor in file.graph.as_mut().unwrap().initializer.iter_mut().filter(|t| t.dims == [6]) {
         tensor.float_data.iter_mut().for_each(|bias| *bias -= less);
         for bias in tensor.raw_data.as_chunks_mut().0 {
@@ -149,7 +149,7 @@ fn executed_share(t: Thresholds, less: f32) -> f64 {
             _ => (frame(i, i), &left),
         };
         let work = |patches| Work { frame: &frame, patches, known: &[], max_age_ns: u64::MAX };
-        let (mut found, mut wanted) = (Fresh::default(), Fresh::default());
+        let (mut found, mut wanted) = (Inference::default(), Inference::default());
         layers.detect(StreamId(0), &work(patches), &mut found).unwrap();
         if i == 3 {
             assert_eq!(found.layers.cells, 0);

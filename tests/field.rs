@@ -9,11 +9,11 @@ use passd::detect::heads::Thresholds;
 use passd::eval::score::{Agreement, SURE};
 use passd::frame::{Frame, Pixels};
 use passd::geom::{ModelInput, Rect, Size};
-use passd::infer::factory::Recipe;
+use passd::infer::factory::DetectorSpec;
 use passd::infer::layers::{LayersSettings, Plans};
 use passd::infer::plan::PlanSettings;
 use passd::infer::session::{Runtime, SessionSettings};
-use passd::infer::{Fresh, StreamId, Work};
+use passd::infer::{Inference, StreamId, Work};
 use passd::merge::MergeSettings;
 use passd::models::model::{Model, ModelFolders};
 use passd::scene::event::{Moment, Phase};
@@ -75,7 +75,7 @@ impl Seen {
     fn by(shared: &Path, mode: SkipMode, frames: &[Frame]) -> Self {
         let folders = ModelFolders::usual(Some(&shared.join("models")));
         let model = Arc::new(Model::load("yolox_nano", &folders).unwrap());
-        let recipe = Recipe {
+        let recipe = DetectorSpec {
             model: model.clone(),
             size: SIZE,
             thresholds: Thresholds { score: SURE, iou: 0.5 },
@@ -93,7 +93,7 @@ impl Seen {
         let mut stage = Stage::new(mode, SIZE, &skip, merge, TrackSettings::default());
         let mut scene = Scene::new(SceneSettings::default(), &model.labels);
         let (mut seen, mut fresh, mut told) =
-            (Self { frames: Vec::new(), events: Vec::new() }, Fresh::default(), Vec::new());
+            (Self { frames: Vec::new(), events: Vec::new() }, Inference::default(), Vec::new());
         for frame in frames {
             let (patches, known) = stage.begin(frame);
             fresh.clear();

@@ -31,13 +31,13 @@ fn write(folder: &Path, name: &str, file: &[u8], head: &str, labels: usize) -> S
 
 const HEAD: &str = "kind = \"street\"\nstrides = [8, 16, 32]";
 
-fn street(edit: impl FnOnce(&mut onnx::Model)) -> Vec<u8> {
-    let mut model = onnx::Model::decode(STREET).unwrap();
+fn street(edit: impl FnOnce(&mut onnx::ModelProto)) -> Vec<u8> {
+    let mut model = onnx::ModelProto::decode(STREET).unwrap();
     edit(&mut model);
     model.encode_to_vec()
 }
 
-fn graph(model: &mut onnx::Model) -> &mut onnx::Graph {
+fn graph(model: &mut onnx::ModelProto) -> &mut onnx::GraphProto {
     model.graph.as_mut().unwrap()
 }
 
@@ -75,7 +75,7 @@ fn what_cannot_be_used_is_refused_in_the_same_words_everywhere() {
         street(move |m| {
             let w = &mut graph(m).initializer[0];
             (w.raw_data, w.data_location) = (Vec::new(), 1);
-            let entry = |key: &str, value: &str| onnx::Entry { key: key.into(), value: value.into() };
+            let entry = |key: &str, value: &str| onnx::StringEntryProto { key: key.into(), value: value.into() };
             w.external_data = vec![entry("location", place)];
         })
     };
@@ -129,7 +129,7 @@ fn weights_beside_the_model_and_newer_files_are_run() {
             if w.raw_data.len() < 64 {
                 continue;
             }
-            let entry = |key: &str, value: String| onnx::Entry { key: key.into(), value };
+            let entry = |key: &str, value: String| onnx::StringEntryProto { key: key.into(), value };
             w.external_data = vec![
                 entry("location", "outside.onnx.data".into()),
                 entry("offset", data.len().to_string()),
@@ -188,7 +188,7 @@ fn field(tag: u32, body: &[u8]) -> Vec<u8> {
 
 /// A loop that has no reason to end.
 fn never_ends() -> Vec<u8> {
-    let node = |op: &str, from: &str, to: &str| onnx::Node {
+    let node = |op: &str, from: &str, to: &str| onnx::NodeProto {
         op_type: op.into(),
         input: vec![from.into()],
         output: vec![to.into()],
@@ -199,7 +199,7 @@ fn never_ends() -> Vec<u8> {
         value.kind.as_mut().unwrap().tensor.as_mut().unwrap().elem_type = element;
         value
     };
-    let body = onnx::Graph {
+    let body = onnx::GraphProto {
         name: "body".into(),
         node: vec![node("Identity", "goes_on", "still"), node("Identity", "x", "y")],
         input: vec![typed("i", 7), typed("goes_on", 9), typed("x", 1).without_shape()],
@@ -210,14 +210,14 @@ fn never_ends() -> Vec<u8> {
     let mut attribute = field(1, b"body");
     attribute.extend(field(6, &body.encode_to_vec()));
     attribute.extend([0xa0, 0x01, 5]);
-    let mut looping = onnx::Node { op_type: "Loop".into(), name: "loop".into(), ..Default::default() };
+    let mut looping = onnx::NodeProto { op_type: "Loop".into(), name: "loop".into(), ..Default::default() };
     (looping.input, looping.output) = (vec!["most".into(), "yes".into(), "picture".into()], vec!["out".into()]);
     let mut looping = looping.encode_to_vec();
     looping.extend(field(5, &attribute));
     let mut m = ModelBuilder::new(13);
     m.input(3, 384, 640);
     m.output("out");
-    let tensor = |name: &str, data_type: i32, raw_data: Vec<u8>| onnx::Tensor {
+    let tensor = |name: &str, data_type: i32, raw_data: Vec<u8>| onnx::TensorProto {
         name: name.into(),
         data_type,
         raw_data,

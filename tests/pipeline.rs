@@ -10,7 +10,7 @@ use passd::config::{self, Config, DetectorConfig};
 use passd::detect::Detection;
 use passd::frame::FrameId;
 use passd::geom::Size;
-use passd::infer::{Coverage, Detector, Fresh, InferError, StreamId, Work};
+use passd::infer::{Coverage, Detector, InferError, Inference, StreamId, Work};
 use passd::merge::{MergeSettings, Provenance};
 use passd::outcome::FrameResult;
 use passd::output::board::Board;
@@ -52,7 +52,7 @@ struct DarkSpots {
 }
 
 impl Detector for DarkSpots {
-    fn detect(&mut self, _: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+    fn detect(&mut self, _: StreamId, work: &Work<'_>, fresh: &mut Inference) -> Result<(), InferError> {
         fresh.clear();
         while self.hang.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(5));
@@ -167,7 +167,7 @@ fn threads_give_what_the_pure_parts_give() {
     };
     let mut stage = Stage::new(SkipMode::Regions, size, &camera.skip, merge, camera.tracking);
     let mut detector = DarkFactory::default().make(&camera.detector, None).unwrap().0;
-    let mut fresh = Fresh::default();
+    let mut fresh = Inference::default();
     let (mut carried, mut computed) = (0, 0);
     for (i, result) in results.iter().enumerate() {
         let frame = clip.next_frame().unwrap().expect("as many frames");

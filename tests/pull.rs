@@ -1,6 +1,6 @@
 //! Fetching models from a real HTTP server that truncates, lies and stalls.
 
-use passd::models::pull::{Entry, PullError, PullSettings, pull};
+use passd::models::pull::{PullError, PullSettings, RegistryEntry, pull};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -93,10 +93,10 @@ fn server(acts: &'static [Act]) -> (String, Arc<Mutex<Vec<Option<String>>>>) {
     (address, asked)
 }
 
-fn entry(address: &str) -> Entry {
+fn entry(address: &str) -> RegistryEntry {
     let file = file();
     let sha256 = Sha256::digest(&file).iter().map(|b| format!("{b:02x}")).collect();
-    Entry { url: format!("{address}/model.onnx"), size: file.len() as u64, sha256, licence: "MIT".into() }
+    RegistryEntry { url: format!("{address}/model.onnx"), size: file.len() as u64, sha256, licence: "MIT".into() }
 }
 
 const QUICK: PullSettings = PullSettings { stall: Duration::from_millis(300), pause: Duration::ZERO, attempts: 3 };

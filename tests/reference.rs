@@ -10,7 +10,7 @@ use passd::eval::score::Agreement;
 use passd::geom::{PatchGrid, PatchMask, Rect, Size};
 use passd::infer::detector::DenseDetector;
 use passd::infer::session::{Runtime, SessionSettings};
-use passd::infer::{Detector, Fresh, StreamId, Work};
+use passd::infer::{Detector, Inference, StreamId, Work};
 use passd::models::model::{Model, ModelFolders};
 use serde_json::Value;
 use std::path::Path;
@@ -91,7 +91,7 @@ fn clips_agree_with_the_reference() {
                     let reference = gunzip(&shared.join(format!("reference/clips/{clip}.yolox_nano_640x384.jsonl.gz")));
                     let path = shared.join(format!("clips/{clip}.mp4"));
                     let mut frames = Clip::open(&SourceSpec::File { path }, size).unwrap();
-                    let (mut fresh, mut ours) = (Fresh::default(), Vec::new());
+                    let (mut fresh, mut ours) = (Inference::default(), Vec::new());
                     while let Some(frame) = frames.next_frame().unwrap() {
                         let work = Work { frame: &frame, patches: everything, known: &[], max_age_ns: u64::MAX };
                         detector.detect(StreamId(0), &work, &mut fresh).unwrap();

@@ -6,7 +6,7 @@ use passd::geom::{Letterbox, PatchGrid, PatchMask, Rect, Size};
 use passd::infer::detector::{DenseDetector, RegionsDetector};
 use passd::infer::plan::PlanSettings;
 use passd::infer::session::{Runtime, SessionSettings};
-use passd::infer::{Coverage, Detector, Fresh, StreamId, Work};
+use passd::infer::{Coverage, Detector, Inference, StreamId, Work};
 use passd::models::model::{Model, ModelFolders};
 use passd::sim::{SimCamera, SimSettings};
 use std::sync::Arc;
@@ -30,11 +30,11 @@ fn detector(batches: &[usize]) -> RegionsDetector {
     RegionsDetector::open(runtime, model(), SIZE, T, plan, batches, &SessionSettings::default()).unwrap()
 }
 
-fn run(detector: &mut dyn Detector, changed: &[[f32; 4]]) -> Fresh {
+fn run(detector: &mut dyn Detector, changed: &[[f32; 4]]) -> Inference {
     let mut patches = PatchMask::empty(PatchGrid::new(SIZE, 16));
     changed.iter().for_each(|r| patches.set_rect(&Rect::new(r[0], r[1], r[2], r[3])));
     let frame = street();
-    let mut fresh = Fresh::default();
+    let mut fresh = Inference::default();
     detector
         .detect(StreamId(0), &Work { frame: &frame, patches: &patches, known: &[], max_age_ns: u64::MAX }, &mut fresh)
         .unwrap();

@@ -95,7 +95,7 @@ const MAY_USE: [(&str, &[&str]); 30] = [
         "pipeline",
         &[
             "capture", "clock", "config", "detect", "engine", "frame", "geom", "infer", "merge", "models", "outcome",
-            "output", "process", "scene", "schedule", "skip", "stage", "text", "wire",
+            "output", "process", "scene", "schedule", "skip", "stage", "text", "track", "wire", "wire",
         ],
     ),
     (
@@ -278,6 +278,26 @@ fn files_are_of_one_concept_and_never_panic_by_habit() {
     }
     let main = std::fs::read_to_string(root().join("src/main.rs")).unwrap();
     assert!(main.lines().count() < 100);
+}
+
+/// One meaning a word: `Args` are each command's, and GObject wants its wrapper to be called as what it wraps.
+#[test]
+fn no_public_type_has_the_name_of_another() {
+    const SEVERAL: [&str; 2] = ["Args", "HidingMountPoints"];
+    let mut known = std::collections::BTreeMap::new();
+    for (name, text) in all_sources() {
+        for line in code(&text).lines() {
+            let words: Vec<&str> = line.trim_start().split([' ', '<', '(', ')', ';', '{', ':']).collect();
+            let Some(at) = words.iter().position(|w| ["struct", "enum", "trait", "type", "union"].contains(w)) else {
+                continue;
+            };
+            if words[0] == "pub" && !SEVERAL.contains(&words[at + 1]) {
+                let before = known.insert(words[at + 1].to_owned(), name.clone());
+                assert!(before.is_none(), "{}: in {name} and in {}", words[at + 1], before.unwrap_or_default());
+            }
+        }
+    }
+    assert!(known.len() > 200, "types are found: {}", known.len());
 }
 
 /// Those of `tracing_mutex` are the standard library's, but panic in debug builds where two are taken in both orders.

@@ -5,7 +5,7 @@ use passd::clock::SimClock;
 use passd::detect::Detection;
 use passd::frame::Frame;
 use passd::geom::{Letterbox, Rect, Size};
-use passd::infer::{Coverage, Fresh, Seen};
+use passd::infer::{Coverage, Inference, Seen};
 use passd::merge::MergeSettings;
 use passd::scene::event::{Message, Moment, Phase};
 use passd::scene::{Scene, SceneSettings};
@@ -76,7 +76,7 @@ impl Street {
             self.scene.end(&mut self.told);
         }
         let asked = self.stage.begin(&frame).0;
-        let mut fresh = Fresh::default();
+        let mut fresh = Inference::default();
         let looks = asked.touches(&WALKER.bbox);
         if looks {
             self.seen = Some(Seen { frame: frame.id, pts_ns: frame.pts_ns });

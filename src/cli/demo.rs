@@ -11,7 +11,7 @@ use crate::files::try_to_write;
 use crate::geom::{Letterbox, PatchGrid, PatchMask};
 use crate::infer::detector::DenseDetector;
 use crate::infer::session::Runtime;
-use crate::infer::{Detector, Fresh, StreamId, Work};
+use crate::infer::{Detector, Inference, StreamId, Work};
 use crate::models::model::{Model, ModelFolders};
 use crate::outcome::FrameResult;
 use crate::output::{Sink, draw};
@@ -204,7 +204,7 @@ fn check(camera: &config::CameraConfig, sim: &SimSettings, frames: &[(u64, Vec<D
     let mut drawn = SimCamera::new(SimSettings { size: letterbox.content, ..sim.clone() });
     let mut bgr = vec![0; letterbox.content.area() * 3];
     let everything = PatchMask::full(PatchGrid::new(size, camera.skip.patch_in(SkipMode::Off)));
-    let (mut fresh, mut truth) = (Fresh::default(), TruthOf::new(sim, size));
+    let (mut fresh, mut truth) = (Inference::default(), TruthOf::new(sim, size));
     let mut check = Check {
         agreement: Agreement::default(),
         skipping: AveragePrecision::default(),

@@ -6,7 +6,7 @@ use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
 use crate::infer::detector::DenseDetector;
 use crate::infer::session::SessionSettings;
-use crate::infer::{Detector, Fresh, StreamId, Work};
+use crate::infer::{Detector, Inference, StreamId, Work};
 use crate::wire::frame::round;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let session = SessionSettings { threads: args.threads, ..SessionSettings::default() };
     let mut detector = DenseDetector::open(runtime, model.clone(), size, thresholds, &session)?;
     let everything = PatchMask::full(PatchGrid::new(size, 16));
-    let mut fresh = Fresh::default();
+    let mut fresh = Inference::default();
     let mut failures = Vec::new();
     for path in &args.images {
         let frame = match load(path, size) {

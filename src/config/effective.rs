@@ -15,9 +15,9 @@ pub fn effective(config: &Config) -> String {
     let file = File {
         cameras: config.cameras.iter().map(|c| (c.id.clone(), camera(c))).collect(),
         inference: inference(config),
-        budget: file::Budget { cpu: config.budget.cpu, latency: config.budget.latency.map(seconds) },
+        budget: file::BudgetTable { cpu: config.budget.cpu, latency: config.budget.latency.map(seconds) },
         http: http(config),
-        output: file::Output { jsonl: jsonl(config) },
+        output: file::OutputTable { jsonl: jsonl(config) },
         events: events(config),
         mqtt: mqtt(config),
         webhook: webhook(config),
@@ -27,8 +27,8 @@ pub fn effective(config: &Config) -> String {
     toml::to_string(&file).unwrap_or_else(|e| format!("# the config cannot be written: {e}\n"))
 }
 
-fn camera(c: &CameraConfig) -> file::Camera {
-    file::Camera {
+fn camera(c: &CameraConfig) -> file::CameraTable {
+    file::CameraTable {
         source: Some(c.source.shown.clone()),
         enabled: None,
         detect: Some(c.detect),
@@ -37,7 +37,7 @@ fn camera(c: &CameraConfig) -> file::Camera {
         lines: c.scene.lines.iter().map(|l| (l.name.clone(), line(l))).collect(),
         filters: c.filters.by_label.iter().map(|(label, f)| (label.clone(), filter(f))).collect(),
         required_zones: c.scene.required.clone(),
-        detector: file::Detector {
+        detector: file::DetectorTable {
             model: Some(c.detector.model.clone()),
             size: c.detector.size.map(|s| s.to_string()),
             score: Some(c.detector.score),
@@ -54,13 +54,13 @@ fn camera(c: &CameraConfig) -> file::Camera {
             context: c.detector.context,
             break_even: c.detector.break_even,
         },
-        tracking: file::Tracking {
+        tracking: file::TrackingTable {
             lost: Some(ns(c.tracking.lost_ns)),
             lost_stationary: Some(ns(c.tracking.lost_stationary_ns)),
             stationary: Some(ns(c.tracking.stationary_ns)),
         },
         capture: file::Capture {
-            pace: (c.pace == crate::capture::Pace::Fast).then_some(file::Pace::Fast),
+            pace: (c.pace == crate::capture::Pace::Fast).then_some(file::PaceChoice::Fast),
             max_fps: c.max_fps,
             connect_timeout: Some(seconds(c.capture.connect)),
             stall_timeout: Some(seconds(c.capture.stall)),
@@ -71,8 +71,8 @@ fn camera(c: &CameraConfig) -> file::Camera {
     }
 }
 
-fn zone(z: &crate::scene::Zone) -> file::Zone {
-    file::Zone {
+fn zone(z: &crate::scene::Zone) -> file::ZoneTable {
+    file::ZoneTable {
         polygon: z.area.0.clone(),
         labels: z.labels.clone(),
         inertia: Some(z.inertia),
@@ -80,8 +80,8 @@ fn zone(z: &crate::scene::Zone) -> file::Zone {
     }
 }
 
-fn line(l: &crate::scene::Line) -> file::Line {
-    file::Line {
+fn line(l: &crate::scene::Line) -> file::LineTable {
+    file::LineTable {
         from: Some(l.segment.from),
         to: Some(l.segment.to),
         labels: l.labels.clone(),
@@ -89,8 +89,8 @@ fn line(l: &crate::scene::Line) -> file::Line {
     }
 }
 
-fn filter(f: &Filter) -> file::Filter {
-    file::Filter {
+fn filter(f: &Filter) -> file::FilterTable {
+    file::FilterTable {
         min_score: Some(f.min_score),
         min_area: Some(f.area[0]),
         max_area: Some(f.area[1]),
@@ -100,10 +100,10 @@ fn filter(f: &Filter) -> file::Filter {
     }
 }
 
-fn inference(config: &Config) -> file::Inference {
+fn inference(config: &Config) -> file::InferenceTable {
     // These are the same for all cameras.
-    let Some(d) = config.cameras.first().map(|c| &c.detector) else { return file::Inference::default() };
-    file::Inference {
+    let Some(d) = config.cameras.first().map(|c| &c.detector) else { return file::InferenceTable::default() };
+    file::InferenceTable {
         library: config.library.clone(),
         providers: Some(d.providers.clone()),
         policy: None,
@@ -176,9 +176,9 @@ fn webhook(config: &Config) -> file::Webhook {
     }
 }
 
-fn restream(config: &Config) -> file::Restream {
-    let Some(r) = &config.restream else { return file::Restream::default() };
-    file::Restream {
+fn restream(config: &Config) -> file::RestreamTable {
+    let Some(r) = &config.restream else { return file::RestreamTable::default() };
+    file::RestreamTable {
         listen: Some(r.listen.to_string()),
         password: r.password.is_some().then(|| HIDDEN.into()),
         software: Some(r.software),

@@ -16,33 +16,33 @@ use std::path::PathBuf;
 #[serde(default, deny_unknown_fields)]
 pub struct File {
     /// The cameras, each under a name of its own: lower-case letters, digits, `-` and `_`.
-    pub cameras: BTreeMap<String, Camera>,
+    pub cameras: BTreeMap<String, CameraTable>,
     /// What to detect, unless a camera says otherwise.
-    pub detector: Detector,
+    pub detector: DetectorTable,
     /// What to skip, unless a camera says otherwise.
     pub skip: Skip,
     /// When an object is the same, unless a camera says otherwise.
-    pub tracking: Tracking,
+    pub tracking: TrackingTable,
     /// What detections of a label must be like, unless a camera says otherwise; `"*"` stands for all other labels.
-    pub filters: BTreeMap<String, Filter>,
+    pub filters: BTreeMap<String, FilterTable>,
     /// How to hold on to a camera, unless it says otherwise.
     pub capture: Capture,
     /// How models are run.
-    pub inference: Inference,
+    pub inference: InferenceTable,
     /// What all cameras together keep to. Without it they take what they need.
-    pub budget: Budget,
+    pub budget: BudgetTable,
     pub http: Http,
-    pub output: Output,
+    pub output: OutputTable,
     pub events: Events,
     pub mqtt: Mqtt,
     pub webhook: Webhook,
-    pub restream: Restream,
+    pub restream: RestreamTable,
 }
 
 /// One camera.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Camera {
+pub struct CameraTable {
     /// Address: `rtsp://…`, `rtsps://…`, a video file, `/dev/video0`, `csi://0`, `sim://street?…`, or
     /// `gst:` and a GStreamer pipeline. `${NAME}` stands for a secret.
     pub source: Option<String>,
@@ -54,16 +54,16 @@ pub struct Camera {
     /// They hold back the gate, not the detector: a full picture still shows what is there.
     pub masks: Vec<Vec<[f32; 2]>>,
     /// Areas of interest, each under a name of its own, 64 at most.
-    pub zones: BTreeMap<String, Zone>,
+    pub zones: BTreeMap<String, ZoneTable>,
     /// Lines whose crossings are counted, each under a name of its own, 64 at most.
-    pub lines: BTreeMap<String, Line>,
+    pub lines: BTreeMap<String, LineTable>,
     /// What detections of a label must be like, instead of what `[filters]` says; `"*"` stands for all other labels.
-    pub filters: BTreeMap<String, Filter>,
+    pub filters: BTreeMap<String, FilterTable>,
     /// Zones of which an object must have been in one before there is an event of it. Default: none.
     pub required_zones: Vec<String>,
-    pub detector: Detector,
+    pub detector: DetectorTable,
     pub skip: Skip,
-    pub tracking: Tracking,
+    pub tracking: TrackingTable,
     pub capture: Capture,
     /// Who is looked at first when not all can be: `high` gets four times the computing time of `normal`, that
     /// four times that of `low`; nobody is left out. Default: normal.
@@ -73,7 +73,7 @@ pub struct Camera {
 /// What to detect.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Detector {
+pub struct DetectorTable {
     /// Name of a model (`passd models list`) or path of an .onnx file with a sidecar. Default: street-nano for
     /// `sim://`, none for anything else.
     pub model: Option<String>,
@@ -124,7 +124,7 @@ pub struct Skip {
 /// When an object is the same from frame to frame.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tracking {
+pub struct TrackingTable {
     /// Seconds for which an object that is not seen is expected to come back. Default: 2.
     #[schemars(range(min = 0.0, max = 3600.0))]
     pub lost: Option<f64>,
@@ -142,7 +142,7 @@ pub struct Tracking {
 pub struct Capture {
     /// Files and simulated cameras: `realtime` at their own rate, late frames dropped; `fast` as fast as the
     /// detector takes them, none dropped. Default: realtime.
-    pub pace: Option<Pace>,
+    pub pace: Option<PaceChoice>,
     /// Most frames a second that are looked at; further ones are left out. Default: all.
     #[schemars(range(min = 0.01, max = 240.0))]
     pub max_fps: Option<f64>,
@@ -162,7 +162,7 @@ pub struct Capture {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Pace {
+pub enum PaceChoice {
     Realtime,
     Fast,
 }
@@ -170,14 +170,14 @@ pub enum Pace {
 /// How models are run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Inference {
+pub struct InferenceTable {
     /// The libonnxruntime.so to use. Default: ORT_DYLIB_PATH, beside the binary, then the system's folders.
     pub library: Option<PathBuf>,
     /// What may run a model, best first. Default: tensorrt, cuda, cpu.
     pub providers: Option<Vec<Provider>>,
     /// `prefer`: a provider that does not work gives way to the next. `require`: only the first will do.
     /// Default: prefer.
-    pub policy: Option<Policy>,
+    pub policy: Option<ProviderPolicy>,
     /// Threads of one run on the CPU; 0: one a core. Default: 1.
     pub threads: Option<usize>,
     /// Detections of one kind that run at the same time on the CPU, each on a thread of its own (or on `threads`
@@ -197,7 +197,7 @@ pub struct Inference {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Policy {
+pub enum ProviderPolicy {
     Prefer,
     Require,
 }
@@ -206,7 +206,7 @@ pub enum Policy {
 /// the order of their priority; results do not come later.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Budget {
+pub struct BudgetTable {
     /// Share of the machine's processor time, all cores, decoding included: 0.5 is half. Default: all of it.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub cpu: Option<f64>,
@@ -236,7 +236,7 @@ pub struct Http {
 /// Where detections go.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Output {
+pub struct OutputTable {
     pub jsonl: Jsonl,
 }
 
@@ -258,7 +258,7 @@ pub struct Jsonl {
 /// An area of interest. An object is where the middle of its box's lower side is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Zone {
+pub struct ZoneTable {
     /// Corners `[x, y]`, shares (0 to 1) of the picture's sides.
     pub polygon: Vec<[f32; 2]>,
     /// Labels that count. Default: all.
@@ -274,7 +274,7 @@ pub struct Zone {
 /// A line whose crossings are counted, to the right and to the left as seen from its first point to its second.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Line {
+pub struct LineTable {
     /// First point `[x, y]`, shares (0 to 1) of the picture's sides.
     pub from: Option<[f32; 2]>,
     /// Second point.
@@ -289,7 +289,7 @@ pub struct Line {
 /// What detections of one label must be like. Others are neither reported nor followed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Filter {
+pub struct FilterTable {
     /// Least score, where that is above the detector's.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_score: Option<f32>,
@@ -370,7 +370,7 @@ pub struct Webhook {
 /// RTSP out: every camera with its boxes at `rtsp://HOST:PORT/CAMERA`, encoded only while somebody watches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Restream {
+pub struct RestreamTable {
     /// Address and port, `127.0.0.1:8554`. Any but loopback needs a `password`. Absent: no RTSP.
     pub listen: Option<String>,
     /// What viewers must know, 8 letters or more, beside the name `passd`: `${NAME}` stands for a secret.

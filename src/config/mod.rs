@@ -24,5 +24,6 @@ pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
 pub use reference::reference;
 pub use resolved::{
-    CameraConfig, Config, DetectorConfig, EventsConfig, JsonlConfig, JsonlTarget, Policy, SCORE, state_directory,
+    CameraConfig, Config, DetectorConfig, EventsConfig, JsonlConfig, JsonlTarget, ProviderPolicy, SCORE,
+    state_directory,
 };

@@ -1,8 +1,8 @@
 //! The config as it runs: complete, typed, its relations checked.
 
 use super::checks::{Complain, address_of, check_name, ns, within};
-pub use super::file::Policy;
-use super::file::{self, File, Pace};
+pub use super::file::ProviderPolicy;
+use super::file::{self, File, PaceChoice};
 use super::{mqtt, scene, webhook};
 use crate::capture::{CameraSource, SourceSpec, SupervisorSettings};
 use crate::detect::heads::Thresholds;
@@ -271,7 +271,7 @@ pub(super) fn resolve(file: &File, lookup: Lookup<'_>) -> Result<Config, Complai
 
 fn resolve_camera(
     id: &str,
-    camera: &file::Camera,
+    camera: &file::CameraTable,
     source: CameraSource,
     scene: SceneSettings,
     file: &File,
@@ -283,7 +283,7 @@ fn resolve_camera(
     let seconds = |v: Option<f64>, or: Option<f64>, default: Duration| v.or(or).map_or(default, duration);
     let defaults = SupervisorSettings::default();
     let mut providers = i.providers.clone().unwrap_or_else(|| vec![Provider::Tensorrt, Provider::Cuda, Provider::Cpu]);
-    if i.policy == Some(Policy::Require) {
+    if i.policy == Some(ProviderPolicy::Require) {
         providers.truncate(1);
     }
     let skip = SkipSettings::default();
@@ -291,8 +291,8 @@ fn resolve_camera(
         id: id.to_owned(),
         pace: match c.pace.or(dc.pace) {
             _ if source.spec.is_live() => crate::capture::Pace::Live,
-            Some(Pace::Fast) => crate::capture::Pace::Fast,
-            Some(Pace::Realtime) | None => crate::capture::Pace::Realtime,
+            Some(PaceChoice::Fast) => crate::capture::Pace::Fast,
+            Some(PaceChoice::Realtime) | None => crate::capture::Pace::Realtime,
         },
         source,
         detect: camera.detect.unwrap_or(true),
@@ -335,7 +335,7 @@ fn resolve_camera(
     }
 }
 
-fn resolve_tracking(t: &file::Tracking, defaults: &file::Tracking) -> TrackSettings {
+fn resolve_tracking(t: &file::TrackingTable, defaults: &file::TrackingTable) -> TrackSettings {
     let usual = TrackSettings::default();
     TrackSettings {
         lost_ns: t.lost.or(defaults.lost).map_or(usual.lost_ns, ns),
@@ -349,7 +349,7 @@ fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-fn check_detector(d: &file::Detector, key: &str, complain: Complain<'_>) {
+fn check_detector(d: &file::DetectorTable, key: &str, complain: Complain<'_>) {
     within(d.score, 0.0, 1.0, format!("{key}.score"), complain);
     within(d.nms_iou, 0.0, 1.0, format!("{key}.nms_iou"), complain);
     if let Some(Err(e)) = d.size.as_ref().map(|s| s.parse::<Size>()) {
@@ -369,7 +369,7 @@ fn check_skip(s: &file::Skip, key: &str, complain: Complain<'_>) {
     within(s.break_even, 0.0, 1.0, format!("{key}.break_even"), complain);
 }
 
-fn check_tracking(t: &file::Tracking, key: &str, complain: Complain<'_>) {
+fn check_tracking(t: &file::TrackingTable, key: &str, complain: Complain<'_>) {
     within(t.lost, 0.0, 3600.0, format!("{key}.lost"), complain);
     within(t.lost_stationary, 0.0, 3600.0, format!("{key}.lost_stationary"), complain);
     within(t.stationary, 0.1, 86_400.0, format!("{key}.stationary"), complain);
@@ -428,7 +428,7 @@ fn check_secret(secret: Option<&str>, least: usize, key: &str, complain: Complai
     }
 }
 
-fn resolve_restream(r: &file::Restream, complain: Complain<'_>) -> Option<RestreamSettings> {
+fn resolve_restream(r: &file::RestreamTable, complain: Complain<'_>) -> Option<RestreamSettings> {
     within(r.kbps, 100, 100_000, "restream.kbps".into(), complain);
     let text =
         address_of("restream", r, r.listen.as_deref(), "where to listen: listen = \"127.0.0.1:8554\"", complain)?;

@@ -14,7 +14,7 @@ const INERTIA: u32 = 3;
 const LEAST_AREA: f32 = 1e-6;
 
 /// What a camera watches; `key` is the camera's.
-pub fn resolve(camera: &file::Camera, key: &str, complain: Complain<'_>) -> SceneSettings {
+pub fn resolve(camera: &file::CameraTable, key: &str, complain: Complain<'_>) -> SceneSettings {
     for (what, n) in [("zones", camera.zones.len()), ("lines", camera.lines.len())] {
         if n > MOST {
             complain(&format!("{key}.{what}"), format!("{n} are too many; {MOST} are the most"));
@@ -64,10 +64,13 @@ pub fn resolve(camera: &file::Camera, key: &str, complain: Complain<'_>) -> Scen
 }
 
 /// A camera's filters, those of all cameras filling in.
-pub fn resolve_filters(camera: &BTreeMap<String, file::Filter>, usual: &BTreeMap<String, file::Filter>) -> Filters {
+pub fn resolve_filters(
+    camera: &BTreeMap<String, file::FilterTable>,
+    usual: &BTreeMap<String, file::FilterTable>,
+) -> Filters {
     let mut by_label = usual.clone();
     by_label.extend(camera.iter().map(|(label, f)| (label.clone(), f.clone())));
-    let filter = |f: file::Filter| {
+    let filter = |f: file::FilterTable| {
         let any = Filter::default();
         Filter {
             min_score: f.min_score.unwrap_or(any.min_score),
@@ -79,7 +82,7 @@ pub fn resolve_filters(camera: &BTreeMap<String, file::Filter>, usual: &BTreeMap
     Filters { by_label: by_label.into_iter().map(|(label, f)| (label, filter(f))).collect() }
 }
 
-pub fn check_filters(filters: &BTreeMap<String, file::Filter>, key: &str, complain: Complain<'_>) {
+pub fn check_filters(filters: &BTreeMap<String, file::FilterTable>, key: &str, complain: Complain<'_>) {
     for (label, f) in filters {
         let key = format!("{key}.{label}");
         within(f.min_score, 0.0, 1.0, format!("{key}.min_score"), complain);

@@ -25,13 +25,13 @@ use crate::output::{Command, Sink};
 use crate::pipeline::{CameraContext, Detectors, OrtFactory, Pipeline, Prepared, StartError, open_source};
 use crate::schedule::load::Degraded;
 use crossbeam_channel::{Receiver, bounded, select, tick};
-use outputs::Outputs;
+use outputs::RunningOutputs;
 use overrides::Overrides;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use watch::{Look, Watch};
+use watch::{FileLook, Watch};
 
 /// Time for everything to come to its end.
 const SHUTDOWN: Duration = Duration::from_millis(4000);
@@ -45,7 +45,7 @@ pub struct Daemon {
     pipeline: Pipeline,
     pub board: Arc<Board>,
     pub metrics: Arc<Metrics>,
-    outputs: Outputs,
+    outputs: RunningOutputs,
     config: Config,
     overrides: Overrides,
     /// What somebody wants to be set.
@@ -74,7 +74,7 @@ impl Daemon {
         let (board, metrics) = (Arc::new(Board::default()), Arc::new(Metrics::default()));
         board.healthy.store(true, Ordering::Relaxed);
         let (commander, commands) = bounded(COMMANDS);
-        let mut outputs = Outputs::new(board.clone(), metrics.clone(), commander, extra);
+        let mut outputs = RunningOutputs::new(board.clone(), metrics.clone(), commander, extra);
         outputs.apply(&config)?;
         let around = CameraContext {
             clock: Arc::new(SystemClock::new()),
@@ -433,10 +433,10 @@ fn serve(
                     complained = true;
                 }
                 notifier.status(&daemon.status(&mut since));
-                match watch.as_mut().map_or(Look::Same, Watch::look) {
-                    Look::Same => {}
-                    Look::Gone => tracing::warn!("{} is gone; what it said goes on", path.display()),
-                    Look::Changed => {
+                match watch.as_mut().map_or(FileLook::Same, Watch::look) {
+                    FileLook::Same => {}
+                    FileLook::Gone => tracing::warn!("{} is gone; what it said goes on", path.display()),
+                    FileLook::Changed => {
                         tracing::info!("the config file is another one");
                         pending = Some(Signal::Reload);
                     }

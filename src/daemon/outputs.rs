@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Everything that results go to.
-pub struct Outputs {
+pub struct RunningOutputs {
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     commands: Sender<Command>,
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// An output, and the settings that it was started with.
 type Running<S, T> = Option<(S, T)>;
 
-impl Outputs {
+impl RunningOutputs {
     pub fn new(board: Arc<Board>, metrics: Arc<Metrics>, commands: Sender<Command>, extra: Vec<Arc<dyn Sink>>) -> Self {
         Self {
             board,

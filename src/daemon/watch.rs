@@ -11,7 +11,7 @@ type Stamp = (u64, u64, u64, i64, i64);
 
 /// What became of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum FileLook {
     Same,
     /// There is another one than was read.
     Changed,
@@ -40,14 +40,14 @@ impl Watch {
         self.seen = self.read;
     }
 
-    /// Looks; [`Look::Changed`] once nobody has written to it since the last look.
-    pub fn look(&mut self) -> Look {
+    /// Looks; [`FileLook::Changed`] once nobody has written to it since the last look.
+    pub fn look(&mut self) -> FileLook {
         let now = self.stamp();
         let before = std::mem::replace(&mut self.seen, now);
         match now {
-            None if before.is_some() => Look::Gone,
-            Some(_) if now == before && now != self.read => Look::Changed,
-            _ => Look::Same,
+            None if before.is_some() => FileLook::Gone,
+            Some(_) if now == before && now != self.read => FileLook::Changed,
+            _ => FileLook::Same,
         }
     }
 
@@ -67,21 +67,21 @@ mod tests {
         let path = folder.path().join("a.toml");
         std::fs::write(&path, "1").unwrap();
         let mut watch = Watch::new(&path);
-        assert_eq!(watch.look(), Look::Same);
+        assert_eq!(watch.look(), FileLook::Same);
         std::fs::write(&path, "22").unwrap();
-        assert_eq!(watch.look(), Look::Same, "it may still be written to");
+        assert_eq!(watch.look(), FileLook::Same, "it may still be written to");
         std::fs::write(&path, "333").unwrap();
-        assert_eq!(watch.look(), Look::Same);
-        assert_eq!(watch.look(), Look::Changed);
+        assert_eq!(watch.look(), FileLook::Same);
+        assert_eq!(watch.look(), FileLook::Changed);
         watch.note();
-        assert_eq!(watch.look(), Look::Same);
+        assert_eq!(watch.look(), FileLook::Same);
         // Replaced, as editors do; for a moment there is none.
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(watch.look(), Look::Gone);
-        assert_eq!(watch.look(), Look::Same);
+        assert_eq!(watch.look(), FileLook::Gone);
+        assert_eq!(watch.look(), FileLook::Same);
         std::fs::write(folder.path().join("b"), "333").unwrap();
         std::fs::rename(folder.path().join("b"), &path).unwrap();
-        assert_eq!(watch.look(), Look::Same);
-        assert_eq!(watch.look(), Look::Changed);
+        assert_eq!(watch.look(), FileLook::Same);
+        assert_eq!(watch.look(), FileLook::Changed);
     }
 }

@@ -16,7 +16,7 @@ use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::layers::{LayersDetector, LayersSettings, Plans};
-use crate::infer::{Detector, Fresh, StreamId, Work};
+use crate::infer::{Detector, Inference, StreamId, Work};
 use crate::merge::MergeSettings;
 use crate::models::model::Model;
 use crate::sim::Grain;
@@ -105,7 +105,7 @@ pub struct Calibrated {
 }
 
 /// Called now and then with how far it is, 0..=1, and the best so far.
-pub type Progress<'a> = &'a mut dyn FnMut(f64, &Outcome);
+pub type CalibrateProgress<'a> = &'a mut dyn FnMut(f64, &Outcome);
 
 /// A run of frames with what the dense model sees in them.
 struct Window {
@@ -131,7 +131,11 @@ const RANGE: (f32, f32) = (0.01, 4.0);
 ///
 /// # Errors
 /// A clip cannot be read, or the engine cannot run the model; in words.
-pub fn calibrate(model: &Arc<Model>, s: &CalibrateSettings, progress: Progress<'_>) -> Result<Calibrated, String> {
+pub fn calibrate(
+    model: &Arc<Model>,
+    s: &CalibrateSettings,
+    progress: CalibrateProgress<'_>,
+) -> Result<Calibrated, String> {
     let mut detector = LayersDetector::open(
         model.clone(),
         s.size,
@@ -226,7 +230,7 @@ fn learn_scales(gates: &mut Gates, detector: &mut LayersDetector, windows: &[Win
 
 fn run_dense(detector: &mut LayersDetector, frame: &Frame) -> Result<Vec<Detection>, String> {
     let all = PatchMask::full(PatchGrid::new(frame.size(), 8));
-    let mut fresh = Fresh::default();
+    let mut fresh = Inference::default();
     let work = Work::whole(frame, &all);
     detector.detect(StreamId(0), &work, &mut fresh).map_err(|e| e.to_string())?;
     Ok(fresh.detections)
@@ -289,7 +293,7 @@ struct Bench {
 
 impl Bench {
     fn measure(&mut self, gates: &Gates, windows: &[Window]) -> Result<Outcome, String> {
-        let (mut agreement, mut fresh) = (Agreement::default(), Fresh::default());
+        let (mut agreement, mut fresh) = (Agreement::default(), Inference::default());
         let (mut cost, mut harmed, mut scores, mut n) = (0.0, 0.0, 0.0, 0);
         let dense_cells: usize = self.detector.plan().maps.iter().map(|m| m.shape.n_cells()).sum();
         let dense_cost = self.detector.plan().macs() as f64 + CELL_COST * dense_cells as f64;

@@ -11,7 +11,7 @@ mod run;
 pub mod score;
 mod truth;
 
-pub use run::{EvalSettings, Progress, evaluate};
+pub use run::{EvalProgress, EvalSettings, evaluate};
 pub use truth::TruthOf;
 
 use engine::exec::counters::Counters;
@@ -20,14 +20,14 @@ use std::collections::BTreeMap;
 
 /// Milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]
-pub struct Spread {
+pub struct Percentiles {
     pub mean: f64,
     pub p50: f64,
     pub p95: f64,
     pub p99: f64,
 }
 
-impl Spread {
+impl Percentiles {
     pub fn of(ms: &[f64]) -> Self {
         if ms.is_empty() {
             return Self::default();
@@ -43,7 +43,7 @@ impl Spread {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModeReport {
     /// Decoded frame to merged detections.
-    pub inference_ms: Spread,
+    pub inference_ms: Percentiles,
     /// The skip stage's part of it, deciding, taking over pictures and merging: mean.
     pub skip_ms: f64,
     /// Frames in which nothing had to be computed: how many, and their time.
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn percentiles_are_of_the_sorted_values() {
         let ms: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        assert_eq!(Spread::of(&ms), Spread { mean: 50.5, p50: 50.0, p95: 95.0, p99: 99.0 });
-        assert_eq!(Spread::of(&[3.0]), Spread { mean: 3.0, p50: 3.0, p95: 3.0, p99: 3.0 });
-        assert_eq!(Spread::of(&[]), Spread::default());
+        assert_eq!(Percentiles::of(&ms), Percentiles { mean: 50.5, p50: 50.0, p95: 95.0, p99: 99.0 });
+        assert_eq!(Percentiles::of(&[3.0]), Percentiles { mean: 3.0, p50: 3.0, p95: 3.0, p99: 3.0 });
+        assert_eq!(Percentiles::of(&[]), Percentiles::default());
     }
 }

@@ -1,5 +1,5 @@
 //! How well tracks follow what is really there: MOTA and switches (Bernardin and Stiefelhagen,
-//! "Evaluating Multiple Object Tracking Performance", 2008), IDF1 (Ristani et al., 2016).
+//! "Evaluating Multiple Object TrackScore Performance", 2008), IDF1 (Ristani et al., 2016).
 
 use super::score::{IOU, Wanted};
 use crate::geom::{ModelInput, Rect};
@@ -17,7 +17,7 @@ pub struct Claimed {
 
 /// Sums over a clip.
 #[derive(Debug, Clone, Default)]
-pub struct Tracking {
+pub struct TrackScore {
     n_wanted: u64,
     n_claimed: u64,
     n_missed: u64,
@@ -45,7 +45,7 @@ pub struct TrackingReport {
     pub objects: u64,
 }
 
-impl Tracking {
+impl TrackScore {
     /// One frame. Tracks on objects that do not count are neither right nor wrong.
     pub fn add(&mut self, wanted: &[Wanted], claimed: &[Claimed]) {
         let overlap = |w: &Wanted, c: &Claimed| if w.class == c.class { w.bbox.iou(&c.bbox) } else { 0.0 };
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn switches_misses_and_false_tracks_are_told_apart() {
-        let mut t = Tracking::default();
+        let mut t = TrackScore::default();
         // Two objects; the first changes its number after two of four frames, the second is lost once.
         t.add(&[w(1, 0.0), w(2, 50.0)], &[c(11, 0.0), c(12, 50.0)]);
         t.add(&[w(1, 0.0), w(2, 50.0)], &[c(11, 1.0), c(12, 50.0), c(13, 200.0)]);
@@ -140,13 +140,13 @@ mod tests {
 
     #[test]
     fn nothing_is_perfect_and_what_does_not_count_does_not() {
-        assert_eq!(Tracking::default().report().idf1, 1.0);
-        let mut t = Tracking::default();
+        assert_eq!(TrackScore::default().report().idf1, 1.0);
+        let mut t = TrackScore::default();
         t.add(&[Wanted { counts: false, ..w(1, 0.0) }, w(2, 50.0)], &[c(1, 0.0), c(2, 50.0)]);
         t.add(&[Wanted { counts: false, ..w(1, 0.0) }, w(2, 50.0)], &[c(2, 50.0)]);
         assert_eq!((t.report().mota, t.report().idf1), (1.0, 1.0));
         // Old company goes before a better fit.
-        let mut t = Tracking::default();
+        let mut t = TrackScore::default();
         t.add(&[w(1, 0.0)], &[c(5, 0.0)]);
         t.add(&[w(1, 0.0)], &[c(5, 2.0), c(6, 0.0)]);
         assert_eq!((t.report().switches, t.report().n_false), (0, 1));

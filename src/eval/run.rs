@@ -1,19 +1,19 @@
 //! The evaluation loop.
 
-use super::mot::{Claimed, Tracking};
+use super::mot::{Claimed, TrackScore};
 use super::score::{Agreement, AveragePrecision, Flicker};
 use super::truth::TruthOf;
-use super::{FloorReport, LayerReport, ModeReport, PatchReport, RawDifference, Report, Spread};
+use super::{FloorReport, LayerReport, ModeReport, PatchReport, Percentiles, RawDifference, Report};
 use crate::capture::{Clip, SourceSpec};
 use crate::detect::Detection;
 use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
 use crate::geom::{PatchGrid, PatchMask, Size};
-use crate::infer::factory::Recipe;
+use crate::infer::factory::DetectorSpec;
 use crate::infer::layers::{LayersSettings, Plans};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Runtime, SessionSettings};
-use crate::infer::{Coverage, Detector, Fresh, StreamId, Work};
+use crate::infer::{Coverage, Detector, Inference, StreamId, Work};
 use crate::merge::MergeSettings;
 use crate::models::model::Model;
 use crate::process::resident_mib;
@@ -55,7 +55,7 @@ pub struct EvalSettings {
 }
 
 /// Called after every frame with its number.
-pub type Progress<'a> = &'a mut dyn FnMut(u64);
+pub type EvalProgress<'a> = &'a mut dyn FnMut(u64);
 
 /// One mode's chain and what was seen of it.
 struct Lane {
@@ -63,10 +63,10 @@ struct Lane {
     max_age_ns: u64,
     stage: Stage,
     detector: Box<dyn Detector>,
-    fresh: Fresh,
+    fresh: Inference,
     /// Of this turn, one a frame.
     found: Vec<Found>,
-    tracked: Tracking,
+    tracked: TrackScore,
     track_time: Duration,
     total_ms: Vec<f64>,
     skip_ms: Vec<f64>,
@@ -128,7 +128,7 @@ impl Floor {
     fn run(
         &mut self,
         detector: &mut dyn Detector,
-        fresh: &mut Fresh,
+        fresh: &mut Inference,
         frame: &Frame,
         n: u64,
     ) -> Result<Vec<Detection>, String> {
@@ -170,7 +170,7 @@ pub fn evaluate(
     runtime: &Runtime,
     model: Arc<Model>,
     s: &EvalSettings,
-    progress: Progress<'_>,
+    progress: EvalProgress<'_>,
 ) -> Result<Report, String> {
     let spec = SourceSpec::parse(&s.clip).map_err(|e| e.to_string())?;
     let named = |e: &dyn std::fmt::Display| format!("{}: {e}", s.clip);
@@ -184,7 +184,7 @@ pub fn evaluate(
     };
     let mut clip = Clip::open(&spec, s.size).map_err(|e| named(&e))?;
     let base_mib = resident_mib();
-    let recipe = Recipe {
+    let recipe = DetectorSpec {
         model: model.clone(),
         size: s.size,
         thresholds: Thresholds { score: s.score, iou: 0.5 },
@@ -208,9 +208,9 @@ pub fn evaluate(
             stage: Stage::new(mode, s.size, &s.skip, MergeSettings { max_age_ns, ..s.merge }, TrackSettings::default())
                 .judging_by(&made.policy),
             detector: made.detector,
-            fresh: Fresh::default(),
+            fresh: Inference::default(),
             found: Vec::new(),
-            tracked: Tracking::default(),
+            tracked: TrackScore::default(),
             track_time: Duration::ZERO,
             total_ms: Vec::new(),
             skip_ms: Vec::new(),
@@ -285,7 +285,7 @@ pub fn evaluate(
     if n == 0 {
         return Err(format!("{}: no frame could be decoded", s.clip));
     }
-    let dense_ms = lanes.iter().find(|l| l.mode == SkipMode::Off).map(|l| Spread::of(&l.total_ms).mean);
+    let dense_ms = lanes.iter().find(|l| l.mode == SkipMode::Off).map(|l| Percentiles::of(&l.total_ms).mean);
     let modes =
         lanes.iter().map(|l| (l.mode.name().to_owned(), l.report(n, s, base_mib, dense_ms, truth.is_some()))).collect();
     Ok(Report {
@@ -308,14 +308,14 @@ pub fn evaluate(
 struct Whole {
     detector: Box<dyn Detector>,
     everything: PatchMask,
-    fresh: Fresh,
+    fresh: Inference,
 }
 
 impl Whole {
-    fn new(recipe: &Recipe, runtime: &Runtime, size: Size) -> Result<Self, String> {
+    fn new(recipe: &DetectorSpec, runtime: &Runtime, size: Size) -> Result<Self, String> {
         let made = recipe.make(runtime, Some(SkipMode::Layers)).map_err(|e| e.to_string())?;
         let everything = PatchMask::full(PatchGrid::new(size, 32));
-        Ok(Self { detector: made.detector, everything, fresh: Fresh::default() })
+        Ok(Self { detector: made.detector, everything, fresh: Inference::default() })
     }
 
     fn run(&mut self, frame: &Frame) -> Result<Vec<f32>, String> {
@@ -397,13 +397,13 @@ impl Lane {
     }
 
     fn report(&self, n: u64, s: &EvalSettings, base_mib: f64, dense_ms: Option<f64>, is_sim: bool) -> ModeReport {
-        let total = Spread::of(&self.total_ms);
+        let total = Percentiles::of(&self.total_ms);
         let against = |v: f64| dense_ms.map(|_| v);
         ModeReport {
             inference_ms: total,
-            skip_ms: Spread::of(&self.skip_ms).mean,
+            skip_ms: Percentiles::of(&self.skip_ms).mean,
             idle_frames: self.idle_ms.len() as u64,
-            idle_ms: Spread::of(&self.idle_ms).mean,
+            idle_ms: Percentiles::of(&self.idle_ms).mean,
             speedup_vs_off: dense_ms.map(|d| d / total.mean),
             computed_share: self.executed_px as f64 / (n as f64 * s.size.area() as f64),
             agreement: against(self.likeness.with_gap.agreement()),

@@ -1,9 +1,9 @@
 //! The two detectors on ONNX Runtime: the whole picture, or changed regions.
 
-use super::plan::{Plan, PlanSettings, crop_rect, plan};
+use super::plan::{PlanSettings, RegionPlan, crop_rect, plan};
 use super::preprocess::Crop;
 use super::session::{Provider, Runtime, Session, SessionSettings};
-use super::{Coverage, Detector, Fresh, InferError, StreamId, Work};
+use super::{Coverage, Detector, InferError, Inference, StreamId, Work};
 use crate::detect::Detection;
 use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
@@ -40,7 +40,7 @@ impl DenseDetector {
         self.session.provider
     }
 
-    fn run(&mut self, frame: &Frame, fresh: &mut Fresh) -> Result<(), InferError> {
+    fn run(&mut self, frame: &Frame, fresh: &mut Inference) -> Result<(), InferError> {
         let size = self.session.size;
         self.session.fill(0, &self.model, frame.data(), frame.size(), Crop::whole(size));
         let head = &self.model.sidecar.head;
@@ -57,7 +57,7 @@ impl DenseDetector {
 }
 
 impl Detector for DenseDetector {
-    fn detect(&mut self, _stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+    fn detect(&mut self, _stream: StreamId, work: &Work<'_>, fresh: &mut Inference) -> Result<(), InferError> {
         fresh.clear();
         if work.patches.is_empty() { Ok(()) } else { self.run(work.frame, fresh) }
     }
@@ -123,7 +123,7 @@ impl RegionsDetector {
         self.dense.provider()
     }
 
-    fn run_regions(&mut self, frame: &Frame, mut crops: Vec<Crop>, fresh: &mut Fresh) -> Result<(), InferError> {
+    fn run_regions(&mut self, frame: &Frame, mut crops: Vec<Crop>, fresh: &mut Inference) -> Result<(), InferError> {
         let model = self.dense.model.clone();
         let thresholds = self.dense.thresholds;
         crops.sort_by_key(|c| (c.size.width, c.size.height));
@@ -188,12 +188,12 @@ fn is_cut(bbox: &Rect<ModelInput>, region: &Rect<ModelInput>, picture: Size) -> 
 }
 
 impl Detector for RegionsDetector {
-    fn detect(&mut self, _stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+    fn detect(&mut self, _stream: StreamId, work: &Work<'_>, fresh: &mut Inference) -> Result<(), InferError> {
         fresh.clear();
         match plan(work.patches, work.known, &self.settings) {
-            Plan::Nothing => Ok(()),
-            Plan::Full => self.dense.run(work.frame, fresh),
-            Plan::Regions(crops) => self.run_regions(work.frame, crops, fresh),
+            RegionPlan::Nothing => Ok(()),
+            RegionPlan::Full => self.dense.run(work.frame, fresh),
+            RegionPlan::Regions(crops) => self.run_regions(work.frame, crops, fresh),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Everything that a detector of any mode is made of.
 #[derive(Debug, Clone)]
-pub struct Recipe {
+pub struct DetectorSpec {
     pub model: Arc<Model>,
     pub size: Size,
     /// Of what is reported; detectors hand on fainter ones ([`Thresholds::faint`]).
@@ -33,7 +33,7 @@ pub struct Recipe {
 }
 
 /// A detector, and what it turned out to be.
-pub struct Made {
+pub struct Opened {
     pub detector: Box<dyn Detector>,
     pub mode: SkipMode,
     pub provider: Provider,
@@ -45,19 +45,19 @@ pub struct Made {
     pub why: String,
 }
 
-impl Recipe {
+impl DetectorSpec {
     /// Opens a detector of the given mode, or of the best one that works.
     ///
     /// # Errors
     /// The model cannot be used like this.
-    pub fn make(&self, runtime: &Runtime, mode: Option<SkipMode>) -> Result<Made, InferError> {
+    pub fn make(&self, runtime: &Runtime, mode: Option<SkipMode>) -> Result<Opened, InferError> {
         match mode {
             Some(mode) => self.open(runtime, mode, "configured".into()),
             None => self.choose(runtime),
         }
     }
 
-    fn choose(&self, runtime: &Runtime) -> Result<Made, InferError> {
+    fn choose(&self, runtime: &Runtime) -> Result<Opened, InferError> {
         let dense = DenseDetector::open(runtime, self.model.clone(), self.size, self.thresholds, &self.session);
         let (provider, refused_by_runtime) = match dense {
             Ok(dense) => (dense.provider(), None),
@@ -90,7 +90,7 @@ impl Recipe {
         self.open(runtime, SkipMode::Off, why)
     }
 
-    fn open(&self, runtime: &Runtime, mode: SkipMode, why: String) -> Result<Made, InferError> {
+    fn open(&self, runtime: &Runtime, mode: SkipMode, why: String) -> Result<Opened, InferError> {
         let mut state_bytes = 0;
         let mut policy = Policy::default();
         let (model, size, t) = (self.model.clone(), self.size, self.thresholds.faint());
@@ -115,6 +115,6 @@ impl Recipe {
                 (Box::new(d), Provider::Cpu)
             }
         };
-        Ok(Made { detector, mode, provider, state_bytes, policy, why })
+        Ok(Opened { detector, mode, provider, state_bytes, policy, why })
     }
 }

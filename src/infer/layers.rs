@@ -6,7 +6,7 @@ use super::preprocess::{Crop, Follower, fill_map, warm_map};
 use super::session::{Runtime, TailSession};
 use super::tap::{Tap, Tapped};
 use super::whole::WholeHead;
-use super::{Coverage, Detector, Fresh, InferError, Seen, StreamId, Work};
+use super::{Coverage, Detector, InferError, Inference, Seen, StreamId, Work};
 use crate::detect::heads::{Head, Thresholds};
 use crate::geom::Size;
 use crate::models::model::Model;
@@ -228,7 +228,7 @@ impl<E: Executor> LayersDetector<E> {
 }
 
 impl<E: Executor> Detector for LayersDetector<E> {
-    fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError> {
+    fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Inference) -> Result<(), InferError> {
         fresh.clear();
         fresh.taps.resize_with(self.taps.len(), Tapped::default);
         let state = self.streams.entry(stream).or_insert_with(|| {

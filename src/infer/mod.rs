@@ -6,7 +6,7 @@
 //!        dense, regions -> preprocess -> session (ONNX Runtime) -> heads -> nms
 //!        layers         -> preprocess -> engine -> cells (heads where something changed) -> nms
 //!                                               -> whole (all of the outputs, through a tail in ONNX Runtime)
-//!   -> Fresh (detections, and the area they speak for)
+//!   -> Inference (detections, and the area they speak for)
 //! ```
 //!
 //! Owns no thread and no clock. Only `session.rs` names ONNX Runtime.
@@ -102,7 +102,7 @@ impl Coverage {
 
 /// What came out of one frame's work. Reused from frame to frame.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Fresh {
+pub struct Inference {
     pub detections: Vec<Detection>,
     /// One a detection: whether a region's border cuts it, so that only a part was seen.
     pub cut: Vec<bool>,
@@ -121,7 +121,7 @@ pub struct Fresh {
     pub taps: Vec<tap::Tapped>,
 }
 
-impl Fresh {
+impl Inference {
     pub fn clear(&mut self) {
         self.detections.clear();
         self.cut.clear();
@@ -142,7 +142,7 @@ pub trait Detector: Send {
     /// # Errors
     /// The model failed or its output is no numbers: the frame is lost,
     /// the next one may be tried.
-    fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Fresh) -> Result<(), InferError>;
+    fn detect(&mut self, stream: StreamId, work: &Work<'_>, fresh: &mut Inference) -> Result<(), InferError>;
 
     /// All numbers that the model puts out for a stream's last frame, asked for or not; `None` where they are not kept.
     fn raw_outputs(&mut self, _stream: StreamId) -> Option<Vec<f32>> {

@@ -49,7 +49,7 @@ impl PlanSettings {
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
+pub enum RegionPlan {
     Nothing,
     Full,
     /// Each crop has one of the shapes.
@@ -64,19 +64,19 @@ struct Cluster {
 }
 
 /// Plans one frame.
-pub fn plan(patches: &PatchMask, known: &[Detection], s: &PlanSettings) -> Plan {
+pub fn plan(patches: &PatchMask, known: &[Detection], s: &PlanSettings) -> RegionPlan {
     if patches.is_empty() {
-        return Plan::Nothing;
+        return RegionPlan::Nothing;
     }
     let grid = patches.grid();
     let limit = s.break_even * grid.size.area() as f32;
     if patches.count() == grid.n_patches() {
-        return Plan::Full;
+        return RegionPlan::Full;
     }
     let cover = |need: Rect<ModelInput>| cover(&need, grid.size, s).map(|crop| Cluster { need, crop });
     let mut clusters: Vec<Cluster> = Vec::new();
     for component in components(patches) {
-        let Some(cluster) = cover(with_boxes(component, known, patches)) else { return Plan::Full };
+        let Some(cluster) = cover(with_boxes(component, known, patches)) else { return RegionPlan::Full };
         clusters.push(cluster);
     }
     // Join while it saves work.
@@ -97,9 +97,9 @@ pub fn plan(patches: &PatchMask, known: &[Detection], s: &PlanSettings) -> Plan 
     }
     let area: usize = clusters.iter().map(|c| c.crop.size.area()).sum();
     if area as f32 >= limit {
-        return Plan::Full;
+        return RegionPlan::Full;
     }
-    Plan::Regions(clusters.iter().map(|c| c.crop).collect())
+    RegionPlan::Regions(clusters.iter().map(|c| c.crop).collect())
 }
 
 /// The rectangle of a crop.
@@ -206,32 +206,38 @@ mod tests {
 
     #[test]
     fn small_changes_run_small_shapes() {
-        assert_eq!(plan(&mask(&[]), &[], &settings()), Plan::Nothing);
-        assert_eq!(plan(&PatchMask::full(PatchGrid::new(INPUT, 16)), &[], &settings()), Plan::Full);
+        assert_eq!(plan(&mask(&[]), &[], &settings()), RegionPlan::Nothing);
+        assert_eq!(plan(&PatchMask::full(PatchGrid::new(INPUT, 16)), &[], &settings()), RegionPlan::Full);
         let one = plan(&mask(&[[300.0, 180.0, 310.0, 190.0]]), &[], &settings());
-        let Plan::Regions(crops) = one else { panic!("{one:?}") };
+        let RegionPlan::Regions(crops) = one else { panic!("{one:?}") };
         assert_eq!(crops[0].size, Size::new(224, 128));
         let wide = plan(&mask(&[[0.0, 0.0, 640.0, 300.0]]), &[], &settings());
-        assert_eq!(wide, Plan::Full, "no shape holds it");
+        assert_eq!(wide, RegionPlan::Full, "no shape holds it");
     }
 
     #[test]
     fn a_touched_box_is_run_whole() {
         let tall = person([100.0, 10.0, 180.0, 370.0]);
-        let Plan::Regions(crops) = plan(&mask(&[[150.0, 200.0, 160.0, 210.0]]), &[tall], &settings()) else { panic!() };
+        let RegionPlan::Regions(crops) = plan(&mask(&[[150.0, 200.0, 160.0, 210.0]]), &[tall], &settings()) else {
+            panic!()
+        };
         assert!(crop_rect(&crops[0]).contains(&tall.bbox));
-        let Plan::Regions(crops) = plan(&mask(&[[400.0, 200.0, 410.0, 210.0]]), &[tall], &settings()) else { panic!() };
+        let RegionPlan::Regions(crops) = plan(&mask(&[[400.0, 200.0, 410.0, 210.0]]), &[tall], &settings()) else {
+            panic!()
+        };
         assert!(!crop_rect(&crops[0]).intersects(&tall.bbox), "an untouched box is left alone");
     }
 
     #[test]
     fn near_clusters_are_joined_far_ones_are_not() {
-        let Plan::Regions(crops) = plan(&mask(&[[96., 96., 100., 100.], [180., 96., 190., 100.]]), &[], &settings())
+        let RegionPlan::Regions(crops) =
+            plan(&mask(&[[96., 96., 100., 100.], [180., 96., 190., 100.]]), &[], &settings())
         else {
             panic!()
         };
         assert_eq!(crops.len(), 1);
-        let Plan::Regions(crops) = plan(&mask(&[[32., 32., 40., 40.], [560., 320., 570., 330.]]), &[], &settings())
+        let RegionPlan::Regions(crops) =
+            plan(&mask(&[[32., 32., 40., 40.], [560., 320., 570., 330.]]), &[], &settings())
         else {
             panic!()
         };
@@ -249,7 +255,7 @@ mod tests {
                 mask.set(row * 40 + col);
             }
             let known: Vec<_> = boxes.iter().map(|b| person([b.0, b.1, b.0 + b.2, b.1 + b.3])).collect();
-            if let Plan::Regions(crops) = plan(&mask, &known, &settings()) {
+            if let RegionPlan::Regions(crops) = plan(&mask, &known, &settings()) {
                 for patch in mask.iter() {
                     let rect = mask.grid().rect(patch % 40, patch / 40);
                     let holds = crops.iter().any(|c| crop_rect(c).contains(&rect));

@@ -3,7 +3,7 @@
 use crate::detect::{Colour, Normalise};
 use crate::geom::Size;
 use engine::changes::ChangeSet;
-use engine::gating::estimate::Felt;
+use engine::gating::estimate::DeltaMap;
 use engine::kernels::{Colours, FollowArgs, Kernels, PIXELS, prefetch};
 
 /// A rectangle of whole pixels.
@@ -86,7 +86,7 @@ impl Follower {
     }
 
     /// As [`fill_map`], but only pixels of `crop` that differ; those are added to `changed`, and the squares of their
-    /// differences to `felt`.
+    /// differences to `deltas`.
     pub fn update(
         &self,
         bgr: &[u8],
@@ -94,7 +94,7 @@ impl Follower {
         crop: Crop,
         map: &mut [f32],
         changed: &mut ChangeSet,
-        felt: &mut Felt,
+        deltas: &mut DeltaMap,
     ) {
         let width = size.width as usize;
         assert_eq!(map.len(), 3 * size.area(), "one map of the picture's size");
@@ -123,7 +123,7 @@ impl Follower {
                 };
                 if bits != 0 {
                     changed.set_bits(y, x, bits.into());
-                    felt.add_pixels(y, x, &squares[..3 * n]);
+                    deltas.add_pixels(y, x, &squares[..3 * n]);
                 }
             }
         }
@@ -176,9 +176,9 @@ mod tests {
             fill_map(picture, size, Crop::whole(size), &n, &mut map);
             map
         });
-        let (mut changed, mut felt) = (ChangeSet::new(3, 21), Felt::new(3, 21, 1, 0));
+        let (mut changed, mut deltas) = (ChangeSet::new(3, 21), DeltaMap::new(3, 21, 1, 0));
         let crop = Crop { x: 1, y: 1, size: Size::new(19, 2) };
-        Follower::new(&n, 3, Kernels::best()).update(&bgr, size, crop, &mut before, &mut changed, &mut felt);
+        Follower::new(&n, 3, Kernels::best()).update(&bgr, size, crop, &mut before, &mut changed, &mut deltas);
         let mut n_changed = 0;
         for at in 0..size.area() {
             let (y, x) = (at / 21, at % 21);
@@ -189,7 +189,7 @@ mod tests {
             let scales = [2.0f32, 0.25, 0.5];
             let squared: f32 = pixel.clone().zip(scales).map(|(i, s)| (f32::from(bgr[i] - old[i]) * s).powi(2)).sum();
             let moved = if changed.get(y, x) { squared } else { 0.0 };
-            assert!((felt.get(y, x) - moved).abs() < 1e-3, "{y} {x}: {} {moved}", felt.get(y, x));
+            assert!((deltas.get(y, x) - moved).abs() < 1e-3, "{y} {x}: {} {moved}", deltas.get(y, x));
             if !changed.get(y, x) {
                 fill_map(&old, size, Crop { x: x as u32, y: y as u32, size: Size::new(1, 1) }, &n, &mut wanted);
             }

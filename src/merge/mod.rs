@@ -1,4 +1,4 @@
-//! Fresh and carried detections become one list for the whole frame.
+//! Inference and carried detections become one list for the whole frame.
 //!
 //! In: what the detector computed for a frame and for which area it speaks.
 //! Out: every detection of the frame with its provenance. Pure; keeps the
@@ -22,7 +22,7 @@ use crate::detect::heads::FAINT;
 use crate::detect::nms;
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
-use crate::infer::{Coverage, Fresh, Seen};
+use crate::infer::{Coverage, Inference, Seen};
 
 /// Where a detection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -143,7 +143,7 @@ impl Merger {
     /// Brings the list to `frame`. Everything that is known comes back, what is reported first, then fainter ones.
     ///
     /// `asked` are the patches that had changed or were due.
-    pub fn merge(&mut self, frame: &Frame, fresh: &Fresh, asked: &PatchMask) -> &[Merged] {
+    pub fn merge(&mut self, frame: &Frame, fresh: &Inference, asked: &PatchMask) -> &[Merged] {
         for known in self.known.iter_mut().chain(&mut self.faint) {
             known.provenance = Provenance::Carried;
         }
@@ -182,7 +182,7 @@ impl Merger {
         }
     }
 
-    fn merge_regions(&mut self, frame: &Frame, fresh: &Fresh, regions: &[Rect<ModelInput>], asked: &PatchMask) {
+    fn merge_regions(&mut self, frame: &Frame, fresh: &Inference, regions: &[Rect<ModelInput>], asked: &PatchMask) {
         let s = self.settings;
         self.confirm(frame, fresh, asked);
         let n_known = self.known.len();
@@ -213,7 +213,7 @@ impl Merger {
     }
 
     /// Rule 3: strong sightings first, each takes the known box that it fits best.
-    fn confirm(&mut self, frame: &Frame, fresh: &Fresh, asked: &PatchMask) {
+    fn confirm(&mut self, frame: &Frame, fresh: &Inference, asked: &PatchMask) {
         let s = self.settings;
         self.taken.clear();
         self.taken.resize(fresh.detections.len(), false);
@@ -290,11 +290,11 @@ mod tests {
     /// A merger that knows `boxes` from a full frame 0.
     fn knowing(boxes: &[Detection]) -> Merger {
         let mut merger = Merger::default();
-        let fresh = Fresh {
+        let fresh = Inference {
             detections: boxes.to_vec(),
             cut: vec![false; boxes.len()],
             coverage: Coverage::Full,
-            ..Fresh::default()
+            ..Inference::default()
         };
         merger.merge(&frame(0), &fresh, &PatchMask::full(PatchGrid::new(SIZE, 16)));
         merger
@@ -309,11 +309,11 @@ mod tests {
     ) -> Vec<(f32, Provenance)> {
         let mut mask = PatchMask::empty(PatchGrid::new(SIZE, 16));
         asked.iter().for_each(|a| mask.set_rect(&Rect::new(a[0], a[1], a[2], a[3])));
-        let fresh = Fresh {
+        let fresh = Inference {
             detections: seen.iter().map(|s| s.0).collect(),
             cut: seen.iter().map(|s| s.1).collect(),
             coverage: Coverage::Regions(vec![Rect::new(r[0], r[1], r[2], r[3])]),
-            ..Fresh::default()
+            ..Inference::default()
         };
         let mut out: Vec<_> =
             merger.merge(&frame(1), &fresh, &mask).iter().map(|m| (m.detection.bbox.x1, m.provenance)).collect();
@@ -330,15 +330,19 @@ mod tests {
         let mut merger = knowing(&[d(0.9, CAR)]);
         let asked = PatchMask::empty(PatchGrid::new(SIZE, 16));
         let later = frame(7);
-        let merged = merger.merge(&later, &Fresh::default(), &asked);
+        let merged = merger.merge(&later, &Inference::default(), &asked);
         assert_eq!((merged[0].provenance, merged[0].frame, merged[0].age_ns(&later)), (Carried, FrameId(0), 700));
     }
 
     #[test]
     fn a_full_picture_replaces_everything() {
         let mut merger = knowing(&[d(0.9, CAR), d(0.8, [200.0, 0.0, 260.0, 50.0])]);
-        let full =
-            Fresh { detections: vec![d(0.5, CAR)], cut: vec![false], coverage: Coverage::Full, ..Fresh::default() };
+        let full = Inference {
+            detections: vec![d(0.5, CAR)],
+            cut: vec![false],
+            coverage: Coverage::Full,
+            ..Inference::default()
+        };
         let merged = merger.merge(&frame(1), &full, &PatchMask::full(PatchGrid::new(SIZE, 16)));
         assert_eq!(merged.iter().map(|m| (m.detection.score, m.provenance)).collect::<Vec<_>>(), [(0.5, Computed)]);
     }

@@ -27,7 +27,7 @@ pub struct Sidecar {
     pub licence: String,
     /// Of the ONNX file, 64 hexadecimal digits.
     pub sha256: String,
-    pub input: Input,
+    pub input: InputTable,
     pub head: Head,
     pub labels: Labels,
     /// Trained on simulated pictures (`sim://`): of real ones it knows nothing.
@@ -40,7 +40,7 @@ pub struct Sidecar {
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Input {
+pub struct InputTable {
     /// The exported size, `640x384`.
     pub size: String,
     /// Other sizes work if both sides are multiples of this; absent: only the exported one.

@@ -21,7 +21,7 @@ const CHUNK: usize = 64 << 10;
 /// Where a file comes from, and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct RegistryEntry {
     pub url: String,
     /// Bytes.
     pub size: u64,
@@ -30,7 +30,7 @@ pub struct Entry {
 }
 
 /// Entries by the models' names.
-pub type Registry = BTreeMap<String, Entry>;
+pub type Registry = BTreeMap<String, RegistryEntry>;
 
 /// Reads a registry; `None`: the built-in one.
 ///
@@ -97,7 +97,12 @@ enum Ended {
 ///
 /// # Errors
 /// The server refuses, sends something else, or stops sending, or the file cannot be written.
-pub fn pull(entry: &Entry, path: &Path, s: &PullSettings, progress: &mut dyn FnMut(u64)) -> Result<(), PullError> {
+pub fn pull(
+    entry: &RegistryEntry,
+    path: &Path,
+    s: &PullSettings,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), PullError> {
     let file = |source: io::Error| PullError::File { path: path.to_owned(), source };
     if is_right(entry, path).map_err(file)? {
         progress(entry.size);
@@ -127,7 +132,7 @@ pub fn pull(entry: &Entry, path: &Path, s: &PullSettings, progress: &mut dyn FnM
 }
 
 /// Whether a file is there and is the entry's.
-fn is_right(entry: &Entry, path: &Path) -> io::Result<bool> {
+fn is_right(entry: &RegistryEntry, path: &Path) -> io::Result<bool> {
     match std::fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
@@ -137,7 +142,12 @@ fn is_right(entry: &Entry, path: &Path) -> io::Result<bool> {
 }
 
 /// One attempt, on top of what is there.
-fn fetch(entry: &Entry, part: &Path, s: &PullSettings, progress: &mut dyn FnMut(u64)) -> Result<Ended, PullError> {
+fn fetch(
+    entry: &RegistryEntry,
+    part: &Path,
+    s: &PullSettings,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Ended, PullError> {
     let file = |source: io::Error| PullError::File { path: part.to_owned(), source };
     let refused = |reason: String| PullError::Refused { url: entry.url.clone(), reason };
     let wrong = |reason: String| {

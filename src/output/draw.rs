@@ -1,6 +1,6 @@
 //! Annotated pictures: boxes, labels, and which patches were computed.
 
-use super::patches::Look;
+use super::patches::PatchLook;
 use crate::geom::{ModelInput, Rect, Size};
 use crate::merge::Provenance;
 use crate::outcome::FrameResult;
@@ -11,7 +11,7 @@ use crate::outcome::FrameResult;
 mod marker;
 
 /// An RGB picture, rows without gaps.
-pub struct Picture {
+pub struct RgbPicture {
     pub size: Size,
     pub rgb: Vec<u8>,
 }
@@ -27,7 +27,7 @@ const COMPUTED_BOX: Rgb = [255, 70, 60];
 
 /// The frame without its padding, with boxes; with `patches`, computed patches are
 /// green, stale ones that were computed orange, masked ones violet, kept ones dark, and so are those that wait.
-pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
+pub fn annotate(r: &FrameResult, patches: bool) -> RgbPicture {
     let mut picture = picture(r);
     if patches {
         tint_patches(&mut picture, r);
@@ -58,16 +58,16 @@ pub fn annotate(r: &FrameResult, patches: bool) -> Picture {
 }
 
 /// The frame with one object marked.
-pub fn mark(r: &FrameResult, bbox: &Rect<ModelInput>, text: &str) -> Picture {
+pub fn mark(r: &FrameResult, bbox: &Rect<ModelInput>, text: &str) -> RgbPicture {
     let mut picture = picture(r);
     marker::draw_box(&mut picture, bbox, COMPUTED_BOX, text);
     picture
 }
 
 /// The frame without its padding.
-pub fn picture(r: &FrameResult) -> Picture {
+pub fn picture(r: &FrameResult) -> RgbPicture {
     let size = r.frame.letterbox.content;
-    let mut picture = Picture { size, rgb: Vec::with_capacity(size.area() * 3) };
+    let mut picture = RgbPicture { size, rgb: Vec::with_capacity(size.area() * 3) };
     let stride = r.frame.size().width as usize * 3;
     for row in r.frame.data().chunks_exact(stride).take(size.height as usize) {
         picture.rgb.extend(row[..size.width as usize * 3].as_chunks::<3>().0.iter().flat_map(|p| [p[2], p[1], p[0]]));
@@ -75,17 +75,17 @@ pub fn picture(r: &FrameResult) -> Picture {
     picture
 }
 
-fn tint_patches(picture: &mut Picture, r: &FrameResult) {
+fn tint_patches(picture: &mut RgbPicture, r: &FrameResult) {
     let grid = r.computed.grid();
     for row in 0..grid.rows {
         for col in 0..grid.cols {
             let patch = row * grid.cols + col;
-            let (tint, strength) = match Look::of(r, patch) {
-                Look::Stale => (STALE, 70),
-                Look::Computed => (COMPUTED, 80),
-                Look::Beside => (COMPUTED, 35),
-                Look::Masked => (MASKED, 60),
-                Look::Kept => ([0, 0, 0], 60),
+            let (tint, strength) = match PatchLook::of(r, patch) {
+                PatchLook::Stale => (STALE, 70),
+                PatchLook::Computed => (COMPUTED, 80),
+                PatchLook::Beside => (COMPUTED, 35),
+                PatchLook::Masked => (MASKED, 60),
+                PatchLook::Kept => ([0, 0, 0], 60),
             };
             blend(picture, &grid.rect(col, row), tint, strength);
         }
@@ -93,7 +93,7 @@ fn tint_patches(picture: &mut Picture, r: &FrameResult) {
 }
 
 /// Mixes `tint` in, `strength` of 256 parts.
-fn blend(picture: &mut Picture, rect: &Rect<ModelInput>, tint: Rgb, strength: u16) {
+fn blend(picture: &mut RgbPicture, rect: &Rect<ModelInput>, tint: Rgb, strength: u16) {
     let Size { width, height } = picture.size;
     let clip = |v: f32, max: u32| (v.max(0.0) as u32).min(max) as usize;
     let (x1, x2) = (clip(rect.x1, width), clip(rect.x2, width));
@@ -107,7 +107,7 @@ fn blend(picture: &mut Picture, rect: &Rect<ModelInput>, tint: Rgb, strength: u1
     }
 }
 
-impl Picture {
+impl RgbPicture {
     /// What lies in a rectangle; `None` if nothing does.
     pub fn crop(&self, rect: &Rect<ModelInput>) -> Option<Self> {
         let inside = rect.intersection(&self.size.rect());
@@ -138,11 +138,11 @@ impl Picture {
 mod tests {
     use super::*;
 
-    fn grey() -> Picture {
-        Picture { size: Size::new(64, 48), rgb: vec![90; 64 * 48 * 3] }
+    fn grey() -> RgbPicture {
+        RgbPicture { size: Size::new(64, 48), rgb: vec![90; 64 * 48 * 3] }
     }
 
-    fn at(p: &Picture, x: usize, y: usize) -> [u8; 3] {
+    fn at(p: &RgbPicture, x: usize, y: usize) -> [u8; 3] {
         p.rgb[(y * 64 + x) * 3..][..3].try_into().unwrap()
     }
 

@@ -9,7 +9,7 @@ const KEPT: usize = 360;
 
 /// What happened in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Step {
+pub struct HistoryStep {
     /// Its beginning, seconds since 1970 UTC.
     pub start_s: u64,
     pub n_frames: u32,
@@ -20,7 +20,7 @@ pub struct Step {
 
 /// Steps, oldest first.
 #[derive(Debug, Default)]
-pub struct History(VecDeque<Step>);
+pub struct History(VecDeque<HistoryStep>);
 
 impl History {
     /// Adds a frame. A clock that is set back adds to the newest step.
@@ -30,7 +30,7 @@ impl History {
             if self.0.len() == KEPT {
                 self.0.pop_front();
             }
-            self.0.push_back(Step { start_s, ..Step::default() });
+            self.0.push_back(HistoryStep { start_s, ..HistoryStep::default() });
         }
         if let Some(step) = self.0.back_mut() {
             step.n_frames += 1;
@@ -39,7 +39,7 @@ impl History {
         }
     }
 
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn steps(&self) -> impl Iterator<Item = &HistoryStep> {
         self.0.iter()
     }
 }

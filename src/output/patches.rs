@@ -5,7 +5,7 @@ use crate::skip::Reason;
 
 /// What became of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum PatchLook {
     Kept,
     Masked,
     /// Computed because it changed or had to.
@@ -16,7 +16,7 @@ pub enum Look {
     Beside,
 }
 
-impl Look {
+impl PatchLook {
     pub fn of(r: &FrameResult, patch: usize) -> Self {
         match (r.computed.get(patch), r.reasons.get(patch)) {
             (true, Some(Reason::Stale)) => Self::Stale,

@@ -301,7 +301,7 @@ const LEAST_SIDE: u32 = 16;
 
 /// A picture as encoders take it, and its sides: H.264 wants even ones, GStreamer rows of whole words. What is missing
 /// of a narrow picture is black.
-fn encodable(picture: &draw::Picture) -> (Vec<u8>, u32, u32) {
+fn encodable(picture: &draw::RgbPicture) -> (Vec<u8>, u32, u32) {
     let side = |pixels: u32| (pixels & !1).max(LEAST_SIDE);
     let (width, height) = (side(picture.size.width), side(picture.size.height));
     let stride = (width as usize * 3).next_multiple_of(4);
@@ -351,7 +351,7 @@ mod tests {
     fn pictures_of_any_side_can_be_encoded() {
         for (width, height, want) in [(1, 1, (16, 16)), (1, 383, (16, 382)), (640, 1, (640, 16)), (33, 47, (32, 46))] {
             let size = crate::geom::Size::new(width, height);
-            let (rows, w, h) = encodable(&draw::Picture { size, rgb: vec![200; size.area() * 3] });
+            let (rows, w, h) = encodable(&draw::RgbPicture { size, rgb: vec![200; size.area() * 3] });
             assert_eq!((w, h), want);
             assert_eq!(rows.len(), (w as usize * 3).next_multiple_of(4) * h as usize);
             assert_eq!(rows[0], 200);

@@ -4,17 +4,17 @@
 //! Who hands in a job has the detector's turn ([`super::turns`]), so that there
 //! is one at a time.
 
-use super::trial::{Trials, Verdict};
+use super::trial::{TrialVerdict, Trials};
 use super::turns::{SharedAllowance, Turns};
 use crate::config::DetectorConfig;
 use crate::detect::Detection;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
-use crate::infer::factory::{Made, Recipe};
+use crate::infer::factory::{DetectorSpec, Opened};
 use crate::infer::layers::{LayersSettings, Plans};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::{Provider, Runtime};
-use crate::infer::{Detector, Fresh, InferError, StreamId, Work};
+use crate::infer::{Detector, InferError, Inference, StreamId, Work};
 use crate::models::model::{Model, ModelFolders};
 use crate::models::profiles;
 use crate::skip::SkipMode;
@@ -35,7 +35,7 @@ pub struct Job {
     pub patches: PatchMask,
     pub known: Vec<Detection>,
     pub max_age_ns: u64,
-    pub fresh: Fresh,
+    pub fresh: Inference,
     pub result: Result<(), InferError>,
     /// Time the detector took, without the wait for its turn.
     pub took: Duration,
@@ -190,7 +190,11 @@ impl OrtFactory {
     ///
     /// # Errors
     /// The model cannot be used as configured.
-    pub fn examine(&self, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(Arc<Model>, Verdict), InferError> {
+    pub fn examine(
+        &self,
+        c: &DetectorConfig,
+        mode: Option<SkipMode>,
+    ) -> Result<(Arc<Model>, TrialVerdict), InferError> {
         let model = Arc::new(self.load(c)?);
         let verdict = match self.trials.pass(c, mode, &model, &self.folders, self.runtime)? {
             Some(verdict) => verdict,
@@ -223,17 +227,17 @@ impl OrtFactory {
         model: Arc<Model>,
         c: &DetectorConfig,
         mode: Option<SkipMode>,
-    ) -> Result<Verdict, InferError> {
+    ) -> Result<TrialVerdict, InferError> {
         let made = self.open(model, c, mode)?;
-        Ok(Verdict { mode: made.mode.name().into(), why: made.why, state_bytes: made.state_bytes })
+        Ok(TrialVerdict { mode: made.mode.name().into(), why: made.why, state_bytes: made.state_bytes })
     }
 
-    fn open(&self, model: Arc<Model>, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<Made, InferError> {
+    fn open(&self, model: Arc<Model>, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<Opened, InferError> {
         let size = c.size.unwrap_or(model.size);
         let mut regions = PlanSettings::for_input(size, model.sidecar.input.multiple_of.unwrap_or(32));
         regions.context = c.context.unwrap_or(regions.context);
         regions.break_even = c.break_even.unwrap_or(regions.break_even);
-        let recipe = Recipe {
+        let recipe = DetectorSpec {
             profile: profiles::find(&model, &self.folders, None)?,
             model,
             size,

@@ -2,7 +2,7 @@
 
 use super::counters::Handles;
 use crate::capture::Intake;
-use crate::infer::{Fresh, InferError};
+use crate::infer::{InferError, Inference};
 use crate::merge::Provenance;
 use crate::outcome::FrameResult;
 use crate::output::Sink;
@@ -77,7 +77,7 @@ impl Tally {
     }
 
     /// A frame was computed.
-    pub fn computed(&self, times: Times, result: &FrameResult, fresh: &Fresh, decision: Option<&Decision>) {
+    pub fn computed(&self, times: Times, result: &FrameResult, fresh: &Inference, decision: Option<&Decision>) {
         let seconds = |ns: u64| ns as f64 / 1e9;
         let Times { started, decided, detected, finished, detecting } = times;
         let h = &self.handles;

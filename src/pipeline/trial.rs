@@ -60,7 +60,7 @@ struct Question {
 
 /// What a model turned out to be on the CPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct TrialVerdict {
     pub mode: String,
     /// Why this mode.
     pub why: String,
@@ -71,7 +71,7 @@ pub struct Verdict {
 /// Models that have been tried, and what was found.
 #[derive(Default)]
 pub struct Trials {
-    passed: Mutex<HashMap<String, Verdict>>,
+    passed: Mutex<HashMap<String, TrialVerdict>>,
 }
 
 impl Trials {
@@ -86,7 +86,7 @@ impl Trials {
         model: &Model,
         folders: &ModelFolders,
         runtime: &Runtime,
-    ) -> Result<Option<Verdict>, InferError> {
+    ) -> Result<Option<TrialVerdict>, InferError> {
         if model.is_built_in() || !KNOWS_COMMAND.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -146,7 +146,7 @@ fn memory(n_bytes: u64) -> u64 {
 /// How a trial ended.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Good(Verdict),
+    Good(TrialVerdict),
     Refused(String),
     Late,
     Fell(String),
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn every_end_of_a_trial_is_told_apart() {
-        let verdict = Verdict { mode: "off".into(), why: "x".into(), state_bytes: 7 };
+        let verdict = TrialVerdict { mode: "off".into(), why: "x".into(), state_bytes: 7 };
         let good = format!("cat > /dev/null; echo '{}'", serde_json::to_string(&verdict).unwrap());
         assert_eq!(run(&good), Outcome::Good(verdict));
         assert!(matches!(run("cat > /dev/null"), Outcome::Fell(_)));

@@ -89,12 +89,12 @@ impl Turns {
     }
 
     /// A place in the queue, which ends when dropped. `at_turn` is true from when a turn is asked for until it ends.
-    pub fn join(self: &Arc<Self>, weight: f64, at_turn: Arc<AtomicBool>) -> Place {
+    pub fn join(self: &Arc<Self>, weight: f64, at_turn: Arc<AtomicBool>) -> TurnPlace {
         let bell = Arc::new(Condvar::new());
         let mut state = self.lock();
         let seat = state.queue.join(weight);
         state.bells.insert(seat, bell.clone());
-        Place { seat, bell, at_turn, turns: self.clone() }
+        TurnPlace { seat, bell, at_turn, turns: self.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,7 +103,7 @@ impl Turns {
 }
 
 /// A camera's place in the queue.
-pub struct Place {
+pub struct TurnPlace {
     turns: Arc<Turns>,
     seat: Seat,
     bell: Arc<Condvar>,
@@ -112,11 +112,11 @@ pub struct Place {
 
 /// The detector is its holder's until this is dropped. The time until then is charged.
 pub struct Turn {
-    place: Arc<Place>,
+    place: Arc<TurnPlace>,
     began: Instant,
 }
 
-impl Place {
+impl TurnPlace {
     /// Waits for a turn, and calls `meanwhile` now and then; `None`: told to stop.
     pub fn wait(self: &Arc<Self>, stopping: &AtomicBool, mut meanwhile: impl FnMut()) -> Option<Turn> {
         self.at_turn.store(true, Ordering::Release);
@@ -162,7 +162,7 @@ impl Drop for Turn {
     }
 }
 
-impl Drop for Place {
+impl Drop for TurnPlace {
     fn drop(&mut self) {
         let mut state = self.turns.lock();
         state.queue.leave(self.seat);

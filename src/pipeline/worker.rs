@@ -5,13 +5,13 @@ use super::counters::Handles;
 use super::detectors::{DetectorHandle, Job};
 use super::tally::{Tally, Times};
 use super::telling::Telling;
-use super::turns::{Place, SharedAllowance, Turn};
+use super::turns::{SharedAllowance, Turn, TurnPlace};
 use crate::capture::{CameraState, Intake, Pace, Taken, Waiting};
 use crate::config::CameraConfig;
 use crate::detect::Detection;
 use crate::frame::Frame;
 use crate::geom::PatchMask;
-use crate::infer::{Fresh, StreamId};
+use crate::infer::{Inference, StreamId};
 use crate::merge::MergeSettings;
 use crate::outcome::{FrameResult, Names, Reported};
 use crate::output::Sink;
@@ -71,7 +71,7 @@ impl Setup {
         }
     }
 
-    fn place(&self, at_turn: &Arc<AtomicBool>) -> Arc<Place> {
+    fn place(&self, at_turn: &Arc<AtomicBool>) -> Arc<TurnPlace> {
         Arc::new(self.detector.turns.join(self.config.priority.weight(), at_turn.clone()))
     }
 
@@ -100,7 +100,7 @@ pub(super) struct Ground {
 pub(super) struct Worker {
     ground: Ground,
     setup: Setup,
-    place: Arc<Place>,
+    place: Arc<TurnPlace>,
     load: Load,
     degraded: Degraded,
     camera: Arc<str>,
@@ -114,7 +114,7 @@ pub(super) struct Worker {
     reply: Sender<Job>,
     replies: Receiver<Job>,
     /// At home while no job is under way.
-    buffers: Option<(PatchMask, Vec<Detection>, Fresh)>,
+    buffers: Option<(PatchMask, Vec<Detection>, Inference)>,
     epoch: u64,
 }
 
@@ -143,7 +143,7 @@ impl Worker {
             ),
             reply,
             replies,
-            buffers: Some((PatchMask::empty(grid), Vec::new(), Fresh::default())),
+            buffers: Some((PatchMask::empty(grid), Vec::new(), Inference::default())),
             epoch: 0,
             setup,
             ground,
@@ -285,8 +285,10 @@ impl Worker {
             self.show(frame);
             return true;
         }
-        let (mut patches, mut known, mut fresh) =
-            self.buffers.take().unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Fresh::default()));
+        let (mut patches, mut known, mut fresh) = self
+            .buffers
+            .take()
+            .unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Inference::default()));
         let (asked, boxes) = self.stage.begin(&frame);
         let decided_ns = clock.monotonic_ns();
         let mut detect_ns = 0;

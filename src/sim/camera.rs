@@ -5,7 +5,7 @@ use super::paint::{Brush, Ink};
 use super::sensor::Sensor;
 use super::world::{Actor, WIDTH, World};
 use super::{SimSettings, Truth};
-use crate::geom::{Rect, Source};
+use crate::geom::{CameraPixels, Rect};
 use std::f32::consts::TAU;
 use tiny_skia::{Pixmap, PixmapPaint, Transform};
 
@@ -94,7 +94,7 @@ impl SimCamera {
         let (dx, dy) = self.shake(t_s);
         let transform = Transform::from_scale(scale, scale).post_translate(dx * scale, dy * scale);
         self.identities.fill(tiny_skia::Color::TRANSPARENT);
-        let mut painted: Vec<(Rect<Source>, usize)> = vec![(Rect::new(0.0, 0.0, 0.0, 0.0), 0); self.actors.len()];
+        let mut painted: Vec<(Rect<CameraPixels>, usize)> = vec![(Rect::new(0.0, 0.0, 0.0, 0.0), 0); self.actors.len()];
         let mut brush = Brush::new(&mut self.identities, transform, Ink::Identity(0));
         self.world.paint(&self.settings, &self.actors, |item| match item {
             Item::Tree(tree, sway) => {
@@ -110,11 +110,11 @@ impl SimCamera {
                 }
             }
         });
-        let picture = self.settings.size.rect::<Source>();
+        let picture = self.settings.size.rect::<CameraPixels>();
         for (i, a) in self.actors.iter().enumerate() {
             let (extent, n_painted) = painted[i];
             let up = 1.0 / IDENTITY_SCALE;
-            let whole = Rect::<Source>::new(extent.x1 * up, extent.y1 * up, extent.x2 * up, extent.y2 * up);
+            let whole = Rect::<CameraPixels>::new(extent.x1 * up, extent.y1 * up, extent.x2 * up, extent.y2 * up);
             let bbox = whole.intersection(&picture);
             let n_seen = count(&self.identities, &extent, i as u16 + 1);
             if bbox.is_empty() || n_seen == 0 {
@@ -166,7 +166,7 @@ impl World {
 }
 
 /// Pixels of identity `id` within `extent`.
-fn count(map: &Pixmap, extent: &Rect<Source>, id: u16) -> usize {
+fn count(map: &Pixmap, extent: &Rect<CameraPixels>, id: u16) -> usize {
     let (w, h) = (map.width() as usize, map.height() as usize);
     let clip = |v: f32, max: usize| (v.max(0.0) as usize).min(max);
     let (x1, x2) = (clip(extent.x1, w), clip(extent.x2.ceil(), w));
@@ -181,7 +181,7 @@ fn count(map: &Pixmap, extent: &Rect<Source>, id: u16) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::{Kind, Scene};
+    use crate::sim::{ActorKind, StreetScene};
 
     fn render(address: &str, n: u64) -> Vec<u8> {
         let settings = SimSettings::parse(address).unwrap();
@@ -214,7 +214,7 @@ mod tests {
         let mut truth = Vec::new();
         camera.truth(30, &mut truth);
         let moving: Vec<_> = truth.iter().filter(|t| t.track >> 32 != 3).collect();
-        assert!(moving.iter().any(|t| t.kind == Kind::Car) && moving.iter().any(|t| t.kind == Kind::Person));
+        assert!(moving.iter().any(|t| t.kind == ActorKind::Car) && moving.iter().any(|t| t.kind == ActorKind::Person));
         for (i, (a, b)) in empty.chunks(3).zip(busy.chunks(3)).enumerate() {
             if a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > 60) {
                 let (x, y) = ((i % 640) as f32, (i / 640) as f32);
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn hidden_and_cut_objects_are_less_visible() {
-        let mut camera = SimCamera::new(SimSettings { traffic: 4.0, ..SimSettings::new(Scene::Crowd) });
+        let mut camera = SimCamera::new(SimSettings { traffic: 4.0, ..SimSettings::new(StreetScene::Crowd) });
         let mut truth = Vec::new();
         let (mut hidden, mut whole) = (0, 0);
         for n in 0..40 {

@@ -1,6 +1,6 @@
 //! The shapes of the street: buildings, road, trees, cars, people, light, rain.
 
-use super::Kind;
+use super::ActorKind;
 use super::paint::{Brush, Rgba, circle, ellipse, polygon, radial, rectangle, rgb};
 use super::world::{Actor, CROSSING, Dice, FAR_LANE, FAR_WALK, NEAR_LANE, PARKED, WIDTH};
 use std::f32::consts::TAU;
@@ -163,16 +163,16 @@ pub fn tree(b: &mut Brush<'_>, tree: &Tree, sway: f32, t_s: f32) {
 
 pub fn actor(b: &mut Brush<'_>, a: &Actor) {
     match a.kind {
-        Kind::Person => person(b, a),
-        Kind::Car => car(b, a),
+        ActorKind::Person => person(b, a),
+        ActorKind::Car => car(b, a),
     }
 }
 
 /// Soft shadow on the ground; not part of the object.
 pub fn shadow(b: &mut Brush<'_>, a: &Actor, strength: u8) {
     let (rx, ry) = match a.kind {
-        Kind::Person => (a.scale * 0.2, a.scale * 0.035),
-        Kind::Car => (a.scale * 1.05, a.scale * 0.09),
+        ActorKind::Person => (a.scale * 0.2, a.scale * 0.035),
+        ActorKind::Car => (a.scale * 1.05, a.scale * 0.09),
     };
     b.fill(ellipse(a.x + rx * 0.15, a.y, rx, ry), [20, 20, 24, strength]);
 }
@@ -305,7 +305,7 @@ pub fn night_lights(b: &mut Brush<'_>, height: f32, actors: &[Actor]) {
         let (gx, gy) = (x, height * 0.5);
         b.glow(ellipse(gx, gy, 130.0, 110.0), radial(gx, gy, 130.0, [110, 92, 56, 150]));
     }
-    for a in actors.iter().filter(|a| a.kind == Kind::Car && a.track >> 32 != 3) {
+    for a in actors.iter().filter(|a| a.kind == ActorKind::Car && a.track >> 32 != 3) {
         let s = a.scale;
         let (x, y) = (a.x + a.facing * s * 1.0, a.y - 0.34 * s);
         b.glow(circle(x, y, s * 0.35), radial(x, y, s * 0.35, [255, 246, 210, 230]));

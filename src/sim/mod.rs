@@ -20,14 +20,14 @@ mod world;
 
 pub use camera::SimCamera;
 pub use grain::Grain;
-pub use settings::{Scene, SettingsError, SimSettings};
+pub use settings::{SettingsError, SimSettings, StreetScene};
 
-use crate::geom::{Rect, Source};
+use crate::geom::{CameraPixels, Rect};
 
 /// Class of an object of the street; the numbers are `street-nano`'s classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ActorKind {
     Person = 0,
     Car = 1,
 }
@@ -37,10 +37,10 @@ pub enum Kind {
 pub struct Truth {
     /// Stays the same for one object through the whole clip.
     pub track: u64,
-    pub kind: Kind,
+    pub kind: ActorKind,
     /// Tight box of what would be seen of the object if nothing stood before
     /// it, clipped to the picture.
-    pub bbox: Rect<Source>,
+    pub bbox: Rect<CameraPixels>,
     /// The share of the object that is seen, 0..=1: what lies outside the
     /// picture or behind something nearer is not.
     pub visible: f32,

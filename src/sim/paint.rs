@@ -1,7 +1,7 @@
 //! A brush that paints either colours or identities, so that ground truth
 //! comes from the very shapes that are seen.
 
-use crate::geom::{Rect, Source};
+use crate::geom::{CameraPixels, Rect};
 use tiny_skia::{BlendMode, Color, FillRule, LineCap, Paint, Path, PathBuilder, Pixmap, Shader, Stroke, Transform};
 
 /// 8-bit colour with alpha.
@@ -27,7 +27,7 @@ pub struct Brush<'a> {
     pub transform: Transform,
     pub ink: Ink,
     /// Pixels that were painted since it was last taken.
-    pub extent: Option<Rect<Source>>,
+    pub extent: Option<Rect<CameraPixels>>,
 }
 
 impl<'a> Brush<'a> {

@@ -4,7 +4,7 @@ use crate::geom::Size;
 
 /// Ready-made conditions; every single setting can still be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scene {
+pub enum StreetScene {
     Day,
     Cloud,
     Night,
@@ -12,20 +12,20 @@ pub enum Scene {
     Crowd,
 }
 
-impl Scene {
-    pub const ALL: [(&'static str, Scene); 5] = [
-        ("day", Scene::Day),
-        ("cloud", Scene::Cloud),
-        ("night", Scene::Night),
-        ("rain", Scene::Rain),
-        ("crowd", Scene::Crowd),
+impl StreetScene {
+    pub const ALL: [(&'static str, StreetScene); 5] = [
+        ("day", StreetScene::Day),
+        ("cloud", StreetScene::Cloud),
+        ("night", StreetScene::Night),
+        ("rain", StreetScene::Rain),
+        ("crowd", StreetScene::Crowd),
     ];
 }
 
 /// What to draw. `SimSettings::parse` lists the names, units and defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimSettings {
-    pub scene: Scene,
+    pub scene: StreetScene,
     pub seed: u64,
     pub size: Size,
     pub fps: f32,
@@ -57,7 +57,7 @@ const KEYS: [&str; 12] =
     ["scene", "seed", "size", "fps", "frames", "noise", "traffic", "wind", "shake", "clouds", "gop", "switch"];
 
 impl SimSettings {
-    pub fn new(scene: Scene) -> Self {
+    pub fn new(scene: StreetScene) -> Self {
         let base = Self {
             scene,
             seed: 1,
@@ -73,11 +73,11 @@ impl SimSettings {
             switch_s: 0.0,
         };
         match scene {
-            Scene::Day => base,
-            Scene::Cloud => Self { clouds: 0.5, wind: 2.0, ..base },
-            Scene::Night => Self { noise: 4.0, traffic: 0.7, ..base },
-            Scene::Rain => Self { noise: 3.0, wind: 2.0, ..base },
-            Scene::Crowd => Self { traffic: 4.0, ..base },
+            StreetScene::Day => base,
+            StreetScene::Cloud => Self { clouds: 0.5, wind: 2.0, ..base },
+            StreetScene::Night => Self { noise: 4.0, traffic: 0.7, ..base },
+            StreetScene::Rain => Self { noise: 3.0, wind: 2.0, ..base },
+            StreetScene::Crowd => Self { traffic: 4.0, ..base },
         }
     }
 
@@ -100,12 +100,11 @@ impl SimSettings {
         }
         let pairs: Vec<(&str, &str)> =
             query.split('&').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, ""))).collect();
-        let mut scene = Scene::Day;
+        let mut scene = StreetScene::Day;
         for (_, value) in pairs.iter().filter(|(key, _)| *key == "scene") {
-            scene =
-                Scene::ALL.iter().find(|(name, _)| name == value).map(|(_, s)| *s).ok_or_else(|| {
-                    err(format!("scene={value}: expected one of {}", Scene::ALL.map(|s| s.0).join(", ")))
-                })?;
+            scene = StreetScene::ALL.iter().find(|(name, _)| name == value).map(|(_, s)| *s).ok_or_else(|| {
+                err(format!("scene={value}: expected one of {}", StreetScene::ALL.map(|s| s.0).join(", ")))
+            })?;
         }
         let mut s = Self::new(scene);
         for (key, value) in pairs {
@@ -146,7 +145,7 @@ mod tests {
     #[test]
     fn addresses() {
         let s = SimSettings::parse("sim://street?scene=night&seed=7&size=320x192&frames=5&noise=0").unwrap();
-        assert_eq!((s.scene, s.seed, s.size, s.n_frames), (Scene::Night, 7, Size::new(320, 192), Some(5)));
+        assert_eq!((s.scene, s.seed, s.size, s.n_frames), (StreetScene::Night, 7, Size::new(320, 192), Some(5)));
         assert_eq!((s.noise, s.traffic), (0.0, 0.7), "what is named wins over the scene, wherever it stands");
         assert_eq!(SimSettings::parse("sim://"), SimSettings::parse("sim://street"));
         let check = |bad: &str, part: &str| {

@@ -1,6 +1,6 @@
 //! Who is where at a moment: closed formulas of seed and time, no state.
 
-use super::{Kind, Scene, SimSettings};
+use super::{ActorKind, SimSettings, StreetScene};
 use std::f32::consts::TAU;
 
 /// Width of the world; its height follows from the picture's shape.
@@ -19,7 +19,7 @@ pub const CROSSING: f32 = 0.70;
 #[derive(Debug, Clone, Copy)]
 pub struct Actor {
     pub track: u64,
-    pub kind: Kind,
+    pub kind: ActorKind,
     /// Middle of the object, world units.
     pub x: f32,
     /// Its base line.
@@ -83,7 +83,7 @@ pub struct World {
     pub height: f32,
     pub dice: Dice,
     traffic: f32,
-    scene: Scene,
+    scene: StreetScene,
 }
 
 /// People walking along or across: where, which way, how often (seconds between two at traffic 1).
@@ -136,13 +136,23 @@ impl World {
                 let looks = dice.child(100 + slot);
                 let x = WIDTH * (0.05 + 0.225 * slot as f32) + looks.range(1, -8.0, 8.0);
                 let facing = looks.pick(2, &[1.0, -1.0]);
-                out.push(self.actor(3, slot as i64, Kind::Car, x, PARKED * self.height, scale, facing, looks));
+                out.push(self.actor(3, slot as i64, ActorKind::Car, x, PARKED * self.height, scale, facing, looks));
             }
         }
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn actor(&self, group: u64, k: i64, kind: Kind, x: f32, y: f32, scale: f32, facing: f32, looks: Dice) -> Actor {
+    fn actor(
+        &self,
+        group: u64,
+        k: i64,
+        kind: ActorKind,
+        x: f32,
+        y: f32,
+        scale: f32,
+        facing: f32,
+        looks: Dice,
+    ) -> Actor {
         let track = group << 32 | (k + (1 << 30)) as u64;
         Actor { track, kind, x, y, scale, facing, stride: None, looks }
     }
@@ -165,7 +175,7 @@ impl World {
             let way = (t_s - begin) * speed - length;
             if way > -length && way < WIDTH + length {
                 let x = if facing > 0.0 { way } else { WIDTH - way };
-                out.push(self.actor(key, k, Kind::Car, x, y * self.height, scale, facing, looks));
+                out.push(self.actor(key, k, ActorKind::Car, x, y * self.height, scale, facing, looks));
             }
         }
     }
@@ -202,7 +212,7 @@ impl World {
             let (x, y) =
                 if path.crossing { (WIDTH * (CROSSING + offset), along) } else { (WIDTH * along, path.y + offset) };
             let scale = person_share(y) * self.height * looks.range(8, 0.88, 1.1);
-            let mut actor = self.actor(path.key, k, Kind::Person, x, y * self.height, scale, facing, looks);
+            let mut actor = self.actor(path.key, k, ActorKind::Person, x, y * self.height, scale, facing, looks);
             actor.stride = (!stands).then_some(age * 0.9 + looks.unit(9));
             out.push(actor);
         }
@@ -216,11 +226,11 @@ impl World {
     }
 
     pub fn is_night(&self) -> bool {
-        self.scene == Scene::Night
+        self.scene == StreetScene::Night
     }
 
     pub fn is_rain(&self) -> bool {
-        self.scene == Scene::Rain
+        self.scene == StreetScene::Rain
     }
 }
 
@@ -231,7 +241,7 @@ mod tests {
     #[test]
     fn cars_of_a_lane_never_touch() {
         for seed in 0..20 {
-            let world = World::new(&SimSettings { seed, traffic: 8.0, ..SimSettings::new(Scene::Day) });
+            let world = World::new(&SimSettings { seed, traffic: 8.0, ..SimSettings::new(StreetScene::Day) });
             let mut actors = Vec::new();
             for step in 0..200 {
                 world.actors(step as f32 * 0.7, &mut actors);
@@ -247,13 +257,13 @@ mod tests {
 
     #[test]
     fn walkers_move_smoothly_and_stop() {
-        let world = World::new(&SimSettings { traffic: 4.0, ..SimSettings::new(Scene::Day) });
+        let world = World::new(&SimSettings { traffic: 4.0, ..SimSettings::new(StreetScene::Day) });
         let (mut before, mut now) = (Vec::new(), Vec::new());
         let mut stood = 0;
         for step in 1..2000 {
             world.actors((step - 1) as f32 * 0.1, &mut before);
             world.actors(step as f32 * 0.1, &mut now);
-            for a in now.iter().filter(|a| a.kind == Kind::Person) {
+            for a in now.iter().filter(|a| a.kind == ActorKind::Person) {
                 if let Some(b) = before.iter().find(|b| b.track == a.track) {
                     assert!((a.x - b.x).hypot(a.y - b.y) < 0.2 * a.scale, "{a:?} jumped from {b:?}");
                     stood += usize::from(a.stride.is_none() && a.x == b.x && a.y == b.y);

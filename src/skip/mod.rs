@@ -11,11 +11,11 @@
 mod breakeven;
 mod decision;
 mod diff;
-mod glance;
 mod light;
 mod masks;
 mod mode;
 mod noise;
+mod prescreen;
 mod stage;
 
 pub use decision::{Counts, Decision, GlobalChange, Reason};

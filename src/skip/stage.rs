@@ -3,11 +3,11 @@
 use super::breakeven::BreakEven;
 use super::decision::{Counts, Decision, GlobalChange, Reason};
 use super::diff::{CELL, Differ};
-use super::glance::Glance;
 use super::light;
 use super::masks::{Corner, patches_where};
 use super::mode::{PatchCost, SkipMode};
 use super::noise::Noise;
+use super::prescreen::RowPrescreen;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size, encloses};
 use engine::gating::policy::PicturePolicy;
@@ -71,7 +71,7 @@ const NOISE_TURN: u64 = 8;
 const NOISE_START: u64 = 8;
 /// A patch that has been at rest for this many frames is looked at once more, however little it still
 /// differs: by night somebody who has left differs from the wall behind by less than the noise.
-const AFTERLOOK: u32 = 2;
+const RECHECK_AFTER: u32 = 2;
 const SEEN_AT_REST: u32 = u32::MAX;
 /// Patches grow stale block by block: this many blocks each way.
 const STALE_BLOCKS: usize = 2;
@@ -120,7 +120,7 @@ struct State {
     reference_sums: Vec<u32>,
     /// Scratch.
     flicker: Vec<u32>,
-    glance: Glance,
+    prescreen: RowPrescreen,
     levels: Vec<f32>,
     ratios: Vec<f32>,
     n_frames: u64,
@@ -274,7 +274,7 @@ impl State {
             reference_sums: sums.clone(),
             sums,
             flicker: vec![0; differ.cols()],
-            glance: Glance::new(grid.cols),
+            prescreen: RowPrescreen::new(grid.cols),
             levels: Vec::with_capacity(differ.cols()),
             differ,
             ratios: Vec::with_capacity(n_cells),
@@ -329,18 +329,18 @@ impl State {
             at_rest.iter_mut().for_each(|rest| *rest = rest.saturating_add(1));
             let rested = at_rest.iter().map(|rest| looks_again && is_rested(*rest));
             let threshold = (self.threshold, self.picture.tolerance_share);
-            self.glance.begin(grid, row, threshold, &self.tolerance, rested);
+            self.prescreen.begin(grid, row, threshold, &self.tolerance, rested);
             for y in y.clone() {
                 let row = y * cell_cols..(y + 1) * cell_cols;
-                self.glance.look(cells, self.sad[row.clone()].iter().map(|sad| level(*sad)), self.noise.levels(row));
+                self.prescreen.look(cells, self.sad[row.clone()].iter().map(|sad| level(*sad)), self.noise.levels(row));
             }
             let may_be_stale = self.asked_ns[patches.clone()].iter().any(|asked| is_older(*asked, least_limit));
             for (col, patch) in patches.enumerate() {
-                if !(self.glance.is_notable(col) || may_be_stale) || self.padding.get(patch) {
+                if !(self.prescreen.is_notable(col) || may_be_stale) || self.padding.get(patch) {
                     continue;
                 }
                 let masked = self.masked.get(patch);
-                let threshold = self.glance.threshold(col);
+                let threshold = self.prescreen.threshold(col);
                 let x = col * cells..((col + 1) * cells).min(cell_cols);
                 let most =
                     y.clone().flat_map(|y| x.clone().map(move |x| y * cell_cols + x)).fold(0.0f32, |most, cell| {
@@ -455,7 +455,7 @@ impl State {
             if whole || decision.patches.get(patch) {
                 self.asked_ns[patch] = now - lead;
             }
-            if self.at_rest[patch] >= AFTERLOOK {
+            if self.at_rest[patch] >= RECHECK_AFTER {
                 self.at_rest[patch] = SEEN_AT_REST;
             }
         }
@@ -483,7 +483,7 @@ fn level(sad: u32) -> f32 {
 
 /// Whether a patch is at rest, and was not looked at since.
 fn is_rested(at_rest: u32) -> bool {
-    (AFTERLOOK..SEEN_AT_REST).contains(&at_rest)
+    (RECHECK_AFTER..SEEN_AT_REST).contains(&at_rest)
 }
 
 /// Which of the blocks a patch belongs to.

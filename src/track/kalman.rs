@@ -6,7 +6,7 @@
 
 /// A number, its speed, and how sure both are.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Filter {
+pub struct KalmanFilter {
     pub value: f32,
     /// A second.
     pub speed: f32,
@@ -15,7 +15,7 @@ pub struct Filter {
     cov: f32,
 }
 
-impl Filter {
+impl KalmanFilter {
     /// First seen at `value` with the standard deviation `noise`; how fast it is could be anything up to about `speed`.
     pub fn new(value: f32, noise: f32, speed: f32) -> Self {
         Self { value, speed: 0.0, var: [noise * noise, speed * speed], cov: 0.0 }
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_steady_speed_is_learnt_and_carried_on() {
-        let mut f = Filter::new(10.0, 1.0, 50.0);
+        let mut f = KalmanFilter::new(10.0, 1.0, 50.0);
         for i in 1..=20 {
             f.predict(0.1, 5.0);
             // Looks are a little off, to and fro.
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn steps_of_time_may_be_cut_as_one_likes() {
-        let mut one = Filter { speed: 7.0, ..Filter::new(3.0, 2.0, 4.0) };
+        let mut one = KalmanFilter { speed: 7.0, ..KalmanFilter::new(3.0, 2.0, 4.0) };
         let mut many = one;
         one.predict(1.0, 3.0);
         (0..10).for_each(|_| many.predict(0.1, 3.0));

@@ -1,6 +1,6 @@
 //! How a box moves: a Kalman filter for its middle and one for each of its sides.
 
-use super::kalman::Filter;
+use super::kalman::KalmanFilter;
 use crate::geom::{ModelInput, Rect};
 
 /// Standard deviations, as shares of a box's side: of a look, of the speed at first (a second), and of
@@ -30,12 +30,12 @@ const PACES: [f32; 4] = [1.0, 1.0, 0.25, 0.25];
 
 /// A filter for each of a box's [`parts`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Motion([Filter; 4]);
+pub(super) struct Motion([KalmanFilter; 4]);
 
 impl Motion {
     pub fn new(b: &Rect<ModelInput>) -> Self {
         let (size, parts) = (side(b), parts(b));
-        Self(std::array::from_fn(|i| Filter::new(parts[i], LOOK * size, SPEED * PACES[i] * size)))
+        Self(std::array::from_fn(|i| KalmanFilter::new(parts[i], LOOK * size, SPEED * PACES[i] * size)))
     }
 
     pub fn bbox(&self) -> Rect<ModelInput> {

@@ -5,7 +5,7 @@
 //!                                                                  |
 //! picture + what changed of it -> Runner -> Stream (maps, change sets, gates)  every frame
 //!                                   |
-//!            for each step: Spread (which cells may differ) -> Foresight (which by more than their gate)
+//!            for each step: Spread (which cells may differ) -> DeltaEstimator (which by more than their gate)
 //!                           -> kernels -> store, and measure the change for the steps that read it
 //! ```
 //!

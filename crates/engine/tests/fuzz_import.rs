@@ -32,13 +32,13 @@ fn read(file: &[u8]) {
 /// A model without the tensors that most of its bytes are, and those.
 struct Seed {
     structure: Vec<u8>,
-    tensors: Vec<onnx::Tensor>,
+    tensors: Vec<onnx::TensorProto>,
 }
 
 fn seeds() -> Vec<Seed> {
     let files = [zoo::operations().1, zoo::layouts().1, zoo::yolov8_neck().1, STREET.to_vec()];
     let split = |file: Vec<u8>| {
-        let mut model = onnx::Model::decode(file.as_slice()).unwrap();
+        let mut model = onnx::ModelProto::decode(file.as_slice()).unwrap();
         let tensors = model.graph.as_mut().map(|g| std::mem::take(&mut g.initializer)).unwrap_or_default();
         Seed { structure: model.encode_to_vec(), tensors }
     };
@@ -60,7 +60,7 @@ fn edited(seed: &Seed, edits: &[u8]) -> Option<Vec<u8>> {
             _ => drop(file.drain(at..(at + 1 + usize::from(edit[3] % 16)).min(file.len()))),
         }
     }
-    let mut model = onnx::Model::decode(file.as_slice()).ok()?;
+    let mut model = onnx::ModelProto::decode(file.as_slice()).ok()?;
     model.graph.as_mut()?.initializer.extend(seed.tensors.iter().cloned());
     Some(model.encode_to_vec())
 }

@@ -59,7 +59,7 @@ fn conv(m: &mut Model, x: &str, attrs: &[(&str, Attr)]) -> String {
 
 /// A tensor as it stands, with data that may not fit.
 fn tensor(m: &mut Model, dims: &[i64], data_type: i32, floats: &[f32]) -> String {
-    let tensor = onnx::Tensor {
+    let tensor = onnx::TensorProto {
         name: "weights".into(),
         dims: dims.to_vec(),
         data_type,
@@ -628,7 +628,7 @@ fn files_that_are_cut_short() {
 #[test]
 fn flipped_bytes() {
     let mut rng = fastrand::Rng::with_seed(2);
-    let mut structure = onnx::Model::decode(STREET).unwrap();
+    let mut structure = onnx::ModelProto::decode(STREET).unwrap();
     let weights = std::mem::take(&mut structure.graph.as_mut().unwrap().initializer);
     let structure = structure.encode_to_vec();
     let mut n_read = 0;
@@ -639,7 +639,7 @@ fn flipped_bytes() {
             file[at] = rng.u8(..);
         }
         if i % 2 == 1 {
-            let Ok(mut model) = onnx::Model::decode(file.as_slice()) else { continue };
+            let Ok(mut model) = onnx::ModelProto::decode(file.as_slice()) else { continue };
             let Some(graph) = &mut model.graph else { continue };
             graph.initializer.extend(weights.iter().cloned());
             file = model.encode_to_vec();
@@ -657,7 +657,7 @@ fn mutated_nodes() {
     models.extend([zoo::operations(), zoo::layouts(), ("street-nano", STREET.to_vec(), [3, 96, 160])]);
     for (name, file, [_, h, w]) in models {
         read(&file, h, w).unwrap();
-        let model = onnx::Model::decode(file.as_slice()).unwrap();
+        let model = onnx::ModelProto::decode(file.as_slice()).unwrap();
         let n = model.graph.as_ref().unwrap().node.len();
         let mut n_read = 0;
         for _ in 0..600 {
@@ -682,7 +682,7 @@ fn mutated_nodes() {
 
 const EDGES: [i64; 9] = [i64::MIN, -(1 << 40), -2, -1, 0, 2, 255, 1 << 40, i64::MAX];
 
-fn mutate_attribute(node: &mut onnx::Node, rng: &mut fastrand::Rng) {
+fn mutate_attribute(node: &mut onnx::NodeProto, rng: &mut fastrand::Rng) {
     let Some(i) = (!node.attribute.is_empty()).then(|| rng.usize(..node.attribute.len())) else { return };
     let attribute = &mut node.attribute[i];
     attribute.i = EDGES[rng.usize(..EDGES.len())];
@@ -693,7 +693,7 @@ fn mutate_attribute(node: &mut onnx::Node, rng: &mut fastrand::Rng) {
     }
 }
 
-fn mutate_constant(graph: &mut onnx::Graph, rng: &mut fastrand::Rng) {
+fn mutate_constant(graph: &mut onnx::GraphProto, rng: &mut fastrand::Rng) {
     let i = rng.usize(..graph.initializer.len());
     let tensor = &mut graph.initializer[i];
     if !tensor.int64_data.is_empty() && rng.bool() {

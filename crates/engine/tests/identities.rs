@@ -293,7 +293,7 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
     assert!(shares[0] < 0.8 * shares[1], "{shares:?}");
 }
 
-/// A change that its readers would hardly feel waits for the settling, or for the sweep.
+/// A change that its readers would hardly feel waits for the flush, or for the sweep.
 #[test]
 fn lesser_changes_reach_their_readers_later() {
     let s = MapShape::new(9, 9, 2);
@@ -321,11 +321,11 @@ fn lesser_changes_reach_their_readers_later() {
         stream.input().0.fill(0.5);
         let mut runner = Runner::new(&plan, Kernels::best());
         runner.run(&mut stream, 0.0);
-        let Picture { numbers: map, changed, sizes: felt } = stream.picture();
+        let Picture { numbers: map, changed, sizes: deltas } = stream.picture();
         map[(4 * 9 + 4) * 2..][..2].iter_mut().for_each(|v| *v += change);
         changed.clear();
         changed.set(4, 4);
-        felt.add(4, 4, 2.0 * change * change);
+        deltas.add(4, 4, 2.0 * change * change);
         assert_eq!(runner.run(&mut stream, 0.0).cells, at_once, "a change of {change}");
         stream.input().1.clear();
         let found: u64 = (0..50).map(|_| runner.run(&mut stream, 0.0).cells).sum();
@@ -352,12 +352,12 @@ fn what_waits_adds_up() {
         let (y, x) = (s.h / 2, s.w / 2);
         let mut first = None;
         for frame in 0..200 {
-            let Picture { numbers: map, changed, sizes: felt } = stream.picture();
+            let Picture { numbers: map, changed, sizes: deltas } = stream.picture();
             let cell = &mut map[(y * s.w + x) * s.c..][..s.c];
             cell.iter_mut().for_each(|v| *v += 0.01);
             changed.clear();
             changed.set(y, x);
-            felt.add(y, x, 0.01 * 0.01 * s.c as f32);
+            deltas.add(y, x, 0.01 * 0.01 * s.c as f32);
             if runner.run(&mut stream, 0.0).cells > 0 {
                 first.get_or_insert(frame);
             }
@@ -373,7 +373,7 @@ fn what_waits_adds_up() {
 }
 
 #[test]
-fn a_leeway_of_two_is_a_threshold_of_twice_as_much() {
+fn a_tolerance_of_two_is_a_threshold_of_twice_as_much() {
     for seed in CASES {
         let (mut random, graph, plan) = planned(seed);
         let picture = graphs::picture(&mut random, graph.shape(graph.input));
@@ -386,7 +386,7 @@ fn a_leeway_of_two_is_a_threshold_of_twice_as_much() {
         };
         let (mut eased, mut wide) = (stream((0.1, 0.2)), stream((0.2, 0.4)));
         eased.tolerance_mut().fill([32, 32], 2.0);
-        // In the first frame only: what is owed later depends on the leeway in another way.
+        // In the first frame only: what is deferred later depends on the tolerance in another way.
         let mut runner = Runner::new(&plan, Kernels::best());
         let at = random.u64(..);
         for stream in [&mut eased, &mut wide] {

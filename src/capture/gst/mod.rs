@@ -29,7 +29,7 @@ use rtsp::Tracks;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use stop::Progress;
+use stop::SourceProgress;
 
 /// How fast pictures come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub fn open_gst(spec: &SourceSpec, pace: Pace, intake: &Intake, incarnation: u64
 struct Guard {
     gst_pipeline: gst::Pipeline,
     cancelled: Arc<AtomicBool>,
-    progress: Arc<Progress>,
+    progress: Arc<SourceProgress>,
     connections: Arc<Connections>,
 }
 

@@ -1,7 +1,7 @@
 //! Decoded pictures on their way to the intake: scaled, in time, and only good ones.
 
 use super::rtsp::Tracks;
-use super::sparing::{Seen, Sparing};
+use super::sparing::{Sighting, Sparing};
 use super::{Pace, for_each_element};
 use crate::capture::CaptureError;
 use crate::capture::intake::Intake;
@@ -169,7 +169,7 @@ impl Wholeness {
 fn is_decoded(sparing: &Mutex<Sparing>, intake: &Intake, is_key: bool) -> bool {
     let mut sparing = sparing.lock().unwrap_or_else(PoisonError::into_inner);
     if is_key {
-        sparing.choose(Seen {
+        sparing.choose(Sighting {
             now_ns: intake.now_ns(),
             n_decoded: intake.n_frames(),
             n_looked: intake.n_taken(),

@@ -14,7 +14,7 @@ const LEAST_GROUP: u64 = 4;
 
 /// What is known of a camera at a key frame.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Seen {
+pub struct Sighting {
     pub now_ns: u64,
     /// Pictures that were decoded, and that were looked at, since the start.
     pub n_decoded: u64,
@@ -27,7 +27,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Sparing {
     /// At the last key frame.
-    last: Seen,
+    last: Sighting,
     /// Since when key frames alone are decoded.
     since_ns: Option<u64>,
     hold_ns: u64,
@@ -37,7 +37,7 @@ pub struct Sparing {
 
 impl Default for Sparing {
     fn default() -> Self {
-        Self { last: Seen::default(), since_ns: None, hold_ns: FIRST_HOLD_NS, ended_ns: None }
+        Self { last: Sighting::default(), since_ns: None, hold_ns: FIRST_HOLD_NS, ended_ns: None }
     }
 }
 
@@ -48,7 +48,7 @@ impl Sparing {
     }
 
     /// A key frame comes: chooses for the pictures up to the next one.
-    pub fn choose(&mut self, now: Seen) {
+    pub fn choose(&mut self, now: Sighting) {
         let n_decoded = now.n_decoded.saturating_sub(self.last.n_decoded);
         let n_looked = now.n_looked.saturating_sub(self.last.n_looked);
         self.last = now;
@@ -75,12 +75,12 @@ mod tests {
     /// A key frame every two seconds, of 50 pictures; of each group so many are looked at.
     struct Stream {
         sparing: Sparing,
-        seen: Seen,
+        seen: Sighting,
     }
 
     impl Stream {
         fn new() -> Self {
-            Self { sparing: Sparing::default(), seen: Seen::default() }
+            Self { sparing: Sparing::default(), seen: Sighting::default() }
         }
 
         /// Groups until the choice is another one; at most 500.
@@ -88,7 +88,7 @@ mod tests {
             let before = self.sparing.is_on();
             for n in 1..=500 {
                 let n_decoded = if self.sparing.is_on() { 1 } else { 50 };
-                self.seen = Seen {
+                self.seen = Sighting {
                     now_ns: self.seen.now_ns + 2 * S,
                     n_decoded: self.seen.n_decoded + n_decoded,
                     n_looked: self.seen.n_looked + n_looked.min(n_decoded),

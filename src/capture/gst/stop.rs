@@ -38,7 +38,7 @@ pub fn stop(gst_pipeline: &gst::Pipeline) {
 /// What a source says of its own work. `rtspsrc` opens on a thread of its own; a failure is said while that still puts
 /// away connections, and to stop it then uses what has just been freed (GStreamer 1.22).
 #[derive(Default)]
-pub struct Progress {
+pub struct SourceProgress {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -49,7 +49,7 @@ struct State {
     has_failed: bool,
 }
 
-impl Progress {
+impl SourceProgress {
     /// Takes in what is said on the bus.
     pub fn hear(&self, message: &gst::MessageView<'_>) {
         use gst::ProgressType::{Canceled, Complete, Error, Start};

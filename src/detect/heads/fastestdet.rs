@@ -1,6 +1,6 @@
 //! FastestDet: one map, score = objectness^0.6 * class^0.4, size as a share of the picture.
 
-use super::{Cell, Detection, Place, best, sigmoid};
+use super::{CellPlace, CellResult, Detection, best, sigmoid};
 use crate::geom::Rect;
 
 /// Pixels of the picture that one cell stands for.
@@ -17,7 +17,7 @@ pub fn bar(score: f32) -> f32 {
 }
 
 /// One cell of `[objectness, tanh centre x, y, logit width, height, classes…]`.
-pub fn cell(at: impl Fn(usize) -> f32, p: &Place) -> Cell {
+pub fn cell(at: impl Fn(usize) -> f32, p: &CellPlace) -> CellResult {
     let (class, top) = best((0..p.n_classes).map(|c| at(5 + c)))?;
     let share = |v: f32| v.clamp(0.0, 1.0);
     let score = share(at(OBJECTNESS.1)).powf(POWERS.0) * share(top).powf(POWERS.1);

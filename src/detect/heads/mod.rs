@@ -160,7 +160,7 @@ impl Head {
     }
 
     /// Decodes one cell; `at(k, c)` is number `c` of its plane `k`.
-    pub fn cell(&self, at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
+    pub fn cell(&self, at: impl Fn(usize, usize) -> f32, p: &CellPlace) -> CellResult {
         if let Some((k, c)) = self.deciding()
             && finite(at(k, c))? < self.bar(p.min_score)
         {
@@ -189,7 +189,7 @@ pub fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -> &Dete
 
 /// Which box of which cell is decoded, of what grid, for what picture.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct CellPlace {
     pub x: usize,
     pub y: usize,
     pub cols: usize,
@@ -204,10 +204,10 @@ pub struct Place {
 
 impl levels::Level {
     /// Box `anchor` of the grid's cell number `cell`.
-    pub fn place(&self, cell: usize, anchor: usize, input: Size, n_classes: usize, min_score: f32) -> Place {
+    pub fn place(&self, cell: usize, anchor: usize, input: Size, n_classes: usize, min_score: f32) -> CellPlace {
         let (cols, rows, stride) = (self.cols, self.rows, self.stride);
         let prior = self.priors.get(anchor).copied().unwrap_or_default();
-        Place { x: cell % cols, y: cell / cols, cols, rows, stride, prior, input, n_classes, min_score }
+        CellPlace { x: cell % cols, y: cell / cols, cols, rows, stride, prior, input, n_classes, min_score }
     }
 }
 
@@ -216,7 +216,7 @@ impl levels::Level {
 pub struct NoNumber;
 
 /// What a cell shows, if anything.
-pub(super) type Cell = Result<Option<Detection>, NoNumber>;
+pub(super) type CellResult = Result<Option<Detection>, NoNumber>;
 
 impl<'a> Tensor<'a> {
     /// As [`Tensor::expect`], where dimension `at` is `beside` and one for each class: what the sidecar's labels are held to.

@@ -1,14 +1,14 @@
 //! The project's own head: one map a stride, distances from the cell's middle
 //! to the four sides (as in FCOS, Tian et al., arXiv:1904.01355).
 
-use super::{Cell, Detection, Place, best, sigmoid};
+use super::{CellPlace, CellResult, Detection, best, sigmoid};
 use crate::geom::Rect;
 
 /// Logarithms of distances beyond this are clipped, as in training.
 const MAX_LOG: f32 = 4.0;
 
 /// One cell of `[class logits…, log distances left, top, right, bottom]`.
-pub fn cell(at: impl Fn(usize) -> f32, p: &Place) -> Cell {
+pub fn cell(at: impl Fn(usize) -> f32, p: &CellPlace) -> CellResult {
     let (class, logit) = best((0..p.n_classes).map(&at))?;
     // No exponential for the many that are far below every bar.
     if logit < -8.0 {

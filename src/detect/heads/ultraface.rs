@@ -1,6 +1,6 @@
 //! Ultra-Light-Fast-Generic-Face-Detector (MIT): SSD offsets to square priors (Liu et al., arXiv:1512.02325).
 
-use super::{Cell, Detection, Place};
+use super::{CellPlace, CellResult, Detection};
 use crate::geom::Rect;
 
 /// Stride and sides of the priors (pixels) of each level, as RFB-320 and slim-320 are trained with.
@@ -14,7 +14,7 @@ pub const FACE: (usize, usize) = (0, 1);
 const VARIANCES: (f32, f32) = (0.1, 0.2);
 
 /// One prior's box; `at(k, c)` reads channel `c` of plane `k` of [`PLANES`].
-pub fn cell(at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
+pub fn cell(at: impl Fn(usize, usize) -> f32, p: &CellPlace) -> CellResult {
     let score = at(FACE.0, FACE.1);
     // Centre and sides of a prior end with the picture.
     let along = |i: usize, length: u32, centre: usize, side: usize| {

@@ -1,14 +1,14 @@
 //! YOLOX (Ge et al., arXiv:2107.08430) with raw heads: boxes in strides
 //! relative to the cell, sigmoid already applied to objectness and classes.
 
-use super::{Cell, Detection, Place, best};
+use super::{CellPlace, CellResult, Detection, best};
 use crate::geom::Rect;
 
 /// Plane and channel. A class score is at most 1: it cannot lift a cell over the bar.
 pub const OBJECTNESS: (usize, usize) = (0, 4);
 
 /// One cell of `[centre x, centre y, log width, log height, objectness, classes…]`.
-pub fn cell(at: impl Fn(usize) -> f32, p: &Place) -> Cell {
+pub fn cell(at: impl Fn(usize) -> f32, p: &CellPlace) -> CellResult {
     let (class, top) = best((0..p.n_classes).map(|c| at(5 + c)))?;
     let score = at(OBJECTNESS.1) * top;
     if score < p.min_score {

@@ -1,6 +1,6 @@
 //! YuNet faces (Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023), with five landmarks.
 
-use super::{Cell, Detection, Place, finite};
+use super::{CellPlace, CellResult, Detection, finite};
 use crate::geom::Rect;
 
 /// The kinds of output, each followed by its stride, and their widths.
@@ -15,7 +15,7 @@ pub fn bar(score: f32) -> f32 {
 }
 
 /// One cell; `at(k, c)` reads channel `c` of plane `k` of [`PLANES`].
-pub fn cell(at: impl Fn(usize, usize) -> f32, p: &Place) -> Cell {
+pub fn cell(at: impl Fn(usize, usize) -> f32, p: &CellPlace) -> CellResult {
     let score = finite(at(0, 0).clamp(0.0, 1.0) * at(1, 0).clamp(0.0, 1.0))?.sqrt();
     if score < p.min_score {
         return Ok(None);

@@ -484,9 +484,9 @@ mod tests {
     use super::*;
     use engine::import::onnx::{self, ValueInfo};
 
-    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> onnx::Node {
+    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> onnx::NodeProto {
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-        onnx::Node {
+        onnx::NodeProto {
             op_type: op.into(),
             name: op.into(),
             input: names(inputs),
@@ -495,17 +495,17 @@ mod tests {
         }
     }
 
-    fn cast(from: &str, to: &str, kind: i64) -> onnx::Node {
-        let attribute = vec![onnx::Attribute { name: "to".into(), i: kind, ..Default::default() }];
-        onnx::Node { attribute, ..node("Cast", &[from], &[to]) }
+    fn cast(from: &str, to: &str, kind: i64) -> onnx::NodeProto {
+        let attribute = vec![onnx::AttributeProto { name: "to".into(), i: kind, ..Default::default() }];
+        onnx::NodeProto { attribute, ..node("Cast", &[from], &[to]) }
     }
 
-    fn numbers(name: &str, numbers: &[i64]) -> onnx::Tensor {
-        onnx::Tensor { name: name.into(), data_type: INT64, int64_data: numbers.to_vec(), ..Default::default() }
+    fn numbers(name: &str, numbers: &[i64]) -> onnx::TensorProto {
+        onnx::TensorProto { name: name.into(), data_type: INT64, int64_data: numbers.to_vec(), ..Default::default() }
     }
 
-    fn graph(nodes: Vec<onnx::Node>) -> onnx::Graph {
-        onnx::Graph {
+    fn graph(nodes: Vec<onnx::NodeProto>) -> onnx::GraphProto {
+        onnx::GraphProto {
             node: nodes,
             initializer: vec![numbers("three", &[3]), numbers("minus", &[3, -1]), numbers("w", &[0])],
             // Weights, too, as old exports have it.
@@ -515,13 +515,13 @@ mod tests {
         }
     }
 
-    fn said(nodes: Vec<onnx::Node>) -> Result<(), String> {
-        follow(&onnx::Model { graph: Some(graph(nodes)), ..Default::default() }.encode_to_vec())
+    fn said(nodes: Vec<onnx::NodeProto>) -> Result<(), String> {
+        follow(&onnx::ModelProto { graph: Some(graph(nodes)), ..Default::default() }.encode_to_vec())
             .map_err(|e| e.to_string())
     }
 
     #[track_caller]
-    fn refused(nodes: Vec<onnx::Node>, op: &str) {
+    fn refused(nodes: Vec<onnx::NodeProto>, op: &str) {
         let said = said(nodes).unwrap_err();
         assert!(said.contains(&format!("({op})")) && said.contains("depends on what the picture shows"), "{said}");
     }
@@ -568,10 +568,10 @@ mod tests {
         // A constant is what its kind says; one name is one value.
         let constant = |kind: i32| {
             let t = Some(numbers("", &[3]));
-            let value = onnx::Attribute { name: "value".into(), i: -1, t, kind, ..Default::default() };
-            onnx::Node { attribute: vec![value], ..node("Constant", &[], &["by"]) }
+            let value = onnx::AttributeProto { name: "value".into(), i: -1, t, kind, ..Default::default() };
+            onnx::NodeProto { attribute: vec![value], ..node("Constant", &[], &["by"]) }
         };
-        let divided = |more: Vec<onnx::Node>| [more, vec![best(), node("Div", &["at", "by"], &["out"])]].concat();
+        let divided = |more: Vec<onnx::NodeProto>| [more, vec![best(), node("Div", &["at", "by"], &["out"])]].concat();
         assert_eq!(said(divided(vec![constant(TENSOR)])), Ok(()));
         refused(divided(vec![constant(INT)]), "Div");
         refused(divided(vec![constant(TENSOR), constant(TENSOR)]), "Div");
@@ -583,19 +583,19 @@ mod tests {
 
     #[test]
     fn functions_are_what_they_are_called_with() {
-        let function = |domain: &str, name: &str, nodes: Vec<onnx::Node>| Function {
+        let function = |domain: &str, name: &str, nodes: Vec<onnx::NodeProto>| Function {
             name: name.into(),
             input: vec!["x".into(), "n".into()],
             output: vec!["y".into()],
-            node: nodes.iter().map(onnx::Node::encode_to_vec).collect(),
+            node: nodes.iter().map(onnx::NodeProto::encode_to_vec).collect(),
             domain: domain.into(),
         };
-        let said = |function: &Function, nodes: Vec<onnx::Node>| {
-            let mut model = onnx::Model { graph: Some(graph(nodes)), ..Default::default() }.encode_to_vec();
+        let said = |function: &Function, nodes: Vec<onnx::NodeProto>| {
+            let mut model = onnx::ModelProto { graph: Some(graph(nodes)), ..Default::default() }.encode_to_vec();
             put_message(&mut model, tag::MODEL_FUNCTIONS, &function.encode_to_vec());
             follow(&model).map_err(|e| e.to_string())
         };
-        let call = |op: &str, inputs: &[&str], output: &str| onnx::Node {
+        let call = |op: &str, inputs: &[&str], output: &str| onnx::NodeProto {
             domain: "own".into(),
             ..node(op, inputs, &[output])
         };
@@ -639,7 +639,7 @@ mod tests {
     }
 
     /// A node with a graph in it.
-    fn with_graph(outer: &onnx::Node, inner: &onnx::Graph) -> Vec<u8> {
+    fn with_graph(outer: &onnx::NodeProto, inner: &onnx::GraphProto) -> Vec<u8> {
         let (mut attribute, mut message) = (Vec::new(), outer.encode_to_vec());
         put_message(&mut attribute, tag::ATTRIBUTE_GRAPH, &inner.encode_to_vec());
         put_message(&mut message, tag::NODE_ATTRIBUTE, &attribute);
@@ -653,14 +653,15 @@ mod tests {
     #[test]
     fn graphs_in_graphs_are_followed() {
         let value = |name: &str| ValueInfo::floats(name, &[1]);
-        let body = |nodes: Vec<onnx::Node>| onnx::Graph {
+        let body = |nodes: Vec<onnx::NodeProto>| onnx::GraphProto {
             node: nodes,
             input: vec![value("i"), value("before"), value("carried")],
             output: vec![value("again"), value("next")],
             ..Default::default()
         };
-        let said =
-            |outer: &onnx::Node, inner: &onnx::Graph| follow(&with_graph(outer, inner)).map_err(|e| e.to_string());
+        let said = |outer: &onnx::NodeProto, inner: &onnx::GraphProto| {
+            follow(&with_graph(outer, inner)).map_err(|e| e.to_string())
+        };
         let rounds = node("Loop", &["three", "", "picture"], &["out"]);
         let harmless = body(vec![node("Less", &["i", "three"], &["again"]), node("Relu", &["carried"], &["next"])]);
         assert_eq!(said(&rounds, &harmless), Ok(()));

@@ -95,7 +95,7 @@ fn layout_remedy(dims: &[Option<i64>]) -> &'static str {
 
 /// The picture input of a model, as declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input {
+pub struct DeclaredInput {
     pub name: String,
     /// `[batch, 3, height, width]`; `None` is a free dimension.
     pub dims: [Option<i64>; 4],
@@ -105,7 +105,7 @@ pub struct Input {
 ///
 /// # Errors
 /// No ONNX, or not one picture of 3 channels.
-pub fn input(model: &[u8]) -> Result<Input, OnnxError> {
+pub fn input(model: &[u8]) -> Result<DeclaredInput, OnnxError> {
     let graph = child(model, tag::MODEL_GRAPH)?.ok_or(OnnxError::Malformed("no graph"))?;
     let mut constants = HashSet::new();
     let mut inputs = Vec::new();
@@ -134,7 +134,7 @@ pub fn input(model: &[u8]) -> Result<Input, OnnxError> {
     check_type(name, value)?;
     let dims = shape(value)?;
     match *dims.as_slice() {
-        [n, c, h, w] if c == Some(3) => Ok(Input { name: name.clone(), dims: [n, c, h, w] }),
+        [n, c, h, w] if c == Some(3) => Ok(DeclaredInput { name: name.clone(), dims: [n, c, h, w] }),
         _ => Err(OnnxError::InputShape { name: name.clone(), dims }),
     }
 }

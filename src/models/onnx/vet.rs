@@ -183,19 +183,22 @@ mod tests {
     use engine::import::onnx;
     use prost::Message as _;
 
-    fn file(op: &str, attribute: onnx::Attribute) -> Vec<u8> {
+    fn file(op: &str, attribute: onnx::AttributeProto) -> Vec<u8> {
         let node =
-            onnx::Node { op_type: op.into(), name: "n".into(), attribute: vec![attribute], ..Default::default() };
-        let graph = onnx::Graph { node: vec![node], ..Default::default() };
-        onnx::Model { graph: Some(graph), ..Default::default() }.encode_to_vec()
+            onnx::NodeProto { op_type: op.into(), name: "n".into(), attribute: vec![attribute], ..Default::default() };
+        let graph = onnx::GraphProto { node: vec![node], ..Default::default() };
+        onnx::ModelProto { graph: Some(graph), ..Default::default() }.encode_to_vec()
     }
 
     #[test]
     fn numbers_that_end_a_process_are_refused() {
-        let ints =
-            |name: &str, ints: &[i64]| onnx::Attribute { name: name.into(), ints: ints.to_vec(), ..Default::default() };
-        let int = |name: &str, i: i64| onnx::Attribute { name: name.into(), i, ..Default::default() };
-        let check = |op: &str, attribute: onnx::Attribute, part: &str| {
+        let ints = |name: &str, ints: &[i64]| onnx::AttributeProto {
+            name: name.into(),
+            ints: ints.to_vec(),
+            ..Default::default()
+        };
+        let int = |name: &str, i: i64| onnx::AttributeProto { name: name.into(), i, ..Default::default() };
+        let check = |op: &str, attribute: onnx::AttributeProto, part: &str| {
             let error = vet(&file(op, attribute)).unwrap_err().to_string();
             assert!(error.contains(&format!("node 'n' ({op}): {part}")), "{error}");
         };
@@ -206,7 +209,7 @@ mod tests {
         check("Conv", int("group", 0), "group holds 0");
         check("SpaceToDepth", int("blocksize", 0), "blocksize holds 0");
         // Readers take the last of several names.
-        let mut twice = onnx::Attribute { name: "harmless".into(), ..Default::default() }.encode_to_vec();
+        let mut twice = onnx::AttributeProto { name: "harmless".into(), ..Default::default() }.encode_to_vec();
         twice.extend(ints("strides", &[0]).encode_to_vec());
         assert!(matches!(attribute(&twice, 0, &mut 0), Err(Wrong::Here(what)) if what.contains("strides holds 0")));
         // A function's attribute is the call's.
@@ -222,7 +225,8 @@ mod tests {
     #[test]
     fn graphs_in_graphs_are_looked_through_and_bounded() {
         // If -> then_branch, many times.
-        let mut inner = file("Conv", onnx::Attribute { name: "strides".into(), ints: vec![0], ..Default::default() });
+        let mut inner =
+            file("Conv", onnx::AttributeProto { name: "strides".into(), ints: vec![0], ..Default::default() });
         let mut graph = child(&inner, tag::MODEL_GRAPH).unwrap().unwrap().to_vec();
         for depth in 0..MOST_DEPTH + 2 {
             let mut attribute = Vec::new();

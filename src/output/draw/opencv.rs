@@ -1,6 +1,6 @@
 //! Lines and text by OpenCV.
 
-use super::{Picture, Rgb};
+use super::{Rgb, RgbPicture};
 use crate::geom::{ModelInput, Rect};
 use opencv::core::{Mat, Point, Rect as CvRect, Scalar};
 use opencv::imgproc;
@@ -8,7 +8,7 @@ use opencv::imgproc;
 const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
 const SIZE: f64 = 0.4;
 
-pub fn draw_box(picture: &mut Picture, bbox: &Rect<ModelInput>, colour: Rgb, label: &str) {
+pub fn draw_box(picture: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb, label: &str) {
     let whole = picture.size.rect::<ModelInput>();
     let b = bbox.intersection(&whole);
     if b.is_empty() {
@@ -34,7 +34,7 @@ pub fn draw_box(picture: &mut Picture, bbox: &Rect<ModelInput>, colour: Rgb, lab
     });
 }
 
-pub fn caption(picture: &mut Picture, text: &str) {
+pub fn caption(picture: &mut RgbPicture, text: &str) {
     let y = picture.size.height as i32 - 8;
     on_mat(picture, |mat| {
         imgproc::put_text(mat, text, Point::new(7, y + 1), FONT, SIZE, Scalar::all(0.0), 2, imgproc::LINE_AA, false)?;
@@ -44,7 +44,7 @@ pub fn caption(picture: &mut Picture, text: &str) {
 
 /// Lets OpenCV draw into the picture's own bytes.
 fn on_mat(
-    picture: &mut Picture,
+    picture: &mut RgbPicture,
     draw: impl FnOnce(&mut opencv::boxed_ref::BoxedRefMut<'_, Mat>) -> opencv::Result<()>,
 ) {
     let size = picture.size;

@@ -1,6 +1,6 @@
 //! Lines and text without OpenCV: for packages, which run with whichever OpenCV a system has, or none.
 
-use super::{Picture, Rgb};
+use super::{Rgb, RgbPicture};
 use crate::geom::{ModelInput, Rect};
 use embedded_graphics::mono_font::iso_8859_1::FONT_6X13;
 use embedded_graphics::mono_font::{MonoTextStyle, MonoTextStyleBuilder};
@@ -10,7 +10,7 @@ use embedded_graphics::primitives::{PrimitiveStyleBuilder, Rectangle, StrokeAlig
 use embedded_graphics::text::{Baseline, Text};
 use std::convert::Infallible;
 
-pub fn draw_box(picture: &mut Picture, bbox: &Rect<ModelInput>, colour: Rgb, label: &str) {
+pub fn draw_box(picture: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb, label: &str) {
     let b = bbox.intersection(&picture.size.rect::<ModelInput>());
     if b.is_empty() {
         return;
@@ -26,23 +26,23 @@ pub fn draw_box(picture: &mut Picture, bbox: &Rect<ModelInput>, colour: Rgb, lab
 }
 
 /// A line of text at the lower edge.
-pub fn caption(picture: &mut Picture, line: &str) {
+pub fn caption(picture: &mut RgbPicture, line: &str) {
     let at = Point::new(6, picture.size.height as i32 - 4 - FONT_6X13.character_size.height as i32);
     text(picture, at + Point::new(1, 1), line, MonoTextStyle::new(&FONT_6X13, Rgb888::BLACK));
     text(picture, at, line, MonoTextStyle::new(&FONT_6X13, Rgb888::WHITE));
 }
 
-fn text(picture: &mut Picture, at: Point, line: &str, style: MonoTextStyle<'_, Rgb888>) {
+fn text(picture: &mut RgbPicture, at: Point, line: &str, style: MonoTextStyle<'_, Rgb888>) {
     let Ok(_) = Text::with_baseline(line, at, style, Baseline::Top).draw(picture);
 }
 
-impl OriginDimensions for Picture {
+impl OriginDimensions for RgbPicture {
     fn size(&self) -> embedded_graphics::geometry::Size {
         embedded_graphics::geometry::Size::new(self.size.width, self.size.height)
     }
 }
 
-impl DrawTarget for Picture {
+impl DrawTarget for RgbPicture {
     type Color = Rgb888;
     type Error = Infallible;
 

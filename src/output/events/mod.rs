@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{Index, Limits, Now, Picture, Query, Store};
+use store::{EventPicture, Index, Limits, Now, Query, Store};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 /// Messages that may wait.
@@ -57,7 +57,7 @@ impl Archive {
     }
 
     /// Where a picture is.
-    pub fn picture(&self, id: &str, picture: Picture) -> Option<PathBuf> {
+    pub fn picture(&self, id: &str, picture: EventPicture) -> Option<PathBuf> {
         self.lock().picture(id, picture)
     }
 

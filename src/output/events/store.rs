@@ -141,12 +141,12 @@ impl Kept {
 
 /// Pictures of an event, as JPEG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Picture {
+pub enum EventPicture {
     Frame,
     Crop,
 }
 
-impl Picture {
+impl EventPicture {
     const fn ending(self) -> &'static str {
         match self {
             Self::Frame => "jpg",
@@ -185,7 +185,7 @@ impl Index {
     }
 
     /// The file of a picture; `None`: no such event, or none was taken.
-    pub fn picture(&self, id: &str, picture: Picture) -> Option<PathBuf> {
+    pub fn picture(&self, id: &str, picture: EventPicture) -> Option<PathBuf> {
         let event = self.get(id).filter(|e| e.has_picture == Some(true))?;
         Some(self.path(event, picture.ending()))
     }
@@ -360,7 +360,7 @@ impl Store {
 }
 
 /// Of an event's files; the event itself is the last.
-const ENDINGS: [&str; 3] = [Picture::Frame.ending(), Picture::Crop.ending(), "json"];
+const ENDINGS: [&str; 3] = [EventPicture::Frame.ending(), EventPicture::Crop.ending(), "json"];
 
 fn remove(paths: &[PathBuf]) {
     for path in paths {
@@ -382,8 +382,8 @@ fn read(index: &Index, path: &Path) -> Option<(Kept, Option<u64>)> {
         return None;
     }
     event.interrupt();
-    let size = |p: Picture| std::fs::metadata(index.path(&event, p.ending())).map_or(0, |m| m.len());
-    let n_pictures = size(Picture::Frame) + size(Picture::Crop);
+    let size = |p: EventPicture| std::fs::metadata(index.path(&event, p.ending())).map_or(0, |m| m.len());
+    let n_pictures = size(EventPicture::Frame) + size(EventPicture::Crop);
     Some((Kept { event, n_json: text.len() as u64, n_pictures, order: 0, written_ms: None }, order))
 }
 
@@ -462,8 +462,8 @@ mod tests {
         let back = store.get("0000000005000-front-5000").unwrap();
         assert_eq!((back.score, back.end, back.interrupted, back.has_picture), (0.9, Some(6.0), true, Some(true)));
         assert_eq!((back.zones.len(), back.stays[0].to), (0, Some(6.0)));
-        assert_eq!(std::fs::read(store.picture(&back.id, Picture::Crop).unwrap()).unwrap(), [2; 200]);
-        assert_eq!(store.picture("0000000006000-back-6000", Picture::Frame), None);
+        assert_eq!(std::fs::read(store.picture(&back.id, EventPicture::Crop).unwrap()).unwrap(), [2; 200]);
+        assert_eq!(store.picture("0000000006000-back-6000", EventPicture::Frame), None);
         let left = |name: &str| folder.path().join("front").join(name).exists();
         assert!(
             !left("0000000000002-x-1.jpg.part") && !left("0000000000003-x-1.crop.jpg"),

@@ -4,7 +4,7 @@ use super::shared::Shared;
 use crate::capture::CameraState;
 use crate::output::board::CameraBoard;
 use crate::output::draw;
-use crate::output::history::{STEP_S, Step};
+use crate::output::history::{HistoryStep, STEP_S};
 use crate::schedule::load::Degraded;
 use crate::wire::frame::{CountsJson, FrameJson, round};
 use axum::Json;
@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(serde::Deserialize)]
-pub struct View {
+pub struct PictureQuery {
     /// 1: show patches.
     #[serde(default)]
     patches: u8,
 }
 
-impl View {
+impl PictureQuery {
     pub fn patches(&self) -> bool {
         self.patches != 0
     }
@@ -104,7 +104,7 @@ pub async fn history(State(s): State<Shared>, Path(id): Path<String>) -> Respons
     let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
     let steps: Vec<Value> = camera.history(|history| {
         let mean = |sum: f64, n: u32| (sum / f64::from(n.max(1))) as f32;
-        let step = |s: &Step| {
+        let step = |s: &HistoryStep| {
             json!({
                 "start": s.start_s,
                 "frames": s.n_frames,
@@ -136,7 +136,7 @@ pub async fn counts(State(s): State<Shared>, Path(id): Path<String>) -> Response
     }
 }
 
-pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view): Query<View>) -> Response {
+pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view): Query<PictureQuery>) -> Response {
     let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
     let Some(result) = camera.latest() else { return no_frame(&id) };
     match tokio::task::spawn_blocking(move || draw::annotate(&result, view.patches()).jpeg(85)).await {

@@ -3,7 +3,7 @@
 use super::api::problem;
 use super::shared::Shared;
 use crate::files::{Links, open_plain, read_open};
-use crate::output::events::store::{Picture, Query};
+use crate::output::events::store::{EventPicture, Query};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query as Asked, State};
@@ -18,7 +18,7 @@ const MAX_PICTURE: u64 = 64 << 20;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Filter {
+pub struct EventQuery {
     camera: Option<String>,
     label: Option<String>,
     zone: Option<String>,
@@ -35,7 +35,7 @@ fn no_event() -> Response {
     problem(StatusCode::NOT_FOUND, "there is no such event")
 }
 
-pub async fn list(State(s): State<Shared>, asked: Result<Asked<Filter>, QueryRejection>) -> Response {
+pub async fn list(State(s): State<Shared>, asked: Result<Asked<EventQuery>, QueryRejection>) -> Response {
     let f = match asked {
         Ok(Asked(f)) => f,
         Err(e) => return problem(StatusCode::BAD_REQUEST, &e.body_text()),
@@ -55,14 +55,14 @@ pub async fn one(State(s): State<Shared>, Path(id): Path<String>) -> Response {
 }
 
 pub async fn snapshot(State(s): State<Shared>, Path(id): Path<String>) -> Response {
-    picture(&s, &id, Picture::Frame).await
+    picture(&s, &id, EventPicture::Frame).await
 }
 
 pub async fn crop(State(s): State<Shared>, Path(id): Path<String>) -> Response {
-    picture(&s, &id, Picture::Crop).await
+    picture(&s, &id, EventPicture::Crop).await
 }
 
-async fn picture(s: &Shared, id: &str, picture: Picture) -> Response {
+async fn picture(s: &Shared, id: &str, picture: EventPicture) -> Response {
     let Some(archive) = &s.archive else { return no_archive() };
     let Some(path) = archive.picture(id, picture) else { return no_event() };
     let read = move || read_open(open_plain(&path, Links::Refused)?, MAX_PICTURE, "a picture");

@@ -1,6 +1,6 @@
 //! A live view: `multipart/x-mixed-replace`, one JPEG a part.
 
-use super::api::{View, no_camera, problem};
+use super::api::{PictureQuery, no_camera, problem};
 use super::shared::Shared;
 use crate::output::draw;
 use axum::body::{Body, Bytes};
@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::convert::Infallible;
 
-pub async fn stream(State(s): State<Shared>, Path(id): Path<String>, Query(view): Query<View>) -> Response {
+pub async fn stream(State(s): State<Shared>, Path(id): Path<String>, Query(view): Query<PictureQuery>) -> Response {
     let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
     let Ok(permit) = s.streams.clone().try_acquire_owned() else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many live views");

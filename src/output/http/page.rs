@@ -4,7 +4,7 @@ use super::api::{no_camera, problem};
 use super::shared::Shared;
 use crate::outcome::FrameResult;
 use crate::output::draw;
-use crate::output::patches::Look;
+use crate::output::patches::PatchLook;
 use crate::wire::frame::FrameJson;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -35,7 +35,7 @@ pub async fn style() -> Response {
 }
 
 #[derive(serde::Deserialize)]
-pub struct View {
+pub struct PageQuery {
     /// The frame that the page has already.
     after: Option<u64>,
     /// 1: with patches.
@@ -45,7 +45,7 @@ pub struct View {
 
 /// The newest frame: a line of JSON, then the picture as JPEG, so that both are of one frame. Nothing (204) if
 /// there is no newer one.
-pub async fn view(State(s): State<Shared>, Path(id): Path<String>, Query(view): Query<View>) -> Response {
+pub async fn view(State(s): State<Shared>, Path(id): Path<String>, Query(view): Query<PageQuery>) -> Response {
     let Some(camera) = s.board.get(&id) else { return no_camera(&id) };
     let newer = camera.latest().filter(|result| view.after != Some(result.frame.id.0));
     let Some(result) = newer else { return StatusCode::NO_CONTENT.into_response() };
@@ -72,7 +72,7 @@ fn frame(r: &FrameResult, with_patches: bool) -> Option<Vec<u8>> {
 /// The grid of the model's input, in which the picture's content lies at the upper left.
 fn patches(r: &FrameResult) -> Value {
     let (grid, content) = (r.computed.grid(), r.frame.letterbox.content);
-    let looks: String = (0..grid.n_patches()).map(|i| Look::of(r, i).letter()).collect();
+    let looks: String = (0..grid.n_patches()).map(|i| PatchLook::of(r, i).letter()).collect();
     json!({
         "columns": grid.cols,
         "rows": grid.rows,

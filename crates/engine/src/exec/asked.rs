@@ -10,9 +10,9 @@ use crate::plan::lazy::{Branch, Member};
 
 /// What a stream asks for of its branches.
 #[derive(Debug, Clone)]
-pub(crate) struct Demand {
+pub(crate) struct AskedCells {
     /// What has to be reached; `None`: everything is asked for.
-    bar: Option<f32>,
+    threshold: Option<f32>,
     /// One a branch.
     branches: Vec<AskedOfBranch>,
     scratch: Vec<u64>,
@@ -20,7 +20,7 @@ pub(crate) struct Demand {
 
 #[derive(Debug, Clone)]
 struct AskedOfBranch {
-    /// Where the bar is reached.
+    /// Where the threshold is reached.
     cells: ChangeSet,
     is_known: bool,
     /// Multiply-accumulates of the cells that are not asked for.
@@ -36,20 +36,20 @@ struct Waiting {
     cells: ChangeSet,
 }
 
-impl Demand {
+impl AskedCells {
     pub fn new(plan: &Plan) -> Self {
         let set = |map: usize| ChangeSet::of(plan.maps[map].shape);
         let waiting = |m: &Member| Waiting { asked: set(m.output), cells: set(m.output) };
         let members = |b: &Branch| b.members.iter().map(waiting).collect();
         let asked =
             |b: &Branch| AskedOfBranch { cells: set(b.map), is_known: false, spared_macs: 0, members: members(b) };
-        Self { bar: None, branches: plan.lazy.all.iter().map(asked).collect(), scratch: Vec::new() }
+        Self { threshold: None, branches: plan.lazy.all.iter().map(asked).collect(), scratch: Vec::new() }
     }
 
-    /// From the next frame on asks only for what counts where the bar is reached; `None`: for everything. What it was.
-    pub fn set_bar(&mut self, bar: Option<f32>) -> Option<f32> {
+    /// From the next frame on asks only for what counts where the threshold is reached; `None`: for everything. What it was.
+    pub fn set_threshold(&mut self, threshold: Option<f32>) -> Option<f32> {
         self.branches.iter_mut().for_each(|b| b.is_known = false);
-        std::mem::replace(&mut self.bar, bar)
+        std::mem::replace(&mut self.threshold, threshold)
     }
 
     /// Everything is computed, or at least what is asked for.
@@ -66,13 +66,13 @@ impl Demand {
         let Some((b, 0)) = plan.lazy.of_step[step] else { return };
         let branch = &plan.lazy.all[b];
         let AskedOfBranch { cells, is_known, spared_macs, members } = &mut self.branches[b];
-        let (map, bar) = (&plan.maps[branch.map], self.bar);
+        let (map, threshold) = (&plan.maps[branch.map], self.threshold);
         let mut differs = !*is_known;
         let mut judge = |y: usize, x: usize| {
             let cell = map.cell_ptr(buffers, y, x);
             // Safety: channels of the map.
-            let reaches = |bar: f32| branch.channels.iter().any(|c| unsafe { *cell.add(*c) } >= bar);
-            if bar.is_none_or(reaches) != cells.get(y, x) {
+            let reaches = |threshold: f32| branch.channels.iter().any(|c| unsafe { *cell.add(*c) } >= threshold);
+            if threshold.is_none_or(reaches) != cells.get(y, x) {
                 differs = true;
                 cells.flip(y, x);
             }
@@ -191,11 +191,11 @@ mod tests {
         let plan = plan("trunk");
         let condition = Condition { deciding: (map(&plan, "all"), vec![4]), counting: vec![map(&plan, "all")] };
         let plan = plan.given(&[condition]);
-        let mut demand = Demand::new(&plan);
+        let mut demand = AskedCells::new(&plan);
         let mut buffers: Vec<Buffer> = plan.buffers.iter().map(|n| Buffer::zeros(*n)).collect();
         let mut changes: Vec<ChangeSet> = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
         // Of each step, the cells that are computed if all are reached, and those that are made good.
-        let found = |demand: &mut Demand, changes: &[ChangeSet], buffers: &[Buffer]| {
+        let found = |demand: &mut AskedCells, changes: &[ChangeSet], buffers: &[Buffer]| {
             let counts = |step: usize| {
                 demand.follow(&plan, step, changes, buffers);
                 let mut sets = [(); 2].map(|()| ChangeSet::of(plan.maps[plan.steps[step].output].shape));
@@ -207,7 +207,7 @@ mod tests {
             plan.lazy.steps().map(counts).collect::<Vec<_>>()
         };
         assert_eq!(found(&mut demand, &changes, &buffers), [[48, 0]; 4], "everything");
-        demand.set_bar(Some(0.5));
+        demand.set_threshold(Some(0.5));
         assert_eq!(found(&mut demand, &changes, &buffers), [[0; 2]; 4], "nothing");
         let object = &plan.maps[map(&plan, "object")];
         buffers[object.buffer][(2 * 8 + 3) * object.stride + object.offset] = 0.5;

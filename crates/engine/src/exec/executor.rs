@@ -6,7 +6,7 @@
 use super::counters::Counters;
 use super::outputs::Outputs;
 use crate::changes::ChangeSet;
-use crate::gating::estimate::Felt;
+use crate::gating::estimate::DeltaMap;
 use crate::gating::gate::Gates;
 use crate::plan::Plan;
 use crate::tolerance::ToleranceMap;
@@ -20,7 +20,7 @@ pub struct Picture<'a> {
     /// The cells that are written; to be cleared first.
     pub changed: &'a mut ChangeSet,
     /// Where to add by how much they changed: the squares of their numbers' differences, summed. Empty again after each frame.
-    pub sizes: &'a mut Felt,
+    pub sizes: &'a mut DeltaMap,
 }
 
 /// What one frame asks for, beside its picture.

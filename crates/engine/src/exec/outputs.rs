@@ -7,7 +7,7 @@ use crate::plan::program::Program;
 
 /// Numbers of an output from `to` on, from `from` on in a buffer and `step` apart there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
+struct StridedRun {
     buffer: usize,
     from: usize,
     step: usize,
@@ -19,7 +19,7 @@ struct Run {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outputs {
     /// One list an output, with its number of values.
-    runs: Vec<(Vec<Run>, usize)>,
+    runs: Vec<(Vec<StridedRun>, usize)>,
 }
 
 impl Outputs {
@@ -42,8 +42,8 @@ impl Outputs {
     }
 }
 
-fn runs(program: &Program, output: &crate::graph::Output) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+fn runs(program: &Program, output: &crate::graph::Output) -> Vec<StridedRun> {
+    let mut runs: Vec<StridedRun> = Vec::new();
     let extent = |range: std::ops::Range<usize>| output.dims.get(range).unwrap_or_default().iter().product::<usize>();
     // The parts lie one after another along the axis.
     let inner = extent(output.axis + 1..output.dims.len().max(output.axis + 1)).max(1);
@@ -58,7 +58,7 @@ fn runs(program: &Program, output: &crate::graph::Output) -> Vec<Run> {
             let to = i / here * along * inner + first * inner + i % here;
             i += 1;
             if !runs.last_mut().is_some_and(|run| run.grow(map.buffer, from, to)) {
-                runs.push(Run { buffer: map.buffer, from, step: 0, to, n: 1 });
+                runs.push(StridedRun { buffer: map.buffer, from, step: 0, to, n: 1 });
             }
         });
         first += here / inner;
@@ -66,7 +66,7 @@ fn runs(program: &Program, output: &crate::graph::Output) -> Vec<Run> {
     runs
 }
 
-impl Run {
+impl StridedRun {
     /// Takes one number more, if it is the next one.
     fn grow(&mut self, buffer: usize, from: usize, to: usize) -> bool {
         if (buffer, to) != (self.buffer, self.to + self.n) || from <= self.from {

@@ -13,8 +13,8 @@ use crate::exec::executor::{Delta, Executor};
 use crate::exec::listing::Listing;
 use crate::exec::stream::Stream;
 use crate::exec::threads::{self, Threads};
-use crate::exec::tile::{Job, Tiler};
-use crate::gating::estimate::{Notes, Verdict};
+use crate::exec::tile::{TileJob, Tiler};
+use crate::gating::estimate::{BiasTally, DeltaRecorder};
 use crate::gating::gate::{Gate, Gates};
 use crate::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch, prefetch_for_later};
 use crate::plan::Plan;
@@ -89,17 +89,17 @@ impl Runner {
         }
         let mut clock = Instant::now();
         if !std::mem::take(&mut stream.is_measured) {
-            let felt = stream.foresight.felt_mut(plan.input);
-            stream.changes[plan.input].for_each(|cell| felt.add(cell.y as usize, cell.x as usize, f32::INFINITY));
+            let deltas = stream.estimator.delta_map_mut(plan.input);
+            stream.changes[plan.input].for_each(|cell| deltas.add(cell.y as usize, cell.x as usize, f32::INFINITY));
         }
-        stream.foresight.follow(&stream.tolerance);
+        stream.estimator.follow(&stream.tolerance);
         stream.sweep.advance(&plan, refresh_share);
-        stream.settling.advance(plan.steps.len(), stream.gates.policy().deferred.frames);
+        stream.flush.advance(plan.steps.len(), stream.gates.policy().deferred.frames);
         for &i in &plan.lazy.order {
             self.step(stream, &plan, i, &mut clock, &mut counters);
         }
-        stream.foresight.clear(plan.input, &stream.changes[plan.input]);
-        counters.asked_macs = counters.dense_macs - stream.demand.spared_macs();
+        stream.estimator.clear(plan.input, &stream.changes[plan.input]);
+        counters.asked_macs = counters.dense_macs - stream.asked.spared_macs();
         counters.bookkeeping += clock.elapsed();
         counters
     }
@@ -108,8 +108,8 @@ impl Runner {
     fn step(&mut self, stream: &mut Stream, plan: &Plan, i: usize, clock: &mut Instant, counters: &mut Counters) {
         let step = &plan.steps[i];
         let take = |sets: &mut [ChangeSet]| std::mem::replace(&mut sets[step.output], ChangeSet::new(0, 0));
-        let (mut set, mut owed) = (take(&mut stream.changes), take(&mut stream.owed));
-        stream.foresight.clear(step.output, &set);
+        let (mut set, mut deferred) = (take(&mut stream.changes), take(&mut stream.deferred));
+        stream.estimator.clear(step.output, &set);
         set.clear();
         for (input, spread) in step.inputs.iter().zip(&step.spread) {
             let changes = &stream.changes[plan.maps[*input].changes];
@@ -118,33 +118,33 @@ impl Runner {
             }
         }
         let reached = if set.is_empty() { 0 } else { set.count() };
-        stream.demand.follow(plan, i, &stream.changes, &stream.buffers);
-        // What is not asked for need not be foretold either.
-        stream.demand.put_off(plan, i, &mut set);
+        stream.asked.follow(plan, i, &stream.changes, &stream.buffers);
+        // What is not asked for need not be estimated either.
+        stream.asked.put_off(plan, i, &mut set);
         if reached > 0 {
             let kernels = self.kernels();
-            stream.foresight.sift(i, step.output, &stream.changes, &kernels, &mut set, &mut owed);
+            stream.estimator.defer(i, step.output, &stream.changes, &kernels, &mut set, &mut deferred);
         }
         let asked = if reached == 0 { 0 } else { set.count() };
         let refresh = stream.sweep.rows(i);
-        let settles = stream.settling.is_on(i) && !owed.is_empty();
+        let settles = stream.flush.is_on(i) && !deferred.is_empty();
         counters.requested_macs += reached as u64 * step.macs_per_cell;
         if let Some(rows) = refresh {
             set.set_rows(rows);
         }
         if settles {
-            set.join(&owed);
+            set.join(&deferred);
         }
-        let foresight = &mut stream.foresight;
-        let doubt = |cell: Cell| foresight.doubt(step.output, cell.y as usize, cell.x as usize);
-        stream.demand.make_good(plan, i, &mut set, doubt);
+        let estimator = &mut stream.estimator;
+        let mark_unknown = |cell: Cell| estimator.mark_unknown(step.output, cell.y as usize, cell.x as usize);
+        stream.asked.make_good(plan, i, &mut set, mark_unknown);
         let is_join = matches!(step.kind, Kind::Join);
         if !is_join && !set.is_empty() {
-            owed.remove_all(&set);
+            deferred.remove_all(&set);
             // Nor is it refreshed before it is asked for.
-            stream.demand.put_off(plan, i, &mut set);
+            stream.asked.put_off(plan, i, &mut set);
         }
-        stream.owed[step.output] = owed;
+        stream.deferred[step.output] = deferred;
         if plan.watched[step.output] {
             let mut computed = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
             if is_join {
@@ -176,17 +176,17 @@ impl Runner {
     pub fn complete(&mut self, stream: &mut Stream) {
         let plan = stream.plan.clone();
         let (mut clock, mut counters) = (Instant::now(), Counters::default());
-        let bar = stream.demand.set_bar(None);
+        let threshold = stream.asked.set_threshold(None);
         for i in plan.lazy.steps() {
             self.step(stream, &plan, i, &mut clock, &mut counters);
         }
-        stream.demand.set_bar(bar);
+        stream.asked.set_threshold(threshold);
     }
 
     fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
         let start = Instant::now();
         stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
-        stream.demand.restart();
+        stream.asked.restart();
         // Under a camera that turns most frames are whole, and learning takes as long as computing one.
         let again = stream.gates.policy().gates.relearn_frames;
         let is_due = |ago: u32| stream.gates.learns() && ago >= again;
@@ -196,17 +196,17 @@ impl Runner {
             if matches!(step.kind, Kind::Join) {
                 continue;
             }
-            stream.demand.follow(plan, i, &stream.changes, &stream.buffers);
+            stream.asked.follow(plan, i, &stream.changes, &stream.buffers);
             // What is learnt is learnt from all cells.
-            let some = if learns { None } else { stream.demand.whole(plan, i) };
+            let some = if learns { None } else { stream.asked.whole(plan, i) };
             self.list(step, some.unwrap_or(&stream.changes[step.output]));
             self.dense(&mut stream.buffers, plan, i, &stream.weights);
             let n_cells = self.listing.n_cells() as u64;
             counters.cells += n_cells;
             counters.executed_macs += n_cells * step.macs_per_cell;
         }
-        stream.owed.iter_mut().for_each(ChangeSet::clear);
-        stream.foresight.restart();
+        stream.deferred.iter_mut().for_each(ChangeSet::clear);
+        stream.estimator.restart();
         stream.sweep.restart();
         stream.is_filled = true;
         counters.requested_macs = counters.dense_macs;
@@ -218,7 +218,7 @@ impl Runner {
                 let buffers = &stream.buffers;
                 stream.gates.learn_scales(plan, |map, y, x| plan.maps[map].cell(buffers, y, x));
             }
-            stream.foresight.weigh(plan, &stream.weights, &stream.gates);
+            stream.estimator.weigh(plan, &stream.weights, &stream.gates);
             stream.learnt_ago = Some(0);
         }
     }
@@ -239,7 +239,7 @@ impl Runner {
         let is_whole = self.listing.n_cells() == out.shape.n_cells();
         let in_place = is_whole && c.is_multiple_of(BLOCK) && step.fits_in_place();
         let target = Target::new(buffers, out);
-        let job = Job { buffers, maps: &plan.maps, step, weights: weights.of(i) };
+        let job = TileJob { buffers, maps: &plan.maps, step, weights: weights.of(i) };
         self.split(plan, step, |listing, tiler, tiles, _| {
             for k in tiles.clone() {
                 let tile = listing.tile(k);
@@ -266,19 +266,19 @@ impl Runner {
     fn sparse(&mut self, stream: &mut Stream, plan: &Plan, i: usize, listed: &mut ChangeSet) -> u64 {
         let step = &plan.steps[i];
         let target = Target::new(&mut stream.buffers, &plan.maps[step.output]);
-        let notes = stream.foresight.notes(i, step.output);
+        let recorder = stream.estimator.recorder(i, step.output);
         let gate = stream.gates.get(i);
-        let job = Job { buffers: &stream.buffers, maps: &plan.maps, step, weights: stream.weights.of(i) };
-        let sparse = Sparse { job, target, gate, notes };
+        let job = TileJob { buffers: &stream.buffers, maps: &plan.maps, step, weights: stream.weights.of(i) };
+        let sparse = Sparse { job, target, gate, recorder };
         self.split(plan, step, |listing, tiler, tiles, differs| sparse.compute(listing, tiler, tiles, differs));
         self.listing.keep(&self.differs[..self.listing.n_tiles()], listed);
-        let (mut verdict, mut passed) = (Verdict::default(), 0);
+        let (mut tally, mut passed) = (BiasTally::default(), 0);
         for tiler in &mut self.tilers {
-            let v = std::mem::take(&mut tiler.verdict);
-            verdict = Verdict { n: verdict.n + v.n, n_greater: verdict.n_greater + v.n_greater };
+            let v = std::mem::take(&mut tiler.tally);
+            tally = BiasTally { n: tally.n + v.n, n_greater: tally.n_greater + v.n_greater };
             passed += std::mem::take(&mut tiler.passed);
         }
-        stream.foresight.learn(i, verdict);
+        stream.estimator.learn(i, tally);
         passed
     }
 
@@ -345,10 +345,10 @@ impl Target {
 
 /// Cells of a step to be computed, stored and measured.
 struct Sparse<'a> {
-    job: Job<'a>,
+    job: TileJob<'a>,
     target: Target,
     gate: &'a Gate,
-    notes: Notes,
+    recorder: DeltaRecorder,
 }
 
 impl Sparse<'_> {
@@ -396,7 +396,7 @@ impl Sparse<'_> {
                 let measured = (!is_exact).then_some(distances[p]);
                 let (y, x) = (cell.y as usize, cell.x as usize);
                 // Safety: as above.
-                unsafe { self.notes.cell(y, x, *differs >> p & 1 == 1, measured, &mut tiler.verdict) };
+                unsafe { self.recorder.cell(y, x, *differs >> p & 1 == 1, measured, &mut tiler.tally) };
             }
             if let Some(clock) = clock {
                 tiler.gates += clock.elapsed() * GATE_SAMPLE;

@@ -2,12 +2,12 @@
 
 use crate::buffer::{Buffer, Room};
 use crate::changes::ChangeSet;
-use crate::exec::asked::Demand;
+use crate::exec::asked::AskedCells;
 use crate::exec::executor::{Picture, StreamMaps};
 use crate::exec::outputs::Outputs;
-use crate::gating::estimate::{Felt, Foresight};
+use crate::gating::estimate::{DeltaEstimator, DeltaMap};
 use crate::gating::gate::Gates;
-use crate::gating::refresh::{Settling, Sweep};
+use crate::gating::refresh::{DeferredFlush, Sweep};
 use crate::plan::Plan;
 use crate::plan::map::Map;
 use crate::tolerance::{CELL, ToleranceMap};
@@ -22,17 +22,17 @@ pub struct Stream {
     /// One a map; those of maps that are parts of others stay empty.
     pub(crate) changes: Vec<ChangeSet>,
     /// One a map: cells whose change is expected to be too small to be computed at once, but not too small to
-    /// matter; they are computed when the settling reaches them.
-    pub(crate) owed: Vec<ChangeSet>,
-    pub(crate) settling: Settling,
+    /// matter; they are computed when the flush reaches them.
+    pub(crate) deferred: Vec<ChangeSet>,
+    pub(crate) flush: DeferredFlush,
     /// Of watched maps, the cells that were computed in the last frame; others stay empty.
     pub(crate) computed: Vec<ChangeSet>,
     pub(crate) gates: Gates,
     /// How far the gates stand open, part by part of the picture.
     pub(crate) tolerance: ToleranceMap,
     pub(crate) sweep: Sweep,
-    pub(crate) demand: Demand,
-    pub(crate) foresight: Foresight,
+    pub(crate) asked: AskedCells,
+    pub(crate) estimator: DeltaEstimator,
     /// Frames since scales and gains were taken from one, if they were.
     pub(crate) learnt_ago: Option<u32>,
     /// Whether the sizes of the picture's changes were given.
@@ -50,7 +50,7 @@ impl Stream {
         let asked: usize = plan.lazy.sets().map(|map| set(&plan.maps[map])).sum();
         let s = plan.maps[plan.input].shape;
         let tolerance = s.h.div_ceil(CELL) * s.w.div_ceil(CELL) * 4;
-        let estimates = Foresight::n_values(plan) * 4;
+        let estimates = DeltaEstimator::n_values(plan) * 4;
         plan.buffers.iter().sum::<usize>() * 4 + sets + asked + estimates + tolerance
     }
 
@@ -59,16 +59,16 @@ impl Stream {
         let mut room = Room::of::<f32>(plan.buffers.iter().copied());
         let buffers = plan.buffers.iter().map(|n| room.take(*n, unfilled)).collect();
         let sets = || plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect::<Vec<_>>();
-        let (changes, owed) = (sets(), sets());
+        let (changes, deferred) = (sets(), sets());
         let watched = |(m, w): (&Map, &bool)| if *w { ChangeSet::of(m.shape) } else { ChangeSet::new(0, 0) };
         let computed = plan.maps.iter().zip(&plan.watched).map(watched).collect();
         Self {
-            owed,
-            foresight: Foresight::new(&plan),
-            demand: Demand::new(&plan),
+            deferred,
+            estimator: DeltaEstimator::new(&plan),
+            asked: AskedCells::new(&plan),
             learnt_ago: None,
             is_measured: false,
-            settling: Settling::default(),
+            flush: DeferredFlush::default(),
             sweep: Sweep::new(),
             buffers,
             changes,
@@ -89,10 +89,10 @@ impl Stream {
         (data, changed)
     }
 
-    fn parts_of_input(&mut self) -> (&mut [f32], &mut ChangeSet, &mut Felt) {
+    fn parts_of_input(&mut self) -> (&mut [f32], &mut ChangeSet, &mut DeltaMap) {
         let map = &self.plan.maps[self.plan.input];
         let data = &mut self.buffers[map.buffer][..map.shape.n_values()];
-        (data, &mut self.changes[self.plan.input], self.foresight.felt_mut(self.plan.input))
+        (data, &mut self.changes[self.plan.input], self.estimator.delta_map_mut(self.plan.input))
     }
 
     /// A whole map, `[rows][columns][channels]`.
@@ -140,7 +140,7 @@ impl StreamMaps for Stream {
     }
 
     fn ask(&mut self, threshold: Option<f32>) {
-        self.demand.set_bar(threshold);
+        self.asked.set_threshold(threshold);
     }
 
     fn forget(&mut self) {

@@ -2,10 +2,11 @@
 
 use crate::buffer::Buffer;
 use crate::changes::{Cell, Spread};
-use crate::gating::estimate::Verdict;
+use crate::gating::estimate::BiasTally;
 use crate::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
 use crate::kernels::{
-    BLOCK, ConvArgs, GatherArgs, Kernels, Pooled, ROWS, Residuals, Rows, SQUARES, STRIP, SpreadArgs, TILE, math, strips,
+    BLOCK, ConvArgs, InputTransformArgs, Kernels, OutputTransformArgs, Pooled, ROWS, Residuals, Rows, SQUARES, STRIP,
+    TILE, math, strips,
 };
 use crate::plan::map::Map;
 use crate::plan::program::Program;
@@ -22,11 +23,11 @@ pub(crate) struct Tiler {
     /// The same, for what is between the two convolutions of a pair.
     between: Buffer,
     /// Inputs of squares, and their products by the weights of a strip: `[product][SQUARES]`.
-    turned: Buffer,
+    transformed: Buffer,
     products: Buffer,
     /// `[product][TILE]`, and what they are apart.
-    turned_inputs: Vec<*const f32>,
-    turned_apart: usize,
+    transformed_inputs: Vec<*const f32>,
+    transformed_apart: usize,
     /// From row to row.
     pub stride: usize,
     /// `[tap][TILE]`.
@@ -39,14 +40,14 @@ pub(crate) struct Tiler {
     pub gates: Duration,
     /// Tiles that went through a gate.
     pub n_gated: u32,
-    /// What came of foretold changes, and cells that moved by more than the threshold, for whoever calls.
-    pub verdict: Verdict,
+    /// What came of estimated changes, and cells that moved by more than the threshold, for whoever calls.
+    pub tally: BiasTally,
     pub passed: u64,
 }
 
 /// A step, and what it is computed from.
 #[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
+pub(crate) struct TileJob<'a> {
     /// A stream's, of the program that the maps are of.
     pub buffers: &'a [Buffer],
     pub maps: &'a [Map],
@@ -57,7 +58,7 @@ pub(crate) struct Job<'a> {
 
 /// What is left to do to the rows of a tile.
 #[derive(Clone, Copy)]
-pub(crate) struct Left<'a> {
+pub(crate) struct Unfinished<'a> {
     /// Whether residuals are added first.
     adds: bool,
     pub act: &'a Act,
@@ -85,9 +86,9 @@ impl Tiler {
         Self {
             kernels,
             rows: Buffer::zeros(ROWS * stride),
-            turned: Buffer::zeros(N_PRODUCTS * SQUARES * deepest),
-            turned_inputs: vec![std::ptr::null(); N_PRODUCTS * TILE],
-            turned_apart: 0,
+            transformed: Buffer::zeros(N_PRODUCTS * SQUARES * deepest),
+            transformed_inputs: vec![std::ptr::null(); N_PRODUCTS * TILE],
+            transformed_apart: 0,
             products: Buffer::zeros(N_PRODUCTS * SQUARES * STRIP),
             between: Buffer::zeros(TILE * stride),
             stride,
@@ -97,7 +98,7 @@ impl Tiler {
             is_cold: false,
             gates: Duration::ZERO,
             n_gated: 0,
-            verdict: Verdict::default(),
+            tally: BiasTally::default(),
             passed: 0,
         }
     }
@@ -115,8 +116,14 @@ impl Tiler {
     /// cells, of squares all of theirs, `stride` numbers apart, with room for whole blocks of channels; no other thread reads or
     /// writes them, and they are no part of a map that this step reads. No other thread writes the maps that it reads.
     #[must_use]
-    pub unsafe fn tile<'a>(&mut self, job: &Job<'a>, cells: &[Cell], rows: *mut f32, stride: usize) -> Left<'a> {
-        let Job { buffers, maps, step, weights } = *job;
+    pub unsafe fn tile<'a>(
+        &mut self,
+        job: &TileJob<'a>,
+        cells: &[Cell],
+        rows: *mut f32,
+        stride: usize,
+    ) -> Unfinished<'a> {
+        let TileJob { buffers, maps, step, weights } = *job;
         let input = &maps[step.inputs[0]];
         let c = maps[step.output].shape.c;
         // Safety: a row has room for `c` numbers, and is no part of a map that this step reads.
@@ -307,7 +314,7 @@ impl Tiler {
             }
             Kind::Join => {}
         }
-        Left { adds: false, act: &Act::Identity }
+        Unfinished { adds: false, act: &Act::Identity }
     }
 
     /// The arguments of a kernel whose inputs have been looked up.
@@ -398,11 +405,11 @@ impl Tiler {
         }
         self.window_inputs(buffers, input, &how.window, &places[..n]);
         let (depth, apart) = (how.depth, blocks(how.depth) * BLOCK);
-        let (turned, products) = (self.turned.as_mut_ptr(), self.products.as_mut_ptr());
-        let args = SpreadArgs { n, inputs: self.inputs.as_ptr(), depth, out: turned, stride: apart };
+        let (transformed, products) = (self.transformed.as_mut_ptr(), self.products.as_mut_ptr());
+        let args = InputTransformArgs { n, inputs: self.inputs.as_ptr(), depth, out: transformed, stride: apart };
         // Safety: inputs have slack for whole blocks, and there is room for those of all squares.
-        unsafe { self.kernels.spread(&args) }
-        self.point_at_turned(apart);
+        unsafe { self.kernels.input_transform(&args) }
+        self.point_at_transformed(apart);
         for strip in strips(packed.n_blocks()) {
             let column = strip.first * BLOCK;
             for k in 0..N_PRODUCTS {
@@ -411,7 +418,7 @@ impl Tiler {
                     n,
                     n_taps: 1,
                     depth,
-                    inputs: self.turned_inputs[k * TILE..].as_ptr(),
+                    inputs: self.transformed_inputs[k * TILE..].as_ptr(),
                     weights: packed.product(k, strip).as_ptr(),
                     bias: bias.as_ptr(),
                     n_blocks: strip.n,
@@ -422,20 +429,20 @@ impl Tiler {
                 // Safety: packed for this depth; there is room for a strip of each product and square.
                 unsafe { self.kernels.gemm(&args) }
             }
-            let args = GatherArgs { n, products, width: strip.n * BLOCK, rows: &wanted, column };
+            let args = OutputTransformArgs { n, products, width: strip.n * BLOCK, rows: &wanted, column };
             // Safety: rows have room for whole blocks.
-            unsafe { self.kernels.gather(&args) }
+            unsafe { self.kernels.output_transform(&args) }
         }
     }
 
     /// Where what is multiplied begins, so many numbers from square to square: the same for all tiles of a step.
-    fn point_at_turned(&mut self, apart: usize) {
-        if std::mem::replace(&mut self.turned_apart, apart) == apart {
+    fn point_at_transformed(&mut self, apart: usize) {
+        if std::mem::replace(&mut self.transformed_apart, apart) == apart {
             return;
         }
-        for (k, inputs) in self.turned_inputs.chunks_exact_mut(TILE).enumerate() {
+        for (k, inputs) in self.transformed_inputs.chunks_exact_mut(TILE).enumerate() {
             for (p, input) in inputs[..SQUARES].iter_mut().enumerate() {
-                *input = self.turned.as_ptr().wrapping_add((k * SQUARES + p) * apart);
+                *input = self.transformed.as_ptr().wrapping_add((k * SQUARES + p) * apart);
             }
         }
     }
@@ -517,14 +524,14 @@ impl Tiler {
     /// As of [`Tiler::tile`], whose rows hold the convolution's outputs.
     unsafe fn before_residual<'a>(
         &mut self,
-        job: &Job<'a>,
+        job: &TileJob<'a>,
         conv: &'a Conv,
         cells: &[Cell],
         rows: *mut f32,
         stride: usize,
-    ) -> Left<'a> {
+    ) -> Unfinished<'a> {
         let Some(map) = job.step.inputs.get(1).map(|r| &job.maps[*r]) else {
-            return Left { adds: false, act: &conv.act };
+            return Unfinished { adds: false, act: &conv.act };
         };
         let [down, along] = match job.step.spread[1] {
             Spread::Repeat(by) => by,
@@ -538,14 +545,14 @@ impl Tiler {
         let rows = Rows { first: rows, stride, n: cells.len(), width: job.maps[job.step.output].shape.c };
         // Safety: as in `tile`.
         unsafe { self.kernels.act(&conv.act, rows) };
-        Left { adds: true, act: &conv.post }
+        Unfinished { adds: true, act: &conv.post }
     }
 
     /// Does what is left where the rows are.
     ///
     /// # Safety
     /// The rows of the last tile.
-    pub unsafe fn finish(&self, left: Left, rows: Rows) {
+    pub unsafe fn finish(&self, left: Unfinished, rows: Rows) {
         // Safety: rows of whole blocks; residuals of as many channels, looked up by the last tile.
         unsafe {
             if left.adds {
@@ -556,7 +563,7 @@ impl Tiler {
     }
 
     /// What is left to add to the rows of the last tile.
-    pub fn residuals(&self, left: Left) -> Option<&Residuals> {
+    pub fn residuals(&self, left: Unfinished) -> Option<&Residuals> {
         left.adds.then_some(&self.residuals)
     }
 }

@@ -1,20 +1,20 @@
-//! Foresight: how far a cell would move, told before it is computed.
+//! DeltaEstimator: how far a cell would move, told before it is computed.
 //!
 //! What a step computes is stored and measured: the squared change of a cell, in units of its channels' scales. A step
 //! that reads it knows its own weights, hence by how much a change of each tap moves its output
-//! ([`crate::gating::sensitivity`]); how far that is off is learnt, one factor a step, from what was foretold and what came of it.
+//! ([`crate::gating::sensitivity`]); how far that is off is learnt, one factor a step, from what was estimated and what came of it.
 //! What would move by more than the gate's threshold is computed; everything else waits, and adds up.
 //!
-//! On the shared clips the logarithms of what is foretold and of what comes correlate by 0.9 and more; the standard
+//! On the shared clips the logarithms of what is estimated and of what comes correlate by 0.9 and more; the standard
 //! deviation of what is between them is 0.2 to 0.4. It saves a quarter of the executed MACs at the same agreement.
 
 use crate::buffer::Buffer;
 use crate::changes::ChangeSet;
 use crate::gating::gate::Gates;
 use crate::gating::policy::{DeferredPolicy, EstimatePolicy};
-use crate::gating::sensitivity::{self, How, Sight, Units};
+use crate::gating::sensitivity::{self, InputSensitivity, Reach, Units};
 use crate::graph::{MapShape, Window};
-use crate::kernels::{BLOCK, ForetellArgs, Kernels, LANES, Tap, prefetch};
+use crate::kernels::{BLOCK, EstimateArgs, Kernels, LANES, WindowTap, prefetch};
 use crate::plan::program::Program;
 use crate::plan::step::{Kind, Step};
 use crate::tolerance::{CELL, ToleranceMap};
@@ -23,7 +23,7 @@ use crate::weights::Weights;
 /// The squared changes of a map's cells, 0 where nothing changed, with a rim of zeros as wide as any window reaches
 /// beyond the map.
 #[derive(Debug, Clone)]
-pub struct Felt {
+pub struct DeltaMap {
     rim: usize,
     /// From row to row; 0: nothing is kept.
     stride: usize,
@@ -32,7 +32,7 @@ pub struct Felt {
     values: Vec<f32>,
 }
 
-impl Felt {
+impl DeltaMap {
     /// Of a map of `h` x `w` cells, all 0.
     pub fn new(h: usize, w: usize, rim: usize, shift: u32) -> Self {
         let stride = w.div_ceil(1 << shift) + 2 * rim;
@@ -92,10 +92,10 @@ impl Felt {
     }
 }
 
-/// How a step looks at what is felt of one map.
+/// Reach a step stencils at what is deltas of one map.
 #[derive(Debug, Clone, Default)]
-struct Look {
-    /// From what a cell's window begins at to what the next one's does, downwards and along: numbers of the [`Felt`].
+struct Stencil {
+    /// From what a cell's window begins at to what the next one's does, downwards and along: numbers of the [`DeltaMap`].
     stride: [usize; 2],
     /// Where each tap stands, counted from there; in order.
     offsets: Vec<usize>,
@@ -103,16 +103,16 @@ struct Look {
     gains: Vec<f32>,
 }
 
-impl Look {
-    /// A window over what `felt` tells apart.
-    fn through(window: Option<Window>, felt: &Felt) -> Self {
+impl Stencil {
+    /// A window over what `deltas` tells apart.
+    fn through(window: Option<Window>, deltas: &DeltaMap) -> Self {
         let Some(w) = window else { return Self { gains: vec![0.0], ..Self::default() } };
         // The rim is as wide as the padding.
-        let row = |ky: usize| (ky * w.dilation[0] + felt.rim - w.pad[0]) * felt.stride;
-        let offset = |kx: usize| kx * w.dilation[1] + felt.rim - w.pad[1];
+        let row = |ky: usize| (ky * w.dilation[0] + deltas.rim - w.pad[0]) * deltas.stride;
+        let offset = |kx: usize| kx * w.dilation[1] + deltas.rim - w.pad[1];
         let offsets = (0..w.kernel[0]).flat_map(|ky| (0..w.kernel[1]).map(move |kx| row(ky) + offset(kx)));
         Self {
-            stride: [w.stride[0] * felt.stride, w.stride[1]],
+            stride: [w.stride[0] * deltas.stride, w.stride[1]],
             offsets: offsets.collect(),
             gains: vec![0.0; w.n_taps()],
         }
@@ -121,24 +121,24 @@ impl Look {
 
 /// What one step foresees by.
 #[derive(Debug, Clone)]
-struct Outlook {
-    sights: Vec<Sight>,
-    /// One a sight.
-    looks: Vec<Look>,
-    /// What the gains count in; 0: nothing is foretold, whatever changes reach is computed.
+struct StepEstimator {
+    sensitivities: Vec<InputSensitivity>,
+    /// One a sensitivity_of.
+    stencils: Vec<Stencil>,
+    /// What the gains count in; 0: nothing is estimated, whatever changes reach is computed.
     limit: f32,
-    /// Of a step that hands changes on as they are: what is expected, in their units.
+    /// Of a step that hands changes on as they are: what is pending, in their units.
     hands_on: Option<f32>,
     /// What comes of changes, against what the gains say.
     factor: f32,
-    /// Which [`Eased`] is of its map's size.
+    /// Which [`ScaledLimits`] is of its map's size.
     eased: usize,
 }
 
 /// What the tolerance makes of limits (of squares), over maps of one size: of those from which cells are computed at once,
-/// the factors' squares, and of those from which they are owed, their cubes. Where nothing is in doubt, less is made good.
+/// the factors' squares, and of those from which they are deferred, their cubes. Where nothing is in mark_unknown, less is made good.
 #[derive(Debug, Clone)]
-struct Eased {
+struct ScaledLimits {
     h: usize,
     w: usize,
     /// For each row of a map, where the factors of its cells begin.
@@ -147,7 +147,7 @@ struct Eased {
     powers: [Buffer; 2],
 }
 
-impl Eased {
+impl ScaledLimits {
     fn follow(&mut self, tolerance: &ToleranceMap) {
         let over = tolerance.over(self.h, self.w);
         let stride = in_blocks(self.w);
@@ -166,9 +166,9 @@ impl Eased {
     }
 }
 
-/// The squared change that is expected of a map's cells since they were computed.
+/// The squared change that is pending of a map's cells since they were computed.
 #[derive(Debug, Clone)]
-struct Expected {
+struct PendingDelta {
     /// From row to row: whole blocks.
     stride: usize,
     values: Buffer,
@@ -180,18 +180,18 @@ fn in_blocks(n: usize) -> usize {
 
 /// What a stream foresees by.
 #[derive(Debug, Clone)]
-pub(crate) struct Foresight {
+pub(crate) struct DeltaEstimator {
     estimate: EstimatePolicy,
     deferred: DeferredPolicy,
-    outlooks: Vec<Outlook>,
+    estimators: Vec<StepEstimator>,
     /// One a map.
-    felt: Vec<Felt>,
-    expected: Vec<Expected>,
-    eased: Vec<Eased>,
+    deltas: Vec<DeltaMap>,
+    pending: Vec<PendingDelta>,
+    eased: Vec<ScaledLimits>,
     /// Which `eased` follows.
     tolerance: ToleranceMap,
     scratch: Seen,
-    /// Which of a step's sights are of maps that changed.
+    /// Which of a step's sensitivities are of maps that changed.
     changed: Vec<usize>,
 }
 
@@ -199,9 +199,9 @@ pub(crate) struct Foresight {
 #[derive(Debug, Clone)]
 struct Seen {
     /// For each cell a number, side by side.
-    taps: Vec<Tap>,
+    taps: Vec<WindowTap>,
     /// For each cell every second number.
-    every_second: Vec<Tap>,
+    every_second: Vec<WindowTap>,
     /// Otherwise.
     others: [f32; LANES],
     has_others: bool,
@@ -222,148 +222,152 @@ impl Seen {
     }
 }
 
-/// Where a step notes what came of its cells. Threads note cells of their own.
+/// Where a step recorder what came of its cells. Threads note cells of their own.
 #[derive(Clone, Copy)]
-pub(crate) struct Notes {
-    felt: *mut f32,
+pub(crate) struct DeltaRecorder {
+    deltas: *mut f32,
     stride: usize,
-    expected: *mut f32,
+    pending: *mut f32,
     width: usize,
     hands_on: Option<f32>,
 }
 
 // Safety: whoever writes through it says why no other thread does.
-unsafe impl Sync for Notes {}
+unsafe impl Sync for DeltaRecorder {}
 
-/// How often something came out greater than was foretold.
+/// Reach often something came out greater than was estimated.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Verdict {
+pub(crate) struct BiasTally {
     pub n: u32,
     pub n_greater: u32,
 }
 
-impl Notes {
+impl DeltaRecorder {
     /// A cell was computed, and stored if it differs at all. `measured`: its squared change.
     ///
     /// # Safety
-    /// The cell lies in the map, and no other thread notes it.
+    /// The cell lies in the map, and no other thread recorder it.
     #[inline(always)]
-    pub unsafe fn cell(&self, y: usize, x: usize, differs: bool, measured: Option<f32>, verdict: &mut Verdict) {
+    pub unsafe fn cell(&self, y: usize, x: usize, differs: bool, measured: Option<f32>, tally: &mut BiasTally) {
         // Safety: there is a number for each cell of the map, and no other thread has this one.
-        let (felt, expected) =
-            unsafe { (&mut *self.felt.add(y * self.stride + x), &mut *self.expected.add(y * self.width + x)) };
-        let foretold = std::mem::take(expected);
-        *felt = match measured {
+        let (deltas, pending) =
+            unsafe { (&mut *self.deltas.add(y * self.stride + x), &mut *self.pending.add(y * self.width + x)) };
+        let estimated = std::mem::take(pending);
+        *deltas = match measured {
             Some(squared) => {
-                let counts = squared > 0.0 && foretold > 0.0 && foretold.is_finite();
-                verdict.n += u32::from(counts);
-                verdict.n_greater += u32::from(counts && squared > foretold);
+                let counts = squared > 0.0 && estimated > 0.0 && estimated.is_finite();
+                tally.n += u32::from(counts);
+                tally.n_greater += u32::from(counts && squared > estimated);
                 squared
             }
-            None if differs => self.hands_on.map_or(f32::INFINITY, |unit| foretold * unit),
+            None if differs => self.hands_on.map_or(f32::INFINITY, |unit| estimated * unit),
             None => 0.0,
         };
     }
 }
 
-impl Foresight {
+impl DeltaEstimator {
     pub fn new(program: &Program) -> Self {
         let mut sizes: Vec<_> =
             program.steps.iter().map(|s| program.maps[s.output].shape).map(|s| (s.h, s.w)).collect();
         sizes.sort_unstable();
         sizes.dedup();
-        let outlook = |i: usize| {
-            let sights = sensitivity::of_step(program, i);
+        let estimator = |i: usize| {
+            let sensitivities = sensitivity::of_step(program, i);
             let s = program.maps[program.steps[i].output].shape;
             let eased = sizes.iter().position(|v| *v == (s.h, s.w)).unwrap_or(0);
-            Outlook { sights, looks: Vec::new(), limit: 0.0, hands_on: None, factor: 1.0, eased }
+            StepEstimator { sensitivities, stencils: Vec::new(), limit: 0.0, hands_on: None, factor: 1.0, eased }
         };
-        let mut outlooks: Vec<Outlook> = (0..program.steps.len()).map(outlook).collect();
+        let mut estimators: Vec<StepEstimator> = (0..program.steps.len()).map(estimator).collect();
         let is_made = |map: usize| {
             let is_step = |s: &Step| s.output == map && !matches!(s.kind, Kind::Join);
             map == program.input || program.steps.iter().any(is_step)
         };
-        let felt = |(i, map): (usize, &crate::plan::map::Map)| {
+        let deltas = |(i, map): (usize, &crate::plan::map::Map)| {
             if !is_made(i) {
-                return Felt::new(0, 0, 0, 0);
+                return DeltaMap::new(0, 0, 0, 0);
             }
-            let seen = || outlooks.iter().flat_map(|o| &o.sights).filter(|s| s.map == i);
-            let blocks = || seen().map(Sight::block);
+            let seen = || estimators.iter().flat_map(|o| &o.sensitivities).filter(|s| s.map == i);
+            let blocks = || seen().map(InputSensitivity::block);
             let is_block = |n: &usize| i == program.input && n.is_power_of_two() && blocks().all(|b| b == *n);
             let block = blocks().min().filter(is_block).unwrap_or(1);
             let rim = seen().filter_map(|s| s.window(block)).flat_map(|w| [w.pad, w.pad_end]).flatten().max();
-            Felt::new(map.shape.h, map.shape.w, rim.unwrap_or(0), block.ilog2())
+            DeltaMap::new(map.shape.h, map.shape.w, rim.unwrap_or(0), block.ilog2())
         };
         let n_rows = program.maps[program.input].shape.h.div_ceil(CELL);
-        let felt: Vec<Felt> = program.maps.iter().enumerate().map(felt).collect();
-        for outlook in &mut outlooks {
-            let look = |s: &Sight| Look::through(s.window(felt[s.map].block()), &felt[s.map]);
-            outlook.looks = outlook.sights.iter().map(look).collect();
+        let deltas: Vec<DeltaMap> = program.maps.iter().enumerate().map(deltas).collect();
+        for estimator in &mut estimators {
+            let look = |s: &InputSensitivity| Stencil::through(s.window(deltas[s.map].block()), &deltas[s.map]);
+            estimator.stencils = estimator.sensitivities.iter().map(look).collect();
         }
-        let n_taps = |o: &Outlook| o.looks.iter().map(|l| l.offsets.len()).sum::<usize>();
-        let room = || Vec::with_capacity(outlooks.iter().map(n_taps).max().unwrap_or(0));
+        let n_taps = |o: &StepEstimator| o.stencils.iter().map(|l| l.offsets.len()).sum::<usize>();
+        let room = || Vec::with_capacity(estimators.iter().map(n_taps).max().unwrap_or(0));
         Self {
             scratch: Seen { taps: room(), every_second: room(), others: [0.0; LANES], has_others: false },
-            changed: Vec::with_capacity(outlooks.iter().map(|o| o.sights.len()).max().unwrap_or(0)),
-            expected: (0..program.maps.len())
+            changed: Vec::with_capacity(estimators.iter().map(|o| o.sensitivities.len()).max().unwrap_or(0)),
+            pending: (0..program.maps.len())
                 .map(|i| if is_made(i) { program.maps[i].shape } else { MapShape::new(0, 0, 0) })
-                .map(|s| Expected { stride: in_blocks(s.w), values: Buffer::zeros(s.h * in_blocks(s.w)) })
+                .map(|s| PendingDelta { stride: in_blocks(s.w), values: Buffer::zeros(s.h * in_blocks(s.w)) })
                 .collect(),
             eased: sizes
                 .iter()
                 .map(|&(h, w)| {
                     let powers = || Buffer::new(in_blocks(w) * n_rows, 1.0);
-                    Eased { h, w, rows: vec![0; h], powers: [powers(), powers()] }
+                    ScaledLimits { h, w, rows: vec![0; h], powers: [powers(), powers()] }
                 })
                 .collect(),
             estimate: EstimatePolicy::default(),
             deferred: DeferredPolicy::default(),
             tolerance: ToleranceMap::default(),
-            felt,
-            outlooks,
+            deltas,
+            estimators,
         }
     }
 
     /// Numbers that are kept of a program's maps.
     pub fn n_values(program: &Program) -> usize {
         let this = Self::new(program);
-        let maps = this.felt.iter().map(|f| f.values.len()).chain(this.expected.iter().map(|e| e.values.len()));
+        let maps = this.deltas.iter().map(|f| f.values.len()).chain(this.pending.iter().map(|e| e.values.len()));
         maps.chain(this.eased.iter().flat_map(|e| &e.powers).map(|p| p.len())).sum()
     }
 
     /// Takes the gains from weights and scales.
     pub fn weigh(&mut self, program: &Program, weights: &Weights, gates: &Gates) {
         (self.estimate, self.deferred) = (gates.policy().estimate.clone(), gates.policy().deferred.clone());
-        for (i, outlook) in self.outlooks.iter_mut().enumerate() {
+        for (i, estimator) in self.estimators.iter_mut().enumerate() {
             let (step, gate) = (&program.steps[i], gates.get(i));
-            outlook.factor = 1.0;
-            outlook.limit = 0.0;
-            outlook.hands_on = None;
-            let sights = &outlook.sights;
-            let all_are_measured = !sights.is_empty() && sights.iter().all(|s| s.is_measured(gates));
+            estimator.factor = 1.0;
+            estimator.limit = 0.0;
+            estimator.hands_on = None;
+            let sensitivities = &estimator.sensitivities;
+            let all_are_measured = !sensitivities.is_empty() && sensitivities.iter().all(|s| s.is_measured(gates));
             if !all_are_measured || (step.is_gated && gate.is_exact()) {
                 continue;
             }
-            let block = |s: &Sight| self.felt[s.map].block();
+            let block = |s: &InputSensitivity| self.deltas[s.map].block();
             if step.is_gated {
-                outlook.limit = gate.limit();
-                for (sight, look) in sights.iter().zip(&mut outlook.looks) {
-                    look.gains = of_blocks(sight, sight.gains(program, step, weights.of(i), gates, gate), block(sight));
+                estimator.limit = gate.limit();
+                for (sensitivity_of, look) in sensitivities.iter().zip(&mut estimator.stencils) {
+                    look.gains = of_blocks(
+                        sensitivity_of,
+                        sensitivity_of.gains(program, step, weights.of(i), gates, gate),
+                        block(sensitivity_of),
+                    );
                 }
                 continue;
             }
             // Without a gate of its own a step follows the gates of what it reads.
-            let unit = |s: &Sight| match s.units {
+            let unit = |s: &InputSensitivity| match s.units {
                 Units::Gate(i) => gates.get(i).limit(),
                 _ => 0.0,
             };
-            if sights.iter().all(|s| unit(s) > 0.0 && block(s) == 1) {
-                outlook.limit = 1.0;
-                for (sight, look) in sights.iter().zip(&mut outlook.looks) {
-                    look.gains.fill(1.0 / unit(sight));
+            if sensitivities.iter().all(|s| unit(s) > 0.0 && block(s) == 1) {
+                estimator.limit = 1.0;
+                for (sensitivity_of, look) in sensitivities.iter().zip(&mut estimator.stencils) {
+                    look.gains.fill(1.0 / unit(sensitivity_of));
                 }
-                if let (Kind::Resize(_), [sight]) = (&step.kind, &sights[..]) {
-                    outlook.hands_on = Some(unit(sight));
+                if let (Kind::Resize(_), [sensitivity_of]) = (&step.kind, &sensitivities[..]) {
+                    estimator.hands_on = Some(unit(sensitivity_of));
                 }
             }
         }
@@ -371,21 +375,21 @@ impl Foresight {
 
     /// Everything was computed.
     pub fn restart(&mut self) {
-        self.felt.iter_mut().for_each(|f| f.values.fill(0.0));
-        self.expected.iter_mut().for_each(|e| e.values.fill(0.0));
+        self.deltas.iter_mut().for_each(|f| f.values.fill(0.0));
+        self.pending.iter_mut().for_each(|e| e.values.fill(0.0));
     }
 
     /// For whoever writes the picture.
-    pub fn felt_mut(&mut self, map: usize) -> &mut Felt {
-        &mut self.felt[map]
+    pub fn delta_map_mut(&mut self, map: usize) -> &mut DeltaMap {
+        &mut self.deltas[map]
     }
 
-    /// Forgets what was felt of a map.
+    /// Forgets what was deltas of a map.
     pub fn clear(&mut self, map: usize, set: &ChangeSet) {
-        self.felt[map].clear(set);
+        self.deltas[map].clear(set);
     }
 
-    /// Before a frame: what is in doubt and what is not.
+    /// Before a frame: what is in mark_unknown and what is not.
     pub fn follow(&mut self, tolerance: &ToleranceMap) {
         if self.tolerance == *tolerance {
             return;
@@ -394,38 +398,38 @@ impl Foresight {
         self.eased.iter_mut().for_each(|e| e.follow(tolerance));
     }
 
-    /// Takes from `set`, the cells that changes reach, those that would move too little, and adds them to `owed` if
+    /// Takes from `set`, the cells that changes reach, those that would move too little, and adds them to `deferred` if
     /// they would move enough to matter.
-    pub fn sift(
+    pub fn defer(
         &mut self,
         i: usize,
         out: usize,
         changes: &[ChangeSet],
         kernels: &Kernels,
         set: &mut ChangeSet,
-        owed: &mut ChangeSet,
+        deferred: &mut ChangeSet,
     ) {
         let share = self.deferred.share;
-        let Outlook { sights, looks, limit, factor, eased, .. } = &self.outlooks[i];
+        let StepEstimator { sensitivities, stencils, limit, factor, eased, .. } = &self.estimators[i];
         if *limit == 0.0 || set.is_empty() {
             return;
         }
-        let (eased, expected) = (&self.eased[*eased], &mut self.expected[out]);
+        let (eased, pending) = (&self.eased[*eased], &mut self.pending[out]);
         let words = set.words_a_row();
         let seen = &mut self.scratch;
         self.changed.clear();
-        self.changed.extend((0..sights.len()).filter(|k| !changes[sights[*k].map].is_empty()));
+        self.changed.extend((0..sensitivities.len()).filter(|k| !changes[sensitivities[*k].map].is_empty()));
         for (at, word) in set.words_mut().iter_mut().enumerate().filter(|(_, word)| **word != 0) {
             let (y, x) = (at / words, at % words * LANES);
-            let n = (expected.stride - x).min(LANES);
-            let known = &mut expected.values[y * expected.stride + x..][..n];
+            let n = (pending.stride - x).min(LANES);
+            let known = &mut pending.values[y * pending.stride + x..][..n];
             prefetch(known.as_ptr(), n);
             seen.clear();
             for &k in &self.changed {
-                look(&self.felt[sights[k].map], &sights[k].how, &looks[k], [y, x], *word, seen);
+                look(&self.deltas[sensitivities[k].map], &sensitivities[k].how, &stencils[k], [y, x], *word, seen);
             }
             // Where nothing changed around a cell, nothing is added.
-            let args = ForetellArgs {
+            let args = EstimateArgs {
                 taps: &seen.taps,
                 every_second: &seen.every_second,
                 seen: seen.has_others.then_some(&seen.others),
@@ -437,47 +441,47 @@ impl Foresight {
                 limits: [*limit, limit * share * share],
             };
             // Safety: each tap was taken from a slice of as many numbers, and so was all else.
-            let [exceeds, matters] = unsafe { kernels.foretell(&args) };
-            owed.words_mut()[at] |= *word & matters & !exceeds;
+            let [exceeds, matters] = unsafe { kernels.estimate(&args) };
+            deferred.words_mut()[at] |= *word & matters & !exceeds;
             *word &= exceeds;
         }
     }
 
-    /// A cell has waited, and what is expected of it is not all that there is.
-    pub fn doubt(&mut self, out: usize, y: usize, x: usize) {
-        let expected = &mut self.expected[out];
-        expected.values[y * expected.stride + x] = f32::INFINITY;
+    /// A cell has waited, and what is pending of it is not all that there is.
+    pub fn mark_unknown(&mut self, out: usize, y: usize, x: usize) {
+        let pending = &mut self.pending[out];
+        pending.values[y * pending.stride + x] = f32::INFINITY;
     }
 
-    /// Where a step notes what comes of its cells.
-    pub fn notes(&mut self, i: usize, out: usize) -> Notes {
-        let felt = &mut self.felt[out];
-        let first = felt.index(0, 0);
-        Notes {
+    /// Where a step recorder what comes of its cells.
+    pub fn recorder(&mut self, i: usize, out: usize) -> DeltaRecorder {
+        let deltas = &mut self.deltas[out];
+        let first = deltas.index(0, 0);
+        DeltaRecorder {
             // Safety: an index of the vector.
-            felt: unsafe { felt.values.as_mut_ptr().add(first) },
-            stride: felt.stride,
-            expected: self.expected[out].values.as_mut_ptr(),
-            width: self.expected[out].stride,
-            hands_on: self.outlooks[i].hands_on,
+            deltas: unsafe { deltas.values.as_mut_ptr().add(first) },
+            stride: deltas.stride,
+            pending: self.pending[out].values.as_mut_ptr(),
+            width: self.pending[out].stride,
+            hands_on: self.estimators[i].hands_on,
         }
     }
 
-    /// Learns from what came of a step's cells: half of it should be greater than was foretold.
-    pub fn learn(&mut self, i: usize, verdict: Verdict) {
+    /// Learns from what came of a step's cells: half of it should be greater than was estimated.
+    pub fn learn(&mut self, i: usize, tally: BiasTally) {
         let EstimatePolicy { rate, few_cells, most } = self.estimate;
-        let factor = &mut self.outlooks[i].factor;
-        let n = verdict.n as f32;
+        let factor = &mut self.estimators[i].factor;
+        let n = tally.n as f32;
         if n > 0.0 {
-            let bias = 2.0 * verdict.n_greater as f32 / n - 1.0;
+            let bias = 2.0 * tally.n_greater as f32 / n - 1.0;
             *factor = (*factor * (rate * bias * n / (n + few_cells)).exp()).clamp(1.0 / most, most);
         }
     }
 }
 
 /// The mean gain of each square of taps.
-fn of_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
-    let (Some(fine), Some(coarse)) = (sight.window(1), sight.window(block)) else { return gains };
+fn of_blocks(sensitivity_of: &InputSensitivity, gains: Vec<f32>, block: usize) -> Vec<f32> {
+    let (Some(fine), Some(coarse)) = (sensitivity_of.window(1), sensitivity_of.window(block)) else { return gains };
     let mut sums = vec![0.0; coarse.n_taps()];
     for (tap, gain) in gains.iter().enumerate() {
         let (y, x) = (tap / fine.kernel[1] / block, tap % fine.kernel[1] / block);
@@ -486,8 +490,8 @@ fn of_blocks(sight: &Sight, gains: Vec<f32>, block: usize) -> Vec<f32> {
     sums
 }
 
-/// Notes what a word's cells see of a map.
-fn look(felt: &Felt, how: &How, by: &Look, [y, x]: [usize; 2], word: u64, seen: &mut Seen) {
+/// DeltaRecorder what a word's cells see of a map.
+fn look(deltas: &DeltaMap, how: &Reach, by: &Stencil, [y, x]: [usize; 2], word: u64, seen: &mut Seen) {
     let cells = || {
         let mut rest = word;
         std::iter::from_fn(move || {
@@ -496,27 +500,27 @@ fn look(felt: &Felt, how: &How, by: &Look, [y, x]: [usize; 2], word: u64, seen: 
             (bit < 64).then_some(bit)
         })
     };
-    if let How::Repeat([down, along]) = how {
-        let row = &felt.values[felt.index(y / down, 0)..];
+    if let Reach::Repeat([down, along]) = how {
+        let row = &deltas.values[deltas.index(y / down, 0)..];
         cells().for_each(|bit| seen.add(bit, by.gains[0] * row[(x + bit) / along]));
         return;
     }
-    if let How::Resample(t) = how {
+    if let Reach::Resample(t) = how {
         for bit in cells() {
             let (row, col) = (t.rows[y], t.cols[x + bit]);
             let most = [row.first, row.second].into_iter().flat_map(|y| [col.first, col.second].map(|x| (y, x)));
-            let most = most.fold(0.0f32, |most, (y, x)| most.max(felt.values[felt.index(y, x)]));
+            let most = most.fold(0.0f32, |most, (y, x)| most.max(deltas.values[deltas.index(y, x)]));
             seen.add(bit, by.gains[0] * most);
         }
         return;
     }
     let [down, along] = by.stride;
-    let felt = &felt.values[y * down + x * along..];
+    let deltas = &deltas.values[y * down + x * along..];
     for (&offset, &gain) in by.offsets.iter().zip(&by.gains) {
         match along {
-            1 => seen.taps.push(Tap { from: felt[offset..offset + LANES].as_ptr(), gain }),
-            2 => seen.every_second.push(Tap { from: felt[offset..offset + 2 * LANES].as_ptr(), gain }),
-            _ => cells().for_each(|bit| seen.add(bit, gain * felt[offset + bit * along])),
+            1 => seen.taps.push(WindowTap { from: deltas[offset..offset + LANES].as_ptr(), gain }),
+            2 => seen.every_second.push(WindowTap { from: deltas[offset..offset + 2 * LANES].as_ptr(), gain }),
+            _ => cells().for_each(|bit| seen.add(bit, gain * deltas[offset + bit * along])),
         }
     }
 }
@@ -533,15 +537,15 @@ mod tests {
         let (small, by) = (MapShape::new(5, 40, 1), [2, 3]);
         let large = MapShape::new(10, 120, 1);
         let taps = Taps::new(Resize::Nearest(Coordinates::Asymmetric, Rounding::Floor), small, large);
-        let mut felt = Felt::new(small.h, small.w, 2, 0);
-        (0..200).for_each(|_| felt.add(random.usize(0..small.h), random.usize(0..small.w), random.f32()));
-        let look_by = Look { gains: vec![0.7], ..Look::default() };
+        let mut deltas = DeltaMap::new(small.h, small.w, 2, 0);
+        (0..200).for_each(|_| deltas.add(random.usize(0..small.h), random.usize(0..small.w), random.f32()));
+        let look_by = Stencil { gains: vec![0.7], ..Stencil::default() };
         for (y, x) in [(0, 0), (3, 64), (9, 0)] {
             let word = random.u64(..) >> if x == 64 { 8 } else { 0 };
-            let [repeated, looked_up] = [How::Repeat(by), How::Resample(taps.clone())].map(|how| {
+            let [repeated, looked_up] = [Reach::Repeat(by), Reach::Resample(taps.clone())].map(|how| {
                 let mut seen =
                     Seen { taps: Vec::new(), every_second: Vec::new(), others: [0.0; LANES], has_others: false };
-                look(&felt, &how, &look_by, [y, x], word, &mut seen);
+                look(&deltas, &how, &look_by, [y, x], word, &mut seen);
                 seen.others
             });
             assert_eq!(repeated, looked_up, "{y} {x}");
@@ -553,12 +557,12 @@ mod tests {
     fn pixels_add_up_in_their_squares() {
         let squares: Vec<f32> = (0..3 * 20).map(|i| i as f32).collect();
         for shift in 0..3 {
-            let mut felt = Felt::new(8, 40, 1, shift);
-            felt.add_pixels(5, 7, &squares);
+            let mut deltas = DeltaMap::new(8, 40, 1, shift);
+            deltas.add_pixels(5, 7, &squares);
             for x in (0..40).step_by(1 << shift) {
                 let inside = (x..x + (1 << shift)).filter(|x| (7..27).contains(x));
                 let wanted: usize = inside.map(|x| 9 * (x - 7) + 3).sum();
-                assert_eq!(felt.get(5, x), wanted as f32, "{shift} {x}");
+                assert_eq!(deltas.get(5, x), wanted as f32, "{shift} {x}");
             }
         }
     }

@@ -26,13 +26,13 @@ pub struct Profile {
     /// What is decided beside the gates; the defaults where it is not written.
     #[serde(default)]
     pub policy: Policy,
-    pub gates: Vec<Entry>,
+    pub gates: Vec<GateEntry>,
 }
 
 /// One gate.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct GateEntry {
     /// The map behind the gate.
     pub map: String,
     /// In units of the scales.
@@ -48,7 +48,7 @@ impl Profile {
     /// Writes down gates whose scales are known. Exact ones are left out.
     pub fn of(program: &Program, gates: &Gates, model: &str, sha256: &str, found: Vec<String>) -> Self {
         let entry = |(step, gate): (&Step, &Gate)| {
-            (!gate.is_exact()).then(|| Entry {
+            (!gate.is_exact()).then(|| GateEntry {
                 map: program.maps[step.output].name.clone(),
                 threshold: short(gate.threshold),
                 scales: gate.scales.iter().map(|s| short(*s)).collect(),

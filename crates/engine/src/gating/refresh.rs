@@ -1,7 +1,7 @@
 //! Rolling refresh: everything is computed again within a bound, a little each frame.
 //!
-//! There are two. A [`Settling`] goes round in a few frames, but only over cells that are
-//! owed: they are expected to have moved, too little to be computed at once. A
+//! There are two. A [`DeferredFlush`] goes round in a few frames, but only over cells that are
+//! deferred: they are expected to have moved, too little to be computed at once. A
 //! [`Sweep`] goes over all cells, within the age that nothing may exceed.
 //!
 //! A sweep goes through the steps in order, some rows a frame. A row is computed
@@ -13,14 +13,14 @@ use crate::plan::program::Program;
 use crate::plan::step::Kind;
 use std::ops::Range;
 
-/// Which steps' owed cells are computed in a frame.
+/// Which steps' deferred cells are computed in a frame.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Settling {
+pub struct DeferredFlush {
     next: usize,
     now: Range<usize>,
 }
 
-impl Settling {
+impl DeferredFlush {
     /// Goes on by as many steps as make a round in so many frames.
     pub fn advance(&mut self, n_steps: usize, frames: usize) {
         let n = n_steps.div_ceil(frames.max(1));

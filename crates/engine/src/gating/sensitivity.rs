@@ -18,14 +18,14 @@ use std::ops::Range;
 /// Wider windows, or paddings, are not foreseen through: the rim around what is kept of a map would outgrow the map.
 const WIDEST: usize = 64;
 
-/// How a map is looked at.
+/// Reach a map is looked at.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum How {
+pub(crate) enum Reach {
     Window(Window),
     /// Each of its cells stands for so many, down and along.
     Repeat([usize; 2]),
     Resample(Taps),
-    /// In a way that nothing is foretold of.
+    /// In a way that nothing is estimated of.
     Otherwise,
 }
 
@@ -42,10 +42,10 @@ pub(crate) enum Units {
 
 /// What a step sees of one map that some step computes; a concatenation is seen part by part.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Sight {
+pub(crate) struct InputSensitivity {
     pub map: usize,
     pub units: Units,
-    pub how: How,
+    pub how: Reach,
     /// Which of the step's inputs the map is, or is a part of.
     input: usize,
     /// Where the channels that are seen begin in that input, and where they stand in the map.
@@ -54,24 +54,24 @@ pub(crate) struct Sight {
 }
 
 /// What a step sees.
-pub(crate) fn of_step(program: &Program, i: usize) -> Vec<Sight> {
+pub(crate) fn of_step(program: &Program, i: usize) -> Vec<InputSensitivity> {
     let step = &program.steps[i];
-    let mut sights = Vec::new();
+    let mut sensitivities = Vec::new();
     if !matches!(step.kind, Kind::Join) {
         for (input, map) in step.inputs.iter().enumerate() {
             let how = how(program, step, input);
             program.parts(*map, 0..program.maps[*map].shape.c, 0, &mut |map, channels, at| {
                 let units = units(program, map);
-                sights.push(Sight { map, units, how: how.clone(), input, at, channels });
+                sensitivities.push(InputSensitivity { map, units, how: how.clone(), input, at, channels });
             });
         }
     }
-    sights
+    sensitivities
 }
 
-fn how(program: &Program, step: &Step, input: usize) -> How {
+fn how(program: &Program, step: &Step, input: usize) -> Reach {
     if let Spread::Repeat(by) = step.spread[input] {
-        return How::Repeat(by);
+        return Reach::Repeat(by);
     }
     let same_place = program.maps[step.inputs[input]].shape == program.maps[step.output].shape;
     match (&step.kind, input) {
@@ -79,16 +79,16 @@ fn how(program: &Program, step: &Step, input: usize) -> How {
         (Kind::Separable(pair), 0) => window(&pair.depthwise.window),
         (Kind::Pool(_, w), _) => window(w),
         // What is added to a convolution.
-        (Kind::Conv { .. } | Kind::Separable(_), 1) => How::Window(Window::POINT),
-        (Kind::Elementwise(_), _) if same_place => How::Window(Window::POINT),
-        (Kind::Resize(taps), _) => How::Resample(taps.clone()),
-        _ => How::Otherwise,
+        (Kind::Conv { .. } | Kind::Separable(_), 1) => Reach::Window(Window::POINT),
+        (Kind::Elementwise(_), _) if same_place => Reach::Window(Window::POINT),
+        (Kind::Resize(taps), _) => Reach::Resample(taps.clone()),
+        _ => Reach::Otherwise,
     }
 }
 
-fn window(w: &Window) -> How {
+fn window(w: &Window) -> Reach {
     let is_narrow = [w.kernel, w.pad, w.pad_end].iter().flatten().all(|n| *n <= WIDEST);
-    if is_narrow { How::Window(*w) } else { How::Otherwise }
+    if is_narrow { Reach::Window(*w) } else { Reach::Otherwise }
 }
 
 fn units(program: &Program, map: usize) -> Units {
@@ -111,10 +111,10 @@ fn units(program: &Program, map: usize) -> Units {
     }
 }
 
-impl Sight {
+impl InputSensitivity {
     /// Side of the squares of cells that need not be told apart: each window sees all of a square or nothing.
     pub fn block(&self) -> usize {
-        let How::Window(w) = &self.how else { return 1 };
+        let Reach::Window(w) = &self.how else { return 1 };
         let n = w.stride[0];
         let whole = |v: &[usize; 2]| v.iter().all(|v| v.is_multiple_of(n));
         if w.dilation == [1; 2] && w.stride == [n; 2] && whole(&w.kernel) && whole(&w.pad) { n } else { 1 }
@@ -122,7 +122,7 @@ impl Sight {
 
     /// The window over squares of `block` cells.
     pub fn window(&self, block: usize) -> Option<Window> {
-        let How::Window(w) = &self.how else { return None };
+        let Reach::Window(w) = &self.how else { return None };
         let by = |v: [usize; 2]| v.map(|v| v.div_ceil(block));
         let (kernel, stride, pad, pad_end) = (by(w.kernel), by(w.stride), by(w.pad), by(w.pad_end));
         Some(Window { kernel, stride, pad, pad_end, dilation: w.dilation })
@@ -138,7 +138,7 @@ impl Sight {
 
     /// Whether the sizes of its changes are known.
     pub fn is_measured(&self, gates: &Gates) -> bool {
-        self.how != How::Otherwise
+        self.how != Reach::Otherwise
             && match self.units {
                 Units::Picture => true,
                 Units::Gate(i) => !gates.get(i).is_exact(),
@@ -347,13 +347,13 @@ mod tests {
             gates.set(0, Gate::new(0.1, SCALES[..2].to_vec()));
             gates.set(1, Gate::new(0.1, SCALES[2..].to_vec()));
             gates.set(i, Gate::new(0.1, out.clone()));
-            let sights = of_step(&plan, i);
-            assert_eq!(sights.len(), 2, "both parts of the concatenation");
-            for (sight, seen) in sights.iter().zip([0..2, 2..6]) {
-                let gains = sight.gains(&plan, &plan.steps[i], plan.weights().of(i), &gates, gates.get(i));
+            let sensitivities = of_step(&plan, i);
+            assert_eq!(sensitivities.len(), 2, "both parts of the concatenation");
+            for (sensitivity_of, seen) in sensitivities.iter().zip([0..2, 2..6]) {
+                let gains = sensitivity_of.gains(&plan, &plan.steps[i], plan.weights().of(i), &gates, gates.get(i));
                 for (tap, gain) in gains.iter().enumerate() {
                     let wanted = tried(&mut random, seen.clone(), &out, |o, c| weight(o, tap, c));
-                    assert!((gain / wanted - 1.0).abs() < 0.1, "tap {tap} of {sight:?}: {gain} for {wanted}");
+                    assert!((gain / wanted - 1.0).abs() < 0.1, "tap {tap} of {sensitivity_of:?}: {gain} for {wanted}");
                 }
             }
         }
@@ -361,13 +361,23 @@ mod tests {
 
     #[test]
     fn squares_that_windows_see_whole_are_told_by_one_number() {
-        let sight = |kernel: usize, stride: usize, pad: usize| {
+        let sensitivity_of = |kernel: usize, stride: usize, pad: usize| {
             let window = Window { kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 2], ..Window::POINT };
-            Sight { map: 0, units: Units::Picture, how: How::Window(window), input: 0, at: 0, channels: 0..3 }
+            InputSensitivity {
+                map: 0,
+                units: Units::Picture,
+                how: Reach::Window(window),
+                input: 0,
+                at: 0,
+                channels: 0..3,
+            }
         };
-        let block = |kernel, stride, pad| sight(kernel, stride, pad).block();
+        let block = |kernel, stride, pad| sensitivity_of(kernel, stride, pad).block();
         assert_eq!([block(6, 2, 2), block(4, 4, 0), block(3, 1, 1)], [2, 4, 1]);
         assert_eq!([block(3, 2, 1), block(6, 2, 1), block(5, 2, 2)], [1; 3]);
-        assert_eq!(sight(6, 2, 2).window(2).map(|w| (w.kernel, w.stride, w.pad)), Some(([3; 2], [1; 2], [1; 2])));
+        assert_eq!(
+            sensitivity_of(6, 2, 2).window(2).map(|w| (w.kernel, w.stride, w.pad)),
+            Some(([3; 2], [1; 2], [1; 2]))
+        );
     }
 }

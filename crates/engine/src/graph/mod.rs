@@ -10,7 +10,7 @@ mod shape;
 pub mod verify;
 pub mod view;
 
-pub use shape::{MapShape, Source, ValueId};
+pub use shape::{ChannelSource, MapShape, ValueId};
 use view::View;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -179,7 +179,7 @@ pub enum Op {
     /// Channel shuffle, slices, space-to-depth.
     Rearrange {
         stride: [usize; 2],
-        sources: Vec<Source>,
+        sources: Vec<ChannelSource>,
     },
     /// A border of one number around the map: rows before, columns before.
     Pad {

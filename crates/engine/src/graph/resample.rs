@@ -4,7 +4,7 @@ use crate::graph::{Coordinates, MapShape, Resize, Rounding};
 
 /// Two neighbours and the share of the second.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tap {
+pub struct ResampleTap {
     pub first: usize,
     pub second: usize,
     pub share: f32,
@@ -13,8 +13,8 @@ pub struct Tap {
 /// The sources of every row and every column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taps {
-    pub rows: Vec<Tap>,
-    pub cols: Vec<Tap>,
+    pub rows: Vec<ResampleTap>,
+    pub cols: Vec<ResampleTap>,
 }
 
 /// How many rows and columns each cell of a map becomes, where a larger map repeats it: by whole numbers.
@@ -30,7 +30,8 @@ impl Taps {
 
     /// [`repeats`], if each output cell is the input cell of its place there.
     pub fn repeats(&self, from: MapShape, to: MapShape) -> Option<[usize; 2]> {
-        let are = |taps: &[Tap], by: usize| taps.iter().zip(0..).all(|(t, i)| t.share == 0.0 && t.first == i / by);
+        let are =
+            |taps: &[ResampleTap], by: usize| taps.iter().zip(0..).all(|(t, i)| t.share == 0.0 && t.first == i / by);
         repeats(from, to).filter(|by| are(&self.rows, by[0]) && are(&self.cols, by[1]))
     }
 
@@ -47,7 +48,7 @@ pub fn mix(a: f32, b: f32, share: f32) -> f32 {
     if share == 0.0 { a } else { share.mul_add(b - a, a) }
 }
 
-fn line(how: Resize, from: usize, to: usize) -> Vec<Tap> {
+fn line(how: Resize, from: usize, to: usize) -> Vec<ResampleTap> {
     let (coordinates, rounding) = match how {
         Resize::Nearest(c, r) => (c, Some(r)),
         Resize::Bilinear(c) => (c, None),
@@ -72,12 +73,12 @@ fn line(how: Resize, from: usize, to: usize) -> Vec<Tap> {
                     };
                     // Beyond 2^24 the last place itself is rounded up.
                     let near = (near.clamp(0.0, last) as usize).min(from - 1);
-                    Tap { first: near, second: near, share: 0.0 }
+                    ResampleTap { first: near, second: near, share: 0.0 }
                 }
                 None => {
                     let at = at.clamp(0.0, last);
                     let first = (at.floor() as usize).min(from - 1);
-                    Tap { first, second: (first + 1).min(from - 1), share: at - first as f32 }
+                    ResampleTap { first, second: (first + 1).min(from - 1), share: at - first as f32 }
                 }
             }
         })

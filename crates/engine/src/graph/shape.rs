@@ -35,7 +35,7 @@ pub struct ValueId(pub u32);
 /// Where one channel of a [`super::Op::Rearrange`] comes from: cell
 /// `(y * stride + dy, x * stride + dx)`, channel `c` of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub struct ChannelSource {
     pub dy: usize,
     pub dx: usize,
     pub c: usize,

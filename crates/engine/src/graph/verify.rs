@@ -106,7 +106,7 @@ fn check(node: &Node, inputs: &[MapShape], out: MapShape) -> Result<(), String> 
             expect(MapShape::new(x.h, x.w, inputs.iter().map(|i| i.c).sum()))
         }
         Op::Rearrange { stride, sources } => {
-            let inside = |s: &crate::graph::Source| {
+            let inside = |s: &crate::graph::ChannelSource| {
                 (out.h - 1) * stride[0] + s.dy < x.h && (out.w - 1) * stride[1] + s.dx < x.w && s.c < x.c
             };
             if sources.len() != out.c || !sources.iter().all(inside) {

@@ -6,7 +6,7 @@
 //! changes offsets, strides and sizes. At the end a view is either a map again
 //! (a channel shuffle, a space-to-depth), or the way to read an output.
 
-use super::shape::{MapShape, Source, ValueId};
+use super::shape::{ChannelSource, MapShape, ValueId};
 
 /// An axis of a map, in the order of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl View {
 
     /// The view as a map: its shape, the stride of its cells, and where each channel comes from.
     /// `None` if rows and columns are not the last two dimensions.
-    pub fn as_map(&self) -> Option<(MapShape, [usize; 2], Vec<Source>)> {
+    pub fn as_map(&self) -> Option<(MapShape, [usize; 2], Vec<ChannelSource>)> {
         let [n, c, h, w] = self.dims.as_slice() else { return None };
         if !n.is_empty() {
             return None;
@@ -178,7 +178,7 @@ impl View {
                 at[f.axis as usize] += index % f.size * f.stride;
                 index /= f.size;
             }
-            sources.push(Source { dy: at[0], dx: at[1], c: at[2] });
+            sources.push(ChannelSource { dy: at[0], dx: at[1], c: at[2] });
         }
         Some((MapShape::new(rows, cols, sources.len()), [sy, sx], sources))
     }
@@ -253,7 +253,7 @@ mod tests {
         let corner = whole(4, 6, 3).slice(2, 1, 2, 2).unwrap().slice(3, 0, 2, 3).unwrap();
         let (shape, stride, sources) = corner.as_map().unwrap();
         assert_eq!((shape, stride), (MapShape::new(2, 3, 3), [2, 2]));
-        assert_eq!(sources[2], Source { dy: 1, dx: 0, c: 2 });
+        assert_eq!(sources[2], ChannelSource { dy: 1, dx: 0, c: 2 });
         let folded = whole(4, 6, 1).reshape(&[1, 1, 2, 2, 3, 2]).unwrap().transpose(&[0, 1, 3, 5, 2, 4]).unwrap();
         let (shape, stride, sources) = folded.reshape(&[1, 4, 2, 3]).unwrap().as_map().unwrap();
         assert_eq!((shape, stride), (MapShape::new(2, 3, 4), [2, 2]));

@@ -36,7 +36,7 @@ impl Const {
     }
 
     /// Reads a tensor of the file.
-    pub fn read(t: &onnx::Tensor) -> Result<Self, Fail> {
+    pub fn read(t: &onnx::TensorProto) -> Result<Self, Fail> {
         let bad = |why: String| Fail::Invalid(format!("tensor '{}': {why}", t.name));
         if t.data_location != 0 {
             return Err(bad("its data are in another file; put them into this one".into()));
@@ -104,7 +104,7 @@ impl Const {
 
 /// Computes an operation all of whose inputs are constants. `None`: not one that is folded,
 /// or its result is no number.
-pub fn fold(node: &onnx::Node, inputs: &[Option<&Const>]) -> Option<Const> {
+pub fn fold(node: &onnx::NodeProto, inputs: &[Option<&Const>]) -> Option<Const> {
     let first = *inputs.first()?.as_ref()?;
     if inputs.iter().flatten().any(|c| c.len() > MAX_FOLDED) && node.op_type != "Identity" {
         return None;

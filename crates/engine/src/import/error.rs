@@ -31,7 +31,7 @@ pub(super) fn invalid<T>(why: impl Into<String>) -> Result<T, Fail> {
 }
 
 impl Fail {
-    pub(super) fn of(self, node: &onnx::Node) -> ImportError {
+    pub(super) fn of(self, node: &onnx::NodeProto) -> ImportError {
         let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
         ImportError::Node {
             node: name.cloned().unwrap_or_default(),

@@ -49,7 +49,7 @@ impl Importer {
         true
     }
 
-    pub(super) fn node(&mut self, node: &onnx::Node) -> Result<(), Fail> {
+    pub(super) fn node(&mut self, node: &onnx::NodeProto) -> Result<(), Fail> {
         if !matches!(node.domain.as_str(), "" | "ai.onnx") {
             return unsupported(format!("operations of domain '{}'", node.domain));
         }
@@ -132,7 +132,7 @@ impl Importer {
         Ok(vec![Known::Map(Pieces::one(View::whole(output, shape)))])
     }
 
-    pub(super) fn constant(&self, node: &onnx::Node, i: usize) -> Option<&Const> {
+    pub(super) fn constant(&self, node: &onnx::NodeProto, i: usize) -> Option<&Const> {
         match self.known.get(node.input.get(i)?)? {
             Known::Const(c) => Some(c),
             Known::Map(_) => None,
@@ -140,7 +140,7 @@ impl Importer {
     }
 
     /// The numbers of constant input `i`; `None` if the input is absent.
-    pub(super) fn floats(&self, node: &onnx::Node, i: usize) -> Result<Option<&[f32]>, Fail> {
+    pub(super) fn floats(&self, node: &onnx::NodeProto, i: usize) -> Result<Option<&[f32]>, Fail> {
         if node.input.get(i).is_none_or(String::is_empty) {
             return Ok(None);
         }
@@ -151,7 +151,7 @@ impl Importer {
     }
 
     /// The whole numbers of constant input `i`; `None` if the input is absent.
-    pub(super) fn ints(&self, node: &onnx::Node, i: usize) -> Result<Option<Vec<i64>>, Fail> {
+    pub(super) fn ints(&self, node: &onnx::NodeProto, i: usize) -> Result<Option<Vec<i64>>, Fail> {
         if node.input.get(i).is_none_or(String::is_empty) {
             return Ok(None);
         }
@@ -161,7 +161,7 @@ impl Importer {
         }
     }
 
-    pub(super) fn pieces(&self, node: &onnx::Node, i: usize) -> Result<&Pieces, Fail> {
+    pub(super) fn pieces(&self, node: &onnx::NodeProto, i: usize) -> Result<&Pieces, Fail> {
         let Some(name) = node.input.get(i) else { return invalid(format!("input {i} is missing")) };
         match self.known.get(name) {
             Some(Known::Map(pieces)) => Ok(pieces),
@@ -170,7 +170,7 @@ impl Importer {
         }
     }
 
-    pub(super) fn view(&self, node: &onnx::Node, i: usize) -> Result<View, Fail> {
+    pub(super) fn view(&self, node: &onnx::NodeProto, i: usize) -> Result<View, Fail> {
         match self.pieces(node, i)?.parts.as_slice() {
             [view] => Ok(view.clone()),
             parts => unsupported(format!("input {i} is made of {} maps", parts.len())),
@@ -178,7 +178,7 @@ impl Importer {
     }
 
     /// Input `i` as a feature map, written out if it is a rearrangement of one.
-    pub(super) fn map(&mut self, node: &onnx::Node, i: usize) -> Result<ValueId, Fail> {
+    pub(super) fn map(&mut self, node: &onnx::NodeProto, i: usize) -> Result<ValueId, Fail> {
         let view = self.view(node, i)?;
         self.materialise(&view, node.input.get(i).map_or("", String::as_str))
     }

@@ -4,11 +4,11 @@ use super::consts::{MAX_RANK, axes_at};
 use super::error::{Fail, invalid, unsupported};
 use super::importer::Importer;
 use super::known::{Known, Pieces};
-use super::ops::{Outputs, axis_of};
-use crate::import::onnx::Node;
+use super::ops::{OpOutputs, axis_of};
+use crate::import::onnx::NodeProto;
 
 impl Importer {
-    pub(super) fn space_to_depth(&mut self, node: &Node) -> Outputs {
+    pub(super) fn space_to_depth(&mut self, node: &NodeProto) -> OpOutputs {
         let view = self.view(node, 0)?;
         let &[1, c, h, w] = view.shape().as_slice() else { return unsupported("anything but a map") };
         let b = usize::try_from(node.int("blocksize", 0)).unwrap_or(0);
@@ -22,7 +22,7 @@ impl Importer {
         view.map(|v| vec![Known::Map(Pieces::one(v))]).ok_or(Fail::Unsupported("this layout".into()))
     }
 
-    pub(super) fn reshape(&mut self, node: &Node) -> Outputs {
+    pub(super) fn reshape(&mut self, node: &NodeProto) -> OpOutputs {
         let from = self.view(node, 0)?.shape();
         let Some(wanted) = self.ints(node, 1)?.or_else(|| node.ints("shape").map(<[i64]>::to_vec)) else {
             return invalid("no shape");
@@ -54,14 +54,14 @@ impl Importer {
         self.reshaped(node, &shape)
     }
 
-    pub(super) fn reshaped(&mut self, node: &Node, shape: &[usize]) -> Outputs {
+    pub(super) fn reshaped(&mut self, node: &NodeProto, shape: &[usize]) -> OpOutputs {
         match self.view(node, 0)?.reshape(shape) {
             Some(view) => Ok(vec![Known::Map(Pieces::one(view))]),
             None => unsupported(format!("a reshape to {shape:?} that tears rows, columns or channels")),
         }
     }
 
-    pub(super) fn transpose(&mut self, node: &Node) -> Outputs {
+    pub(super) fn transpose(&mut self, node: &NodeProto) -> OpOutputs {
         let mut pieces = self.pieces(node, 0)?.clone();
         let rank = pieces.shape().len();
         let order: Vec<usize> = match node.ints("perm") {
@@ -78,7 +78,7 @@ impl Importer {
         Ok(vec![Known::Map(pieces)])
     }
 
-    pub(super) fn slice(&mut self, node: &Node) -> Outputs {
+    pub(super) fn slice(&mut self, node: &NodeProto) -> OpOutputs {
         let mut view = self.view(node, 0)?;
         let shape = view.shape();
         let list = |i: usize, name: &str| match node.ints(name) {
@@ -108,7 +108,7 @@ impl Importer {
         Ok(vec![Known::Map(Pieces::one(view))])
     }
 
-    pub(super) fn split(&mut self, node: &Node) -> Outputs {
+    pub(super) fn split(&mut self, node: &NodeProto) -> OpOutputs {
         let view = self.view(node, 0)?;
         let shape = view.shape();
         let axis = axis_of(node.int("axis", 0), shape.len())?;
@@ -136,7 +136,7 @@ impl Importer {
         Ok(out)
     }
 
-    pub(super) fn gather(&mut self, node: &Node) -> Outputs {
+    pub(super) fn gather(&mut self, node: &NodeProto) -> OpOutputs {
         let view = self.view(node, 0)?;
         let shape = view.shape();
         let axis = axis_of(node.int("axis", 0), shape.len())?;
@@ -150,7 +150,7 @@ impl Importer {
         picked.map(|v| vec![Known::Map(Pieces::one(v))]).ok_or(Fail::Invalid(format!("index {i} of {shape:?}")))
     }
 
-    pub(super) fn squeeze(&mut self, node: &Node) -> Outputs {
+    pub(super) fn squeeze(&mut self, node: &NodeProto) -> OpOutputs {
         let mut view = self.view(node, 0)?;
         let grow = node.op_type == "Unsqueeze";
         let axes = match node.ints("axes") {

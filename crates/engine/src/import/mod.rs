@@ -28,7 +28,7 @@ use importer::{Importer, MAX_EDGES, MAX_NODES};
 use known::{Known, Pieces};
 use prost::Message as _;
 use std::collections::{HashMap, HashSet};
-use tail::Left;
+use tail::Leftover;
 
 /// Reads a model for pictures of `h` x `w`, all of it.
 ///
@@ -49,7 +49,7 @@ pub fn import(file: &[u8], h: usize, w: usize) -> Result<Graph, ImportError> {
 /// As [`import`]; what is left over is more than an end.
 pub fn import_with_tail(file: &[u8], h: usize, w: usize) -> Result<(Graph, Option<Tail>), ImportError> {
     let n_bytes = file.len();
-    let model = &onnx::Model::decode(file).map_err(|e| ImportError::Malformed(e.to_string()))?;
+    let model = &onnx::ModelProto::decode(file).map_err(|e| ImportError::Malformed(e.to_string()))?;
     let file = model.graph.as_ref().ok_or_else(|| ImportError::Malformed("no graph".into()))?;
     let broken = |why: Fail| match why {
         Fail::Invalid(why) | Fail::Unsupported(why) => ImportError::Invalid(why),
@@ -92,7 +92,7 @@ pub fn import_with_tail(file: &[u8], h: usize, w: usize) -> Result<(Graph, Optio
     let input = importer.add_value(picture, MapShape::new(h, w, channels)).map_err(broken)?;
     importer.known.insert((*picture).into(), Known::Map(Pieces::one(View::whole(input, importer.graph.shape(input)))));
 
-    let mut left = Left::default();
+    let mut left = Leftover::default();
     for node in &file.node {
         if left.feeds(node) {
             left.add(node, &importer.known, None).map_err(|why| why.of(node))?;
@@ -130,7 +130,7 @@ pub fn import_with_tail(file: &[u8], h: usize, w: usize) -> Result<(Graph, Optio
 }
 
 /// Channels of the picture as declared; 3 where the file does not say.
-fn input_channels(file: &onnx::Graph, picture: &str) -> usize {
+fn input_channels(file: &onnx::GraphProto, picture: &str) -> usize {
     let declared = file.input.iter().find(|i| i.name == picture).and_then(|i| {
         let dims = &i.kind.as_ref()?.tensor.as_ref()?.shape.as_ref()?.dim;
         usize::try_from(dims.get(1)?.value).ok()

@@ -8,11 +8,11 @@
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Model {
+pub struct ModelProto {
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
     #[prost(message, optional, tag = "7")]
-    pub graph: Option<Graph>,
+    pub graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSet>,
 }
@@ -26,13 +26,13 @@ pub struct OperatorSet {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Graph {
+pub struct GraphProto {
     #[prost(message, repeated, tag = "1")]
-    pub node: Vec<Node>,
+    pub node: Vec<NodeProto>,
     #[prost(string, tag = "2")]
     pub name: String,
     #[prost(message, repeated, tag = "5")]
-    pub initializer: Vec<Tensor>,
+    pub initializer: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
@@ -40,7 +40,7 @@ pub struct Graph {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Node {
+pub struct NodeProto {
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
     #[prost(string, repeated, tag = "2")]
@@ -50,12 +50,12 @@ pub struct Node {
     #[prost(string, tag = "4")]
     pub op_type: String,
     #[prost(message, repeated, tag = "5")]
-    pub attribute: Vec<Attribute>,
+    pub attribute: Vec<AttributeProto>,
     #[prost(string, tag = "7")]
     pub domain: String,
 }
 
-/// The kinds of value an [`Attribute`] can hold (`AttributeProto.AttributeType`).
+/// The kinds of value an [`AttributeProto`] can hold (`AttributeProto.AttributeType`).
 pub mod attribute_type {
     pub const FLOAT: i32 = 1;
     pub const INT: i32 = 2;
@@ -64,12 +64,12 @@ pub mod attribute_type {
     pub const FLOATS: i32 = 6;
     pub const INTS: i32 = 7;
 
-    /// Those that [`super::Attribute`](super::Attribute) holds whole: written again, nothing is lost.
+    /// Those that [`super::AttributeProto`](super::AttributeProto) holds whole: written again, nothing is lost.
     pub const PLAIN: [i32; 6] = [FLOAT, INT, STRING, TENSOR, FLOATS, INTS];
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Attribute {
+pub struct AttributeProto {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(float, tag = "2")]
@@ -79,7 +79,7 @@ pub struct Attribute {
     #[prost(bytes = "vec", tag = "4")]
     pub s: Vec<u8>,
     #[prost(message, optional, tag = "5")]
-    pub t: Option<Tensor>,
+    pub t: Option<TensorProto>,
     #[prost(float, repeated, tag = "7")]
     pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
@@ -96,7 +96,7 @@ pub mod data_type {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Tensor {
+pub struct TensorProto {
     #[prost(int64, repeated, tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
@@ -112,14 +112,14 @@ pub struct Tensor {
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
     #[prost(message, repeated, tag = "13")]
-    pub external_data: Vec<Entry>,
+    pub external_data: Vec<StringEntryProto>,
     /// 1: the data are in another file, which `external_data` names.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Entry {
+pub struct StringEntryProto {
     #[prost(string, tag = "1")]
     pub key: String,
     #[prost(string, tag = "2")]
@@ -131,11 +131,11 @@ pub struct ValueInfo {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(message, optional, tag = "2")]
-    pub kind: Option<Type>,
+    pub kind: Option<TypeProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Type {
+pub struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub tensor: Option<TensorType>,
 }
@@ -165,7 +165,7 @@ impl ValueInfo {
     pub fn floats(name: &str, dims: &[usize]) -> Self {
         let shape = Shape { dim: dims.iter().map(|d| Dim { value: *d as i64 }).collect() };
         let tensor = TensorType { elem_type: data_type::FLOAT, shape: Some(shape) };
-        Self { name: name.into(), kind: Some(Type { tensor: Some(tensor) }) }
+        Self { name: name.into(), kind: Some(TypeProto { tensor: Some(tensor) }) }
     }
 
     /// The same, of whatever shape.
@@ -179,8 +179,8 @@ impl ValueInfo {
     }
 }
 
-impl Node {
-    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+impl NodeProto {
+    pub fn attribute(&self, name: &str) -> Option<&AttributeProto> {
         self.attribute.iter().find(|a| a.name == name)
     }
 

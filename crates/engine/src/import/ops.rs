@@ -6,17 +6,17 @@ use super::importer::{Importer, MAX_CHANNELS, MAX_PARTS};
 use super::known::{Known, Pieces};
 use crate::graph::view::View;
 use crate::graph::{Act, Binary, Conv, Coordinates, MapShape, Op, PoolKind, Resize, Rounding, ValueId, Window};
-use crate::import::onnx::Node;
+use crate::import::onnx::NodeProto;
 
 /// Windows larger than this are refused.
 const MAX_KERNEL: i64 = 256;
 /// A transposed convolution is as many convolutions as its strides' product.
 const MAX_TRANSPOSED_STRIDE: usize = 16;
 
-pub(super) type Outputs = Result<Vec<Known>, Fail>;
+pub(super) type OpOutputs = Result<Vec<Known>, Fail>;
 
 impl Importer {
-    pub(super) fn operation(&mut self, node: &Node) -> Outputs {
+    pub(super) fn operation(&mut self, node: &NodeProto) -> OpOutputs {
         match node.op_type.as_str() {
             "Constant" => constant(node),
             "Identity" | "Dropout" => Ok(vec![Known::Map(self.pieces(node, 0)?.clone())]),
@@ -61,7 +61,7 @@ impl Importer {
         }
     }
 
-    fn shape(&self, node: &Node) -> Outputs {
+    fn shape(&self, node: &NodeProto) -> OpOutputs {
         let dims = self.pieces(node, 0)?.shape();
         let rank = dims.len() as i64;
         let clamp = |i: i64| (if i < 0 { i.saturating_add(rank) } else { i }).clamp(0, rank) as usize;
@@ -70,7 +70,7 @@ impl Importer {
         Ok(vec![Known::Const(Const::ints(part.iter().map(|d| *d as i64).collect()))])
     }
 
-    fn conv(&mut self, node: &Node) -> Outputs {
+    fn conv(&mut self, node: &NodeProto) -> OpOutputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
         let Some(weights) = self.constant(node, 1) else { return unsupported("weights that are not constant") };
@@ -103,7 +103,7 @@ impl Importer {
         self.emit(&node.output[0], Op::Conv(Box::new(conv)), vec![x], shape)
     }
 
-    fn bias(&self, node: &Node, n: usize) -> Result<Vec<f32>, Fail> {
+    fn bias(&self, node: &NodeProto, n: usize) -> Result<Vec<f32>, Fail> {
         match self.floats(node, 2)? {
             None => Ok(vec![0.0; n]),
             Some(b) if b.len() == n => Ok(b.to_vec()),
@@ -111,7 +111,7 @@ impl Importer {
         }
     }
 
-    fn conv_transpose(&mut self, node: &Node) -> Outputs {
+    fn conv_transpose(&mut self, node: &NodeProto) -> OpOutputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
         let Some(weights) = self.constant(node, 1) else { return unsupported("weights that are not constant") };
@@ -173,7 +173,7 @@ impl Importer {
     }
 
     /// A fully connected layer on one cell is a convolution of one cell.
-    fn gemm(&mut self, node: &Node) -> Outputs {
+    fn gemm(&mut self, node: &NodeProto) -> OpOutputs {
         let view = self.view(node, 0)?;
         let &[1, n_in] = view.shape().as_slice() else {
             return unsupported(format!("a matrix of {:?} as input", view.shape()));
@@ -217,7 +217,7 @@ impl Importer {
         flat.map(|v| vec![Known::Map(Pieces::one(v))]).ok_or(Fail::Unsupported("this layout".into()))
     }
 
-    fn batch_normalization(&mut self, node: &Node) -> Outputs {
+    fn batch_normalization(&mut self, node: &NodeProto) -> OpOutputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
         let mut inputs = [&[][..]; 4];
@@ -239,7 +239,7 @@ impl Importer {
     }
 
     /// Element by element on whatever layout: on the maps below it.
-    fn each(&mut self, node: &Node, op: &Op) -> Outputs {
+    fn each(&mut self, node: &NodeProto, op: &Op) -> OpOutputs {
         let mut pieces = self.pieces(node, 0)?.clone();
         for (i, view) in pieces.parts.iter_mut().enumerate() {
             let shape = self.graph.shape(view.base);
@@ -257,11 +257,11 @@ impl Importer {
         Ok(vec![Known::Map(pieces)])
     }
 
-    fn act(&mut self, node: &Node, act: Act) -> Outputs {
+    fn act(&mut self, node: &NodeProto, act: Act) -> OpOutputs {
         self.each(node, &Op::Act(act))
     }
 
-    fn clip(&mut self, node: &Node) -> Outputs {
+    fn clip(&mut self, node: &NodeProto) -> OpOutputs {
         let bound = |i: usize, name: &str, default: f32| match self.floats(node, i)? {
             Some([v]) => Ok(*v),
             Some(_) => invalid("a bound is no single number"),
@@ -271,7 +271,7 @@ impl Importer {
         self.act(node, Act::Clip(low, high))
     }
 
-    fn prelu(&mut self, node: &Node) -> Outputs {
+    fn prelu(&mut self, node: &NodeProto) -> OpOutputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
         let slope = self.constant(node, 1).and_then(|c| Some((c.dims.as_slice(), c.as_floats()?)));
@@ -283,7 +283,7 @@ impl Importer {
         self.emit(&node.output[0], Op::Act(Act::PRelu(slope)), vec![x], s)
     }
 
-    fn binary(&mut self, node: &Node, op: Binary) -> Outputs {
+    fn binary(&mut self, node: &NodeProto, op: Binary) -> OpOutputs {
         match (self.constant(node, 0), self.constant(node, 1)) {
             (None, Some(c)) => {
                 let c = c.clone();
@@ -308,7 +308,7 @@ impl Importer {
     }
 
     /// A map and a constant.
-    fn affine(&mut self, node: &Node, at: usize, c: &Const, op: Binary, reversed: bool) -> Outputs {
+    fn affine(&mut self, node: &NodeProto, at: usize, c: &Const, op: Binary, reversed: bool) -> OpOutputs {
         let Some(data) = c.as_floats() else { return unsupported("a constant that is not of floats") };
         let apply = |v: f32| match (op, reversed) {
             (Binary::Add, _) => Ok((1.0, v)),
@@ -334,7 +334,7 @@ impl Importer {
         self.emit(&node.output[0], Op::Affine { scale, shift }, vec![x], s)
     }
 
-    fn pool(&mut self, node: &Node, kind: PoolKind) -> Outputs {
+    fn pool(&mut self, node: &NodeProto, kind: PoolKind) -> OpOutputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
         let Some(&[kh, kw]) = node.ints("kernel_shape") else { return invalid("no kernel_shape of two numbers") };
@@ -369,13 +369,13 @@ impl Importer {
         self.emit(&node.output[0], Op::Pool(kind, window), vec![x], shape)
     }
 
-    fn global_average(&mut self, node: &Node) -> Outputs {
+    fn global_average(&mut self, node: &NodeProto) -> OpOutputs {
         let x = self.map(node, 0)?;
         let shape = MapShape::new(1, 1, self.graph.shape(x).c);
         self.emit(&node.output[0], Op::GlobalAverage, vec![x], shape)
     }
 
-    fn reduce_mean(&mut self, node: &Node) -> Outputs {
+    fn reduce_mean(&mut self, node: &NodeProto) -> OpOutputs {
         let mut axes = match node.ints("axes") {
             Some(v) => v.to_vec(),
             None => self.ints(node, 1)?.unwrap_or_default(),
@@ -396,7 +396,7 @@ impl Importer {
         }
     }
 
-    fn resize(&mut self, node: &Node) -> Outputs {
+    fn resize(&mut self, node: &NodeProto) -> OpOutputs {
         let x = self.map(node, 0)?;
         let s = self.graph.shape(x);
         // Upsample and the first Resize: (x, scales); later: (x, roi, scales, sizes).
@@ -453,7 +453,7 @@ impl Importer {
         self.emit(&node.output[0], Op::Resize(how), vec![x], MapShape::new(sides[0], sides[1], s.c))
     }
 
-    fn concat(&mut self, node: &Node) -> Outputs {
+    fn concat(&mut self, node: &NodeProto) -> OpOutputs {
         let inputs: Result<Vec<Pieces>, Fail> = (0..node.input.len()).map(|i| self.pieces(node, i).cloned()).collect();
         let inputs = inputs?;
         let Some(first) = inputs.first() else { return invalid("no inputs") };
@@ -488,7 +488,7 @@ impl Importer {
         Ok(vec![Known::Map(Pieces { axis, parts })])
     }
 
-    fn softmax(&mut self, node: &Node) -> Outputs {
+    fn softmax(&mut self, node: &NodeProto) -> OpOutputs {
         let pieces = self.pieces(node, 0)?;
         let rank = pieces.shape().len();
         let axis = axis_of(node.int("axis", if self.opset < 13 { 1 } else { -1 }), rank)?;
@@ -514,7 +514,7 @@ impl Importer {
         self.each(node, &Op::Softmax { group: group.unwrap_or(1) })
     }
 
-    fn pad(&mut self, node: &Node) -> Outputs {
+    fn pad(&mut self, node: &NodeProto) -> OpOutputs {
         if node.text("mode", "constant") != "constant" {
             return unsupported(format!("mode {}", node.text("mode", "")));
         }
@@ -555,7 +555,7 @@ impl Importer {
     }
 }
 
-fn constant(node: &Node) -> Outputs {
+fn constant(node: &NodeProto) -> OpOutputs {
     let value = if let Some(t) = node.attribute("value").and_then(|a| a.t.as_ref()) {
         Const::read(t)?
     } else if let Some(a) = node.attribute("value_float") {
@@ -576,7 +576,7 @@ fn constant(node: &Node) -> Outputs {
 }
 
 /// A finite number.
-fn number(node: &Node, name: &str, default: f32) -> Result<f32, Fail> {
+fn number(node: &NodeProto, name: &str, default: f32) -> Result<f32, Fail> {
     let v = node.float(name, default);
     if v.is_finite() { Ok(v) } else { invalid(format!("{name} {v} is no finite number")) }
 }
@@ -586,7 +586,7 @@ pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize, Fail> {
 }
 
 /// Two small numbers, one a direction.
-fn pair(node: &Node, name: &str, default: usize) -> Result<[usize; 2], Fail> {
+fn pair(node: &NodeProto, name: &str, default: usize) -> Result<[usize; 2], Fail> {
     match node.ints(name) {
         None | Some([]) => Ok([default; 2]),
         Some(&[a, b]) if (0..=MAX_KERNEL).contains(&a) && (0..=MAX_KERNEL).contains(&b) => Ok([a as usize, b as usize]),
@@ -594,7 +594,7 @@ fn pair(node: &Node, name: &str, default: usize) -> Result<[usize; 2], Fail> {
     }
 }
 
-fn window(node: &Node, kernel: [usize; 2], s: MapShape) -> Result<Window, Fail> {
+fn window(node: &NodeProto, kernel: [usize; 2], s: MapShape) -> Result<Window, Fail> {
     let (stride, dilation) = (pair(node, "strides", 1)?, pair(node, "dilations", 1)?);
     let in_range = |k: usize| (1..=MAX_KERNEL as usize).contains(&k);
     if ![kernel, stride, dilation].iter().flatten().all(|k| in_range(*k)) {

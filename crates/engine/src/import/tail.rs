@@ -30,15 +30,15 @@ const MAX_SHARE: f64 = 0.05;
 
 /// Nodes that are left over, while a file is read.
 #[derive(Default)]
-pub(super) struct Left<'a> {
-    nodes: Vec<&'a onnx::Node>,
+pub(super) struct Leftover<'a> {
+    nodes: Vec<&'a onnx::NodeProto>,
     made: HashSet<&'a str>,
     why: Option<ImportError>,
 }
 
-impl<'a> Left<'a> {
+impl<'a> Leftover<'a> {
     /// Whether a node reads what another one that is left over makes.
-    pub fn feeds(&self, node: &onnx::Node) -> bool {
+    pub fn feeds(&self, node: &onnx::NodeProto) -> bool {
         node.input.iter().any(|name| self.made.contains(name.as_str()))
     }
 
@@ -49,7 +49,7 @@ impl<'a> Left<'a> {
     /// Leaves a node over. `why`: what the engine does not know of it, if that is the reason.
     pub fn add(
         &mut self,
-        node: &'a onnx::Node,
+        node: &'a onnx::NodeProto,
         known: &HashMap<String, Known>,
         why: Option<ImportError>,
     ) -> Result<(), Fail> {
@@ -76,13 +76,14 @@ impl<'a> Left<'a> {
     /// It is more than an end.
     pub fn finish(
         self,
-        model: &onnx::Model,
-        file: &onnx::Graph,
+        model: &onnx::ModelProto,
+        file: &onnx::GraphProto,
         known: &HashMap<String, Known>,
     ) -> Result<Option<Tail>, ImportError> {
         let outputs: Vec<&onnx::ValueInfo> = file.output.iter().filter(|o| self.makes(&o.name)).collect();
         let Some(why) = self.why.filter(|_| !outputs.is_empty()) else { return Ok(None) };
-        let in_file: HashMap<&str, &onnx::Tensor> = file.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
+        let in_file: HashMap<&str, &onnx::TensorProto> =
+            file.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let (mut seen, mut inputs, mut initializer, mut n_constants) = (HashSet::new(), Vec::new(), Vec::new(), 0);
         for name in self.nodes.iter().flat_map(|n| &n.input) {
             match known.get(name).filter(|_| seen.insert(name)) {
@@ -100,30 +101,33 @@ impl<'a> Left<'a> {
         }
         let names = |values: &[onnx::ValueInfo]| values.iter().map(|v| v.name.clone()).collect();
         let (input_names, n_nodes) = (names(&inputs), self.nodes.len());
-        let graph = onnx::Graph {
+        let graph = onnx::GraphProto {
             node: self.nodes.into_iter().cloned().collect(),
             name: "tail".into(),
             initializer,
             input: inputs,
             output: outputs.into_iter().map(onnx::ValueInfo::without_shape).collect(),
         };
-        let model =
-            onnx::Model { ir_version: model.ir_version, graph: Some(graph), opset_import: model.opset_import.clone() };
+        let model = onnx::ModelProto {
+            ir_version: model.ir_version,
+            graph: Some(graph),
+            opset_import: model.opset_import.clone(),
+        };
         let (file, model_outputs) = (model.encode_to_vec(), names(&file.output));
         Ok(Some(Tail { file, inputs: input_names, model_outputs, n_nodes, why }))
     }
 }
 
 impl Const {
-    fn tensor(&self, name: &str) -> onnx::Tensor {
-        let empty = onnx::Tensor {
+    fn tensor(&self, name: &str) -> onnx::TensorProto {
+        let empty = onnx::TensorProto {
             name: name.into(),
             dims: self.dims.iter().map(|d| *d as i64).collect(),
-            ..onnx::Tensor::default()
+            ..onnx::TensorProto::default()
         };
         match &self.data {
-            Data::Floats(v) => onnx::Tensor { data_type: data_type::FLOAT, float_data: v.clone(), ..empty },
-            Data::Ints(v) => onnx::Tensor { data_type: data_type::INT64, int64_data: v.clone(), ..empty },
+            Data::Floats(v) => onnx::TensorProto { data_type: data_type::FLOAT, float_data: v.clone(), ..empty },
+            Data::Ints(v) => onnx::TensorProto { data_type: data_type::INT64, int64_data: v.clone(), ..empty },
         }
     }
 }

@@ -138,23 +138,23 @@ pub struct Measure<'a> {
     pub limit: f32,
 }
 
-/// Cells whose changes are foretold at once: those of a word of a change set.
+/// Cells whose changes are estimated at once: those of a word of a change set.
 pub const LANES: usize = 64;
 
 /// What [`LANES`] cells in a row see at one place of a window.
 #[derive(Debug, Clone, Copy)]
-pub struct Tap {
+pub struct WindowTap {
     pub from: *const f32,
     pub gain: f32,
 }
 
-/// Cells in a row whose changes are foretold:
+/// Cells in a row whose changes are estimated:
 /// `expected[i] += factor * (seen[i] + sum over taps of gain * from[i])`, where `from` has a number for each cell, or
 /// every second one of its numbers is a cell's.
 #[derive(Debug, Clone, Copy)]
-pub struct ForetellArgs<'a> {
-    pub taps: &'a [Tap],
-    pub every_second: &'a [Tap],
+pub struct EstimateArgs<'a> {
+    pub taps: &'a [WindowTap],
+    pub every_second: &'a [WindowTap],
     /// What is seen beside the taps.
     pub seen: Option<&'a [f32; LANES]>,
     pub factor: f32,
@@ -169,9 +169,9 @@ pub struct ForetellArgs<'a> {
     pub limits: [f32; 2],
 }
 
-/// Inputs of squares, turned into what is multiplied ([`crate::weights::winograd`]).
+/// Inputs of squares, transformed into what is multiplied ([`crate::weights::winograd`]).
 #[derive(Debug, Clone, Copy)]
-pub struct SpreadArgs {
+pub struct InputTransformArgs {
     /// Squares, 1..=[`SQUARES`].
     pub n: usize,
     /// `[row and column of 4x4][TILE]`, first input channel of each.
@@ -183,9 +183,9 @@ pub struct SpreadArgs {
     pub stride: usize,
 }
 
-/// Products of squares, turned into outputs.
+/// Products of squares, transformed into outputs.
 #[derive(Debug, Clone, Copy)]
-pub struct GatherArgs<'a> {
+pub struct OutputTransformArgs<'a> {
     /// Squares, 1..=[`SQUARES`].
     pub n: usize,
     /// `[product][SQUARES][STRIP]`.
@@ -217,7 +217,7 @@ pub struct FollowArgs<'a> {
 }
 
 // Safety: taps are scratch of one call, and are not read after it.
-unsafe impl Send for Tap {}
+unsafe impl Send for WindowTap {}
 
 /// For comparisons; the sign of a NaN is not promised.
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod depthwise;
-mod foretell;
+mod estimate;
 mod gemm;
 pub mod math;
 mod measure;
@@ -25,7 +25,7 @@ mod portable;
 mod rows;
 mod simd;
 mod table;
-mod winograd;
+mod transform;
 
 pub use args::*;
 pub use table::Kernels;

@@ -1,8 +1,8 @@
 //! The table of functions of one instruction set.
 
 use super::args::{
-    BLOCK, Cells, ConvArgs, Distances, FollowArgs, ForetellArgs, GatherArgs, LANES, Measure, Pooled, ROWS, Rows,
-    SpreadArgs,
+    BLOCK, Cells, ConvArgs, Distances, EstimateArgs, FollowArgs, InputTransformArgs, LANES, Measure,
+    OutputTransformArgs, Pooled, ROWS, Rows,
 };
 use crate::graph::Act;
 
@@ -59,22 +59,22 @@ macro_rules! functions {
             unsafe { $crate::kernels::measure::replace(simd, new, old) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn foretell(args: &$crate::kernels::args::ForetellArgs<'_>) -> [u64; 2] {
+        unsafe fn estimate(args: &$crate::kernels::args::EstimateArgs<'_>) -> [u64; 2] {
             let simd = <$S>::here();
-            // Safety: as of [`$crate::kernels::table::Kernels::foretell`].
-            unsafe { $crate::kernels::foretell::run(simd, args) }
+            // Safety: as of [`$crate::kernels::table::Kernels::estimate`].
+            unsafe { $crate::kernels::estimate::run(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn spread(args: &$crate::kernels::args::SpreadArgs) {
+        unsafe fn input_transform(args: &$crate::kernels::args::InputTransformArgs) {
             let simd = <$S>::here();
-            // Safety: as of [`$crate::kernels::table::Kernels::spread`].
-            unsafe { $crate::kernels::winograd::spread(simd, args) }
+            // Safety: as of [`$crate::kernels::table::Kernels::input_transform`].
+            unsafe { $crate::kernels::transform::input_transform(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn gather(args: &$crate::kernels::args::GatherArgs<'_>) {
+        unsafe fn output_transform(args: &$crate::kernels::args::OutputTransformArgs<'_>) {
             let simd = <$S>::here();
-            // Safety: as of [`$crate::kernels::table::Kernels::gather`].
-            unsafe { $crate::kernels::winograd::gather(simd, args) }
+            // Safety: as of [`$crate::kernels::table::Kernels::output_transform`].
+            unsafe { $crate::kernels::transform::output_transform(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
         fn follow(args: &mut $crate::kernels::args::FollowArgs<'_>) -> u32 {
@@ -91,9 +91,9 @@ macro_rules! functions {
             pool,
             measure,
             replace,
-            foretell,
-            spread,
-            gather,
+            estimate,
+            input_transform,
+            output_transform,
             follow,
         };
     };
@@ -118,9 +118,9 @@ pub struct Kernels {
     pub(super) pool: unsafe fn(Pooled, &[*const f32], &mut [f32]),
     pub(super) measure: unsafe fn(Rows, Measure<'_>, &mut Distances) -> [u64; 2],
     pub(super) replace: unsafe fn(Rows, &Cells) -> u64,
-    pub(super) foretell: unsafe fn(&ForetellArgs<'_>) -> [u64; 2],
-    pub(super) spread: unsafe fn(&SpreadArgs),
-    pub(super) gather: unsafe fn(&GatherArgs<'_>),
+    pub(super) estimate: unsafe fn(&EstimateArgs<'_>) -> [u64; 2],
+    pub(super) input_transform: unsafe fn(&InputTransformArgs),
+    pub(super) output_transform: unsafe fn(&OutputTransformArgs<'_>),
     pub(super) follow: unsafe fn(&mut FollowArgs<'_>) -> u32,
 }
 
@@ -216,30 +216,30 @@ impl Kernels {
     /// Adds to what is expected of some cells. For both limits a bit for each cell of which more is expected.
     ///
     /// # Safety
-    /// Pointers and counts are as [`ForetellArgs`] says; as many numbers can be read of each tap, twice as many of which
+    /// Pointers and counts are as [`EstimateArgs`] says; as many numbers can be read of each tap, twice as many of which
     /// every second is read.
-    pub unsafe fn foretell(&self, args: &ForetellArgs<'_>) -> [u64; 2] {
+    pub unsafe fn estimate(&self, args: &EstimateArgs<'_>) -> [u64; 2] {
         assert!((1..=LANES / BLOCK).contains(&args.n_blocks), "blocks of a word");
         // Safety: the machine has the instruction set, or the table would not be there; as of this function.
-        unsafe { (self.foretell)(args) }
+        unsafe { (self.estimate)(args) }
     }
 
     /// Turns the inputs of squares into what is multiplied.
     ///
     /// # Safety
-    /// As [`SpreadArgs`] says; inputs can be read, and `out` written, in whole blocks.
-    pub unsafe fn spread(&self, args: &SpreadArgs) {
+    /// As [`InputTransformArgs`] says; inputs can be read, and `out` written, in whole blocks.
+    pub unsafe fn input_transform(&self, args: &InputTransformArgs) {
         // Safety: the machine has the instruction set, or the table would not be there; as of this function.
-        unsafe { (self.spread)(args) }
+        unsafe { (self.input_transform)(args) }
     }
 
     /// Turns products into the outputs of squares, before their activation.
     ///
     /// # Safety
-    /// As [`GatherArgs`] says; rows have room for whole blocks.
-    pub unsafe fn gather(&self, args: &GatherArgs<'_>) {
+    /// As [`OutputTransformArgs`] says; rows have room for whole blocks.
+    pub unsafe fn output_transform(&self, args: &OutputTransformArgs<'_>) {
         // Safety: the machine has the instruction set, or the table would not be there; as of this function.
-        unsafe { (self.gather)(args) }
+        unsafe { (self.output_transform)(args) }
     }
 
     /// Takes over the pixels of which some colour is off by more than its limit. A bit for each.

@@ -1,7 +1,7 @@
 //! Rearrangements of one map that are joined again are one rearrangement: four
 //! strided slices and a concatenation are a space-to-depth.
 
-use crate::graph::{Graph, Op, Source};
+use crate::graph::{ChannelSource, Graph, Op};
 
 pub fn run(graph: &mut Graph) -> usize {
     let mut n = 0;
@@ -10,7 +10,7 @@ pub fn run(graph: &mut Graph) -> usize {
             continue;
         }
         let makers = graph.makers();
-        let mut joined: Vec<Source> = Vec::new();
+        let mut joined: Vec<ChannelSource> = Vec::new();
         let mut from = None;
         let all = graph.nodes[i].inputs.iter().all(|input| {
             let Some(maker) = makers[input.0 as usize].map(|m| &graph.nodes[m]) else { return false };

@@ -1,7 +1,7 @@
 //! A convolution of a space-to-depth is a convolution of the map itself, with a
 //! larger window and longer strides: the rearranged copy is not needed.
 
-use crate::graph::{Conv, Graph, Op, Source, Window};
+use crate::graph::{ChannelSource, Conv, Graph, Op, Window};
 
 pub fn run(graph: &mut Graph) -> usize {
     let makers = graph.makers();
@@ -27,16 +27,16 @@ pub fn run(graph: &mut Graph) -> usize {
 }
 
 /// Whether the sources are all channels of a block of `stride` cells, each once, in any order.
-fn takes_all(sources: &[Source], stride: [usize; 2], channels: usize) -> bool {
+fn takes_all(sources: &[ChannelSource], stride: [usize; 2], channels: usize) -> bool {
     let mut seen = vec![false; stride[0] * stride[1] * channels];
-    let fresh = |s: &Source| {
+    let fresh = |s: &ChannelSource| {
         let inside = s.dy < stride[0] && s.dx < stride[1] && s.c < channels;
         inside && !std::mem::replace(&mut seen[(s.dy * stride[1] + s.dx) * channels + s.c], true)
     };
     sources.len() == stride[0] * stride[1] * channels && sources.iter().all(fresh)
 }
 
-fn widened(conv: &Conv, stride: [usize; 2], sources: &[Source], channels: usize) -> Conv {
+fn widened(conv: &Conv, stride: [usize; 2], sources: &[ChannelSource], channels: usize) -> Conv {
     let w = &conv.window;
     let times = |a: [usize; 2]| [a[0] * stride[0], a[1] * stride[1]];
     let window = Window {
@@ -67,7 +67,7 @@ mod tests {
     use crate::graph::{Act, MapShape, Node, ValueId};
     use crate::oracle;
 
-    fn graph(sources: Vec<Source>, stride: [usize; 2], s: MapShape, pad: usize) -> Graph {
+    fn graph(sources: Vec<ChannelSource>, stride: [usize; 2], s: MapShape, pad: usize) -> Graph {
         let mut random = fastrand::Rng::with_seed(9);
         let mut graph =
             Graph { values: Vec::new(), nodes: Vec::new(), input: ValueId(0), outputs: Vec::new(), kept: Vec::new() };
@@ -105,9 +105,9 @@ mod tests {
     #[test]
     fn the_wide_convolution_computes_the_same() {
         // As YOLOX orders them: columns first.
-        let mut sources: Vec<Source> = [(0, 0), (1, 0), (0, 1), (1, 1)]
+        let mut sources: Vec<ChannelSource> = [(0, 0), (1, 0), (0, 1), (1, 1)]
             .iter()
-            .flat_map(|(dy, dx)| (0..3).map(|c| Source { dy: *dy, dx: *dx, c }))
+            .flat_map(|(dy, dx)| (0..3).map(|c| ChannelSource { dy: *dy, dx: *dx, c }))
             .collect();
         let s = MapShape { h: 12, w: 16, c: 3 };
         for pad in [0, 1] {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_not_the_whole_block_stays() {
-        let all = || (0..4).map(|i| Source { dy: i / 2, dx: i % 2, c: 0 }).collect::<Vec<_>>();
+        let all = || (0..4).map(|i| ChannelSource { dy: i / 2, dx: i % 2, c: 0 }).collect::<Vec<_>>();
         let s = MapShape { h: 6, w: 6, c: 1 };
         assert_eq!(run(&mut graph(all(), [2; 2], s, 1)), 1);
         assert_eq!(run(&mut graph(all()[..3].to_vec(), [2; 2], s, 1)), 0, "a part is left out");

@@ -6,7 +6,7 @@
 
 use super::map::Map;
 use crate::buffer::ElementType;
-use crate::graph::{Act, Graph, Node, Op, Source};
+use crate::graph::{Act, ChannelSource, Graph, Node, Op};
 use crate::kernels::BLOCK;
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ pub(super) fn channel_run(graph: &Graph, node: usize) -> Option<Range<usize>> {
     let Op::Rearrange { stride: [1, 1], sources } = &node.op else { return None };
     let (from, to) = (graph.shape(node.inputs[0]), graph.shape(node.output));
     let first = sources.first()?;
-    let straight = sources.iter().enumerate().all(|(i, s)| *s == Source { dy: 0, dx: 0, c: first.c + i });
+    let straight = sources.iter().enumerate().all(|(i, s)| *s == ChannelSource { dy: 0, dx: 0, c: first.c + i });
     (straight && (from.h, from.w) == (to.h, to.w)).then(|| first.c..first.c + sources.len())
 }
 

@@ -1,9 +1,9 @@
 //! From a graph's nodes to steps with packed weights.
 
-use super::step::{ConvKind, Gemm, Kind, Phase, Run, Step, Winograd2x2};
+use super::step::{ConvKind, Gemm, Kind, Run, Step, TransposedPhase, Winograd2x2};
 use crate::changes::Spread;
 use crate::graph::resample::{self, Taps};
-use crate::graph::{Act, Conv, Graph, MapShape, Op, Separable, Source, ValueId, Window};
+use crate::graph::{Act, ChannelSource, Conv, Graph, MapShape, Op, Separable, ValueId, Window};
 use crate::weights::packed::{Packed, Packing};
 use crate::weights::winograd;
 
@@ -71,7 +71,7 @@ pub(super) fn step(graph: &Graph, i: usize) -> (Step, Vec<Packed>) {
         }
         Op::Concat => Kind::Join,
         Op::Rearrange { stride, sources } => {
-            let reach = |f: fn(&Source) -> usize| sources.iter().map(f).max().unwrap_or(0) + 1;
+            let reach = |f: fn(&ChannelSource) -> usize| sources.iter().map(f).max().unwrap_or(0) + 1;
             let kernel = [reach(|s| s.dy), reach(|s| s.dx)];
             spread[0] = Spread::Window(Window { kernel, stride: *stride, ..Window::POINT });
             Kind::Rearrange { stride: *stride, runs: runs(sources) }
@@ -121,7 +121,7 @@ fn conv_kind(conv: &Conv, input: MapShape) -> (ConvKind, Vec<Packed>) {
                 let own = rows.flat_map(|out| taps.iter().flat_map(|[ky, kx]| &out[(ky * kw + kx) * depth..][..depth]));
                 let own: Vec<f32> = own.copied().collect();
                 weights.push(Packed::new(Packing::Gemm { n_taps: taps.len(), depth }, &own, &conv.bias));
-                phases.push(Phase { taps });
+                phases.push(TransposedPhase { taps });
             }
         }
         return (ConvKind::Transposed { phases, window, depth }, weights);
@@ -141,7 +141,7 @@ fn conv_kind(conv: &Conv, input: MapShape) -> (ConvKind, Vec<Packed>) {
 }
 
 /// Neighbouring sources as runs.
-fn runs(sources: &[Source]) -> Vec<Run> {
+fn runs(sources: &[ChannelSource]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for s in sources {
         match runs.last_mut() {

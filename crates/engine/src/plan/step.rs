@@ -54,7 +54,7 @@ pub enum ConvKind {
     Depthwise,
     /// One phase after another, `[row remainder][column remainder]`.
     Transposed {
-        phases: Vec<Phase>,
+        phases: Vec<TransposedPhase>,
         window: Window,
         depth: usize,
     },
@@ -80,7 +80,7 @@ pub struct Winograd2x2 {
 /// The output cells of a transposed convolution with one remainder of row and
 /// column, which all see the same taps: kernel row and column of each.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Phase {
+pub struct TransposedPhase {
     pub taps: Vec<[usize; 2]>,
 }
 

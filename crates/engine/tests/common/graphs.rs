@@ -86,13 +86,15 @@ pub fn graph(random: &mut Rng, n: usize) -> Graph {
                     0 => {
                         let first = random.usize(0..s.c);
                         let n = random.usize(1..=s.c - first);
-                        ((first..first + n).map(|c| Source { dy: 0, dx: 0, c }).collect::<Vec<_>>(), [1, 1])
+                        ((first..first + n).map(|c| ChannelSource { dy: 0, dx: 0, c }).collect::<Vec<_>>(), [1, 1])
                     }
-                    1 => ((0..s.c).map(|_| Source { dy: 0, dx: 0, c: random.usize(0..s.c) }).collect(), [1, 1]),
+                    1 => ((0..s.c).map(|_| ChannelSource { dy: 0, dx: 0, c: random.usize(0..s.c) }).collect(), [1, 1]),
                     _ if s.h >= 2 && s.w >= 2 => {
                         let four = [(0, 0), (1, 0), (0, 1), (1, 1)];
                         (
-                            four.iter().flat_map(|&(dy, dx)| (0..s.c).map(move |c| Source { dy, dx, c })).collect(),
+                            four.iter()
+                                .flat_map(|&(dy, dx)| (0..s.c).map(move |c| ChannelSource { dy, dx, c }))
+                                .collect(),
                             [2, 2],
                         )
                     }

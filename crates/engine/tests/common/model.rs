@@ -18,20 +18,20 @@ pub enum Attr<'a> {
 
 pub struct ModelBuilder {
     /// Open to tests that break what was built.
-    pub model: onnx::Model,
+    pub model: onnx::ModelProto,
     rng: fastrand::Rng,
     n_names: usize,
 }
 
 impl ModelBuilder {
     pub fn new(opset: i64) -> Self {
-        let graph = onnx::Graph { name: "test".into(), ..Default::default() };
+        let graph = onnx::GraphProto { name: "test".into(), ..Default::default() };
         let opset_import = vec![onnx::OperatorSet { domain: String::new(), version: opset }];
-        let model = onnx::Model { ir_version: 8, graph: Some(graph), opset_import };
+        let model = onnx::ModelProto { ir_version: 8, graph: Some(graph), opset_import };
         Self { model, rng: fastrand::Rng::with_seed(11), n_names: 0 }
     }
 
-    pub fn graph(&mut self) -> &mut onnx::Graph {
+    pub fn graph(&mut self) -> &mut onnx::GraphProto {
         self.model.graph.as_mut().unwrap()
     }
 
@@ -50,9 +50,9 @@ impl ModelBuilder {
     pub fn floats(&mut self, dims: &[usize], data: &[f32]) -> String {
         let name = self.fresh("floats");
         let dims = dims.iter().map(|d| *d as i64).collect();
-        let tensor = onnx::Tensor { name: name.clone(), dims, data_type: data_type::FLOAT, ..Default::default() };
+        let tensor = onnx::TensorProto { name: name.clone(), dims, data_type: data_type::FLOAT, ..Default::default() };
         let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.graph().initializer.push(onnx::Tensor { raw_data, ..tensor });
+        self.graph().initializer.push(onnx::TensorProto { raw_data, ..tensor });
         name
     }
 
@@ -77,7 +77,7 @@ impl ModelBuilder {
     /// Whole numbers of any shape; `[]` for a single one.
     pub fn int_tensor(&mut self, dims: &[usize], data: &[i64]) -> String {
         let name = self.fresh("ints");
-        let tensor = onnx::Tensor {
+        let tensor = onnx::TensorProto {
             name: name.clone(),
             dims: dims.iter().map(|d| *d as i64).collect(),
             data_type: data_type::INT64,
@@ -98,7 +98,7 @@ impl ModelBuilder {
         let name = self.fresh(op);
         let output: Vec<String> =
             (0..n_outputs).map(|i| if i == 0 { format!("{name}_out") } else { format!("{name}_out{i}") }).collect();
-        let node = onnx::Node {
+        let node = onnx::NodeProto {
             input: inputs.iter().map(|i| (*i).to_owned()).collect(),
             output: output.clone(),
             name,
@@ -120,14 +120,14 @@ impl ModelBuilder {
     }
 }
 
-fn attribute(name: &str, value: Attr) -> onnx::Attribute {
-    let empty = onnx::Attribute { name: name.into(), ..Default::default() };
+fn attribute(name: &str, value: Attr) -> onnx::AttributeProto {
+    let empty = onnx::AttributeProto { name: name.into(), ..Default::default() };
     match value {
-        Attr::Int(i) => onnx::Attribute { i, kind: attribute_type::INT, ..empty },
-        Attr::Ints(v) => onnx::Attribute { ints: v.to_vec(), kind: attribute_type::INTS, ..empty },
-        Attr::Float(f) => onnx::Attribute { f, kind: attribute_type::FLOAT, ..empty },
-        Attr::Floats(v) => onnx::Attribute { floats: v.to_vec(), kind: attribute_type::FLOATS, ..empty },
-        Attr::Text(s) => onnx::Attribute { s: s.as_bytes().to_vec(), kind: attribute_type::STRING, ..empty },
+        Attr::Int(i) => onnx::AttributeProto { i, kind: attribute_type::INT, ..empty },
+        Attr::Ints(v) => onnx::AttributeProto { ints: v.to_vec(), kind: attribute_type::INTS, ..empty },
+        Attr::Float(f) => onnx::AttributeProto { f, kind: attribute_type::FLOAT, ..empty },
+        Attr::Floats(v) => onnx::AttributeProto { floats: v.to_vec(), kind: attribute_type::FLOATS, ..empty },
+        Attr::Text(s) => onnx::AttributeProto { s: s.as_bytes().to_vec(), kind: attribute_type::STRING, ..empty },
     }
 }
 

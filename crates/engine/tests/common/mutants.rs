@@ -10,7 +10,7 @@ pub fn count(seed: u64, [of_small, of_large]: [usize; 2], look: impl Fn(&str, &[
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut n_yes = 0;
     for (name, file, dims) in zoo::all().into_iter().chain([zoo::operations(), zoo::layouts()]) {
-        let model = onnx::Model::decode(file.as_slice()).unwrap();
+        let model = onnx::ModelProto::decode(file.as_slice()).unwrap();
         // The small ones hold most kinds of nodes, and run fast.
         let n = if model.graph.as_ref().unwrap().node.len() < 30 { of_small } else { of_large };
         for _ in 0..n {
@@ -41,7 +41,7 @@ const WORDS: [&str; 12] = [
 ];
 
 /// Changes one thing; says what.
-fn mutate(graph: &mut onnx::Graph, rng: &mut fastrand::Rng) -> String {
+fn mutate(graph: &mut onnx::GraphProto, rng: &mut fastrand::Rng) -> String {
     let (at, from) = (rng.usize(..graph.node.len()), rng.usize(..graph.node.len()));
     let other = graph.node[from].clone();
     let node = &mut graph.node[at];

@@ -6,14 +6,14 @@ use engine::tolerance::{CELL, ToleranceMap};
 
 /// What is seen of one row, a number a patch each.
 #[derive(Debug, Clone)]
-pub struct Glance {
+pub struct RowPrescreen {
     /// Whether the patch may be anything but as usual.
     notable: Vec<bool>,
     /// The least mean difference of a cell that counts, levels of 255.
     thresholds: Vec<f32>,
 }
 
-impl Glance {
+impl RowPrescreen {
     /// For rows of so many patches.
     pub fn new(cols: usize) -> Self {
         Self { notable: vec![false; cols], thresholds: vec![0.0; cols] }
@@ -79,7 +79,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(8);
         for (patch, per_patch) in [(8, 1), (16, 2), (64, 8)] {
             let grid = PatchGrid::new(Size::new(200, 8), patch);
-            let mut glance = Glance::new(grid.cols);
+            let mut prescreen = RowPrescreen::new(grid.cols);
             let (mut n_exceed, mut n_spared) = (0, 0);
             for _ in 0..200 {
                 let mut noise = Noise::new(25);
@@ -90,17 +90,17 @@ mod tests {
                 tolerance.lower([0.0, 30.0], [0.0, 8.0], 1.0);
                 // The more cells, the fewer exceed.
                 let levels: Vec<f32> = some(1.0).iter().map(|v| 6.0 * v.powi(per_patch as i32)).collect();
-                glance.begin(grid, 0, (1.0, 0.5), &tolerance, std::iter::repeat(false));
-                glance.look(per_patch, levels.iter().copied(), noise.levels(0..25));
+                prescreen.begin(grid, 0, (1.0, 0.5), &tolerance, std::iter::repeat(false));
+                prescreen.look(per_patch, levels.iter().copied(), noise.levels(0..25));
                 for col in 0..grid.cols {
                     let cells = (col * per_patch)..((col + 1) * per_patch).min(25);
-                    let exceeds = cells.clone().any(|cell| noise.beyond(cell, levels[cell]) > glance.threshold(col));
+                    let exceeds = cells.clone().any(|cell| noise.beyond(cell, levels[cell]) > prescreen.threshold(col));
                     let close =
-                        cells.clone().any(|cell| noise.beyond(cell, levels[cell]) > glance.threshold(col) * 0.99);
-                    assert!(glance.is_notable(col) || !exceeds);
-                    assert!(close || !glance.is_notable(col));
+                        cells.clone().any(|cell| noise.beyond(cell, levels[cell]) > prescreen.threshold(col) * 0.99);
+                    assert!(prescreen.is_notable(col) || !exceeds);
+                    assert!(close || !prescreen.is_notable(col));
                     n_exceed += usize::from(exceeds);
-                    n_spared += usize::from(!glance.is_notable(col));
+                    n_spared += usize::from(!prescreen.is_notable(col));
                 }
             }
             assert!(n_exceed > 50 && n_spared > 50, "{patch}: {n_exceed} {n_spared}");
@@ -114,14 +114,14 @@ mod tests {
             let mut tolerance = ToleranceMap::default();
             tolerance.fill(grid.size.rows_and_columns(), 3.0);
             tolerance.lower([40.0, 20.0], [70.0, 20.0], 1.0);
-            let mut glance = Glance::new(grid.cols);
+            let mut prescreen = RowPrescreen::new(grid.cols);
             for row in 0..grid.rows {
-                glance.begin(grid, row, (2.0, 0.5), &tolerance, std::iter::repeat(row == 1));
+                prescreen.begin(grid, row, (2.0, 0.5), &tolerance, std::iter::repeat(row == 1));
                 for col in 0..grid.cols {
                     let p = patch as usize;
                     let factor = tolerance.within(col * p..(col + 1) * p, row * p..(row + 1) * p);
-                    assert_eq!(glance.threshold(col), 2.0 * (1.0 + 0.5 * (factor - 1.0)), "{patch}: {col} {row}");
-                    assert_eq!(glance.is_notable(col), row == 1);
+                    assert_eq!(prescreen.threshold(col), 2.0 * (1.0 + 0.5 * (factor - 1.0)), "{patch}: {col} {row}");
+                    assert_eq!(prescreen.is_notable(col), row == 1);
                 }
             }
         }

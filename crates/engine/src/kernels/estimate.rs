@@ -1,15 +1,15 @@
 //! What is expected of the cells of a word, all at once.
 
-use super::args::{BLOCK, ForetellArgs};
+use super::args::{BLOCK, EstimateArgs};
 use super::simd::Simd;
 
 /// Bits of a block.
 const WHOLE: u64 = (1 << BLOCK) - 1;
 
 /// # Safety
-/// As of [`super::Kernels::foretell`].
+/// As of [`super::Kernels::estimate`].
 #[inline(always)]
-pub unsafe fn run<S: Simd>(s: S, args: &ForetellArgs<'_>) -> [u64; 2] {
+pub unsafe fn run<S: Simd>(s: S, args: &EstimateArgs<'_>) -> [u64; 2] {
     // Safety: all pointers are good for whole blocks, in which each vector lies.
     unsafe {
         let mut exceeds = [0; 2];
@@ -51,26 +51,27 @@ pub unsafe fn run<S: Simd>(s: S, args: &ForetellArgs<'_>) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use crate::kernels::{BLOCK, ForetellArgs, Kernels, LANES, Tap};
+    use crate::kernels::{BLOCK, EstimateArgs, Kernels, LANES, WindowTap};
 
     #[test]
     fn the_same_on_every_instruction_set() {
         let mut random = fastrand::Rng::with_seed(3);
         let mut some = |n: usize| std::iter::repeat_with(|| random.f32()).take(n).collect::<Vec<f32>>();
-        let (mut felt, mut seen, before) = (some(2 * LANES + 20), [0.0; LANES], some(LANES));
+        let (mut deltas, mut seen, before) = (some(2 * LANES + 20), [0.0; LANES], some(LANES));
         let tolerance = [some(LANES), some(LANES)];
         seen.copy_from_slice(&some(LANES));
-        felt[30] = f32::NAN;
-        felt[50] = f32::INFINITY;
+        deltas[30] = f32::NAN;
+        deltas[50] = f32::INFINITY;
         let gain = |i: usize| i as f32 * 0.3;
-        let taps: Vec<Tap> = (0..25).map(|i| Tap { from: felt[i % 20..].as_ptr(), gain: gain(i) }).collect();
+        let taps: Vec<WindowTap> =
+            (0..25).map(|i| WindowTap { from: deltas[i % 20..].as_ptr(), gain: gain(i) }).collect();
         for (n_beside, n_second) in [(0, 0), (1, 0), (9, 0), (0, 9), (25, 2)] {
             for n_blocks in 1..=LANES / BLOCK {
                 for (reached, seen) in [(u64::MAX, Some(&seen)), (0x0001_0000_8000_0100, None)] {
                     let (factor, limits) = (0.7, [n_beside as f32 * 2.0, 0.8]);
                     let run = |kernels: &Kernels| {
                         let mut expected = before.clone();
-                        let args = ForetellArgs {
+                        let args = EstimateArgs {
                             taps: &taps[..n_beside],
                             every_second: &taps[..n_second],
                             seen,
@@ -82,13 +83,13 @@ mod tests {
                             limits,
                         };
                         // Safety: there are as many numbers from each tap on, and of everything else.
-                        let exceeds = unsafe { kernels.foretell(&args) };
+                        let exceeds = unsafe { kernels.estimate(&args) };
                         (expected, exceeds)
                     };
                     let is_told = |i: usize| i < n_blocks * BLOCK && reached >> (i / BLOCK * BLOCK) & 0xffff != 0;
                     let sum = |i: usize| {
                         let first = seen.map_or(0.0, |seen| seen[i]);
-                        let add = |sum: f32, t: usize, at: usize| gain(t).mul_add(felt[t % 20 + at], sum);
+                        let add = |sum: f32, t: usize, at: usize| gain(t).mul_add(deltas[t % 20 + at], sum);
                         let beside = (0..n_beside).fold(first, |sum, t| add(sum, t, i));
                         (0..n_second).fold(beside, |sum, t| add(sum, t, 2 * i))
                     };

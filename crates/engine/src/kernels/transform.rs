@@ -1,12 +1,12 @@
 //! Squares of a convolution: inputs to what is multiplied, products to outputs
 //! ([`crate::weights::winograd`]).
 
-use super::args::{GatherArgs, SQUARES, STRIP, SpreadArgs, TILE};
+use super::args::{InputTransformArgs, OutputTransformArgs, SQUARES, STRIP, TILE};
 use super::simd::Simd;
 
 /// Of the inputs of a row or column.
 #[inline(always)]
-fn turned<S: Simd>(s: S, d: [S::V; 4]) -> [S::V; 4] {
+fn transformed<S: Simd>(s: S, d: [S::V; 4]) -> [S::V; 4] {
     [s.sub(d[0], d[2]), s.add(d[1], d[2]), s.sub(d[2], d[1]), s.sub(d[1], d[3])]
 }
 
@@ -17,9 +17,9 @@ fn summed<S: Simd>(s: S, m: [S::V; 4]) -> [S::V; 2] {
 }
 
 /// # Safety
-/// As of [`super::Kernels::spread`].
+/// As of [`super::Kernels::input_transform`].
 #[inline(always)]
-pub unsafe fn spread<S: Simd>(s: S, a: &SpreadArgs) {
+pub unsafe fn input_transform<S: Simd>(s: S, a: &InputTransformArgs) {
     // Safety: inputs and `out` are good for whole blocks, in which each vector lies.
     unsafe {
         for p in 0..a.n {
@@ -31,12 +31,12 @@ pub unsafe fn spread<S: Simd>(s: S, a: &SpreadArgs) {
                     for (y, seen) in column.iter_mut().enumerate() {
                         *seen = s.load((*a.inputs.add((y * 4 + x) * TILE + p)).add(c));
                     }
-                    for (row, value) in rows.iter_mut().zip(turned(s, column)) {
+                    for (row, value) in rows.iter_mut().zip(transformed(s, column)) {
                         row[x] = value;
                     }
                 }
                 for (y, row) in rows.iter().enumerate() {
-                    for (x, value) in turned(s, *row).iter().enumerate() {
+                    for (x, value) in transformed(s, *row).iter().enumerate() {
                         s.store(a.out.add(((y * 4 + x) * SQUARES + p) * a.stride + c), *value);
                     }
                 }
@@ -47,9 +47,9 @@ pub unsafe fn spread<S: Simd>(s: S, a: &SpreadArgs) {
 }
 
 /// # Safety
-/// As of [`super::Kernels::gather`].
+/// As of [`super::Kernels::output_transform`].
 #[inline(always)]
-pub unsafe fn gather<S: Simd>(s: S, a: &GatherArgs<'_>) {
+pub unsafe fn output_transform<S: Simd>(s: S, a: &OutputTransformArgs<'_>) {
     // Safety: products and rows are good for whole blocks, in which each vector lies.
     unsafe {
         for (p, rows) in a.rows.chunks_exact(4).enumerate().take(a.n) {
