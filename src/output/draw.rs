@@ -32,6 +32,7 @@ pub fn annotate(r: &FrameResult, patches: bool) -> RgbPicture {
     if patches {
         tint_patches(&mut picture, r);
     }
+    let mut texts = Vec::with_capacity(r.detections.len());
     for reported in &r.detections {
         let m = &reported.merged;
         let colour = match m.provenance {
@@ -46,12 +47,19 @@ pub fn annotate(r: &FrameResult, patches: bool) -> RgbPicture {
             Provenance::Carried | Provenance::Predicted => format!(" {:.1}s", m.age_ns(&r.frame) as f64 / 1e9),
         };
         let number = reported.track.map(|(id, _)| format!(" #{id}")).unwrap_or_default();
-        marker::draw_box(&mut picture, &d.bbox, colour, &format!("{label}{number} {:.2}{age}", d.score));
+        marker::outline(&mut picture, &d.bbox, colour);
+        texts.push((d.bbox, colour, format!("{label}{number} {:.2}{age}", d.score)));
+    }
+    let mut taken = Vec::with_capacity(texts.len());
+    for (bbox, colour, text) in &texts {
+        write(&mut picture, bbox, *colour, text, &mut taken);
     }
     if patches {
         let share = 100.0 * r.executed_share;
         let n = r.computed.count();
-        let text = format!("{n}/{} patches, {share:.0}% computed", r.computed.grid().n_patches());
+        let n_all = r.computed.grid().n_patches();
+        let text =
+            format!("{n}/{n_all} patches, {share:.0}% computed; boxes: red computed, blue carried, yellow predicted");
         marker::caption(&mut picture, &text);
     }
     picture
@@ -60,8 +68,35 @@ pub fn annotate(r: &FrameResult, patches: bool) -> RgbPicture {
 /// The frame with one object marked.
 pub fn mark(r: &FrameResult, bbox: &Rect<ModelInput>, text: &str) -> RgbPicture {
     let mut picture = picture(r);
-    marker::draw_box(&mut picture, bbox, COMPUTED_BOX, text);
+    marker::outline(&mut picture, bbox, COMPUTED_BOX);
+    write(&mut picture, bbox, COMPUTED_BOX, text, &mut Vec::new());
     picture
+}
+
+/// Writes a label at its box: above it, in it, below it, or else on the next free line down. `taken`: where labels are.
+fn write(
+    picture: &mut RgbPicture,
+    bbox: &Rect<ModelInput>,
+    colour: Rgb,
+    text: &str,
+    taken: &mut Vec<Rect<ModelInput>>,
+) {
+    let whole = picture.size.rect::<ModelInput>();
+    let b = bbox.intersection(&whole);
+    if b.is_empty() {
+        return;
+    }
+    let (w, h) = marker::text_size(text);
+    let x = b.x1.min(whole.x2 - w).max(0.0);
+    let at = |y: f32| Rect::<ModelInput>::new(x, y, x + w, y + h);
+    let lines = (1..12).map(|i| b.y1 + i as f32 * h);
+    let is_free = |place: &Rect<ModelInput>| {
+        place.y1 >= 0.0 && place.y2 <= whole.y2 && taken.iter().all(|other| other.intersection(place).is_empty())
+    };
+    let place = [b.y1 - h, b.y1, b.y2].into_iter().chain(lines).map(at).find(is_free);
+    let place = place.unwrap_or_else(|| at((b.y1 - h).max(0.0)));
+    marker::label(picture, [place.x1, place.y1], colour, text);
+    taken.push(place);
 }
 
 /// The frame without its padding.
@@ -146,10 +181,30 @@ mod tests {
         p.rgb[(y * 64 + x) * 3..][..3].try_into().unwrap()
     }
 
+    fn draw_box(p: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb, text: &str) {
+        marker::outline(p, bbox, colour);
+        write(p, bbox, colour, text, &mut Vec::new());
+    }
+
+    #[test]
+    fn labels_of_boxes_that_lie_together_stand_apart() {
+        let mut p = RgbPicture { size: Size::new(320, 240), rgb: vec![90; 320 * 240 * 3] };
+        let mut taken = Vec::new();
+        for i in 0..6 {
+            let bbox = Rect::new(100.0 + i as f32, 100.0, 140.0, 130.0);
+            write(&mut p, &bbox, COMPUTED_BOX, "person #12 0.91", &mut taken);
+        }
+        let places: Vec<_> = taken.iter().map(|r| r.to_array()).collect();
+        for (i, a) in taken.iter().enumerate() {
+            assert!(taken[..i].iter().all(|b| a.intersection(b).is_empty()), "{places:?}");
+            assert!(a.y1 >= 0.0 && a.y2 <= 240.0 && a.x2 <= 320.0, "{places:?}");
+        }
+    }
+
     #[test]
     fn boxes_have_their_colour_and_a_readable_label() {
         let mut p = grey();
-        marker::draw_box(&mut p, &Rect::new(10.0, 24.0, 50.0, 44.0), COMPUTED_BOX, "cat");
+        draw_box(&mut p, &Rect::new(10.0, 24.0, 50.0, 44.0), COMPUTED_BOX, "cat");
         assert_eq!(at(&p, 10, 34), COMPUTED_BOX, "left side");
         assert_eq!(at(&p, 30, 34), [90; 3], "inside");
         let above: Vec<_> = (10..22).flat_map(|y| (12..30).map(move |x| (x, y))).map(|(x, y)| at(&p, x, y)).collect();
@@ -160,14 +215,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_cut_off() {
         let mut p = grey();
-        marker::draw_box(
+        draw_box(
             &mut p,
             &Rect::new(-20.0, -20.0, 400.0, 400.0),
             COMPUTED_BOX,
             "a label that is wider than the picture",
         );
-        marker::draw_box(&mut p, &Rect::new(70.0, 10.0, 90.0, 20.0), COMPUTED_BOX, "outside");
-        marker::draw_box(&mut p, &Rect::new(60.0, 47.5, 64.0, 48.0), CARRIED_BOX, "Straße ✓");
+        draw_box(&mut p, &Rect::new(70.0, 10.0, 90.0, 20.0), COMPUTED_BOX, "outside");
+        draw_box(&mut p, &Rect::new(60.0, 47.5, 64.0, 48.0), CARRIED_BOX, "Straße ✓");
         marker::caption(&mut p, "12/345 patches, 3% computed and more than fits");
         assert_eq!(p.rgb.len(), 64 * 48 * 3);
     }

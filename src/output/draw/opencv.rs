@@ -8,29 +8,35 @@ use opencv::imgproc;
 const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
 const SIZE: f64 = 0.4;
 
-pub fn draw_box(picture: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb, label: &str) {
-    let whole = picture.size.rect::<ModelInput>();
-    let b = bbox.intersection(&whole);
+pub fn outline(picture: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb) {
+    let b = bbox.intersection(&picture.size.rect::<ModelInput>());
     if b.is_empty() {
         return;
     }
-    let colour = Scalar::new(colour[0].into(), colour[1].into(), colour[2].into(), 0.0);
     on_mat(picture, |mat| {
         let r = CvRect::new(b.x1 as i32, b.y1 as i32, (b.width() as i32).max(1), (b.height() as i32).max(1));
-        imgproc::rectangle(mat, r, colour, 2, imgproc::LINE_8, 0)?;
-        let mut below = 0;
-        let text = imgproc::get_text_size(label, FONT, SIZE, 1, &mut below)?;
-        let top = (r.y - text.height - 5).max(0);
-        imgproc::rectangle(
-            mat,
-            CvRect::new(r.x, top, text.width + 4, text.height + 5),
-            colour,
-            imgproc::FILLED,
-            imgproc::LINE_8,
-            0,
-        )?;
-        let at = Point::new(r.x + 2, top + text.height + 2);
-        imgproc::put_text(mat, label, at, FONT, SIZE, Scalar::all(0.0), 1, imgproc::LINE_AA, false)
+        imgproc::rectangle(mat, r, scalar(colour), 2, imgproc::LINE_8, 0)
+    });
+}
+
+fn scalar(colour: Rgb) -> Scalar {
+    Scalar::new(colour[0].into(), colour[1].into(), colour[2].into(), 0.0)
+}
+
+/// Width and height of a label with its ground.
+pub fn text_size(text: &str) -> (f32, f32) {
+    let size = imgproc::get_text_size(text, FONT, SIZE, 1, &mut 0).unwrap_or_default();
+    (size.width as f32 + 4.0, size.height as f32 + 5.0)
+}
+
+/// A label whose ground begins at `[x, y]`.
+pub fn label(picture: &mut RgbPicture, [x, y]: [f32; 2], colour: Rgb, text: &str) {
+    let (width, height) = text_size(text);
+    on_mat(picture, |mat| {
+        let ground = CvRect::new(x as i32, y as i32, width as i32, height as i32);
+        imgproc::rectangle(mat, ground, scalar(colour), imgproc::FILLED, imgproc::LINE_8, 0)?;
+        let at = Point::new(ground.x + 2, ground.y + ground.height - 3);
+        imgproc::put_text(mat, text, at, FONT, SIZE, Scalar::all(0.0), 1, imgproc::LINE_AA, false)
     });
 }
 

@@ -10,7 +10,7 @@ use embedded_graphics::primitives::{PrimitiveStyleBuilder, Rectangle, StrokeAlig
 use embedded_graphics::text::{Baseline, Text};
 use std::convert::Infallible;
 
-pub fn draw_box(picture: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb, label: &str) {
+pub fn outline(picture: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb) {
     let b = bbox.intersection(&picture.size.rect::<ModelInput>());
     if b.is_empty() {
         return;
@@ -21,8 +21,19 @@ pub fn draw_box(picture: &mut RgbPicture, bbox: &Rect<ModelInput>, colour: Rgb, 
     let line = PrimitiveStyleBuilder::new().stroke_color(colour).stroke_width(2);
     let Ok(()) =
         Rectangle::new(at, size).into_styled(line.stroke_alignment(StrokeAlignment::Center).build()).draw(picture);
+}
+
+/// Width and height of a label with its ground.
+pub fn text_size(text: &str) -> (f32, f32) {
+    let size = FONT_6X13.character_size;
+    (size.width as f32 * text.chars().count() as f32, size.height as f32)
+}
+
+/// A label whose ground begins at `[x, y]`.
+pub fn label(picture: &mut RgbPicture, [x, y]: [f32; 2], colour: Rgb, line: &str) {
+    let colour = Rgb888::new(colour[0], colour[1], colour[2]);
     let style = MonoTextStyleBuilder::new().font(&FONT_6X13).text_color(Rgb888::BLACK).background_color(colour).build();
-    text(picture, Point::new(at.x, (at.y - FONT_6X13.character_size.height as i32).max(0)), label, style);
+    text(picture, Point::new(x as i32, y as i32), line, style);
 }
 
 /// A line of text at the lower edge.

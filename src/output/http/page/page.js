@@ -14,7 +14,12 @@ const LOOKS = { ".": [0, 0, 0, 110], c: [40, 220, 80, 110], b: [40, 220, 80, 45]
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const progressOf = (stats) => (!stats.healthy ? "a camera is stuck" : stats.live === 0 ? "no camera is live" : "every live camera makes progress");
 const percent = (share) => `${Math.round(100 * share)} %`;
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
+
+/** The time of today, or date and time. */
+function moment(seconds) {
+  const at = new Date(seconds * 1000);
+  return at.toDateString() === new Date().toDateString() ? at.toLocaleTimeString() : at.toLocaleString();
+}
 
 function element(name, attributes = {}, text = "") {
   const made = document.createElement(name);
@@ -79,10 +84,28 @@ for (const input of Object.values(overlays)) {
   input.addEventListener("change", () => {
     localStorage.setItem(input.name, input.checked);
     for (const camera of cameras.values()) camera.shown = null; // the same frame again, drawn anew
-    $("#legend").hidden = !overlays.patches.checked;
+    showLegends();
   });
 }
-$("#legend").hidden = !overlays.patches.checked;
+
+function showLegends() {
+  $("#legend").hidden = !overlays.patches.checked;
+  $("#box-legend").hidden = !overlays.boxes.checked && !overlays.tracks.checked;
+}
+showLegends();
+
+/** Where a label stands: above its box, in it, below it, or else the next free line down; it is added to `labels`. */
+function placed(labels, { x1, y1, y2, width, size }, frame) {
+  const line = 1.1 * size;
+  const x = Math.max(0, Math.min(x1, frame.width - width));
+  const isFree = (y) => y > size && y < frame.height &&
+    !labels.some((other) => Math.abs(other.y - y) < line && x < other.x + other.width && other.x < x + width);
+  const lines = Array.from({ length: 12 }, (_, i) => y1 + (i + 2) * line);
+  const y = [y1 - 0.35 * size, y1 + line, y2 + line, ...lines].find(isFree) ?? Math.max(line, y1 - 0.35 * size);
+  const label = { x, y, width };
+  labels.push(label);
+  return label;
+}
 
 class Camera {
   constructor(id) {
@@ -172,10 +195,7 @@ class Camera {
       if (!isSmall) words.push(d.score.toFixed(2));
       if (!isSmall && d.source !== "computed") words.push(`${d.age.toFixed(1)} s`);
       const text = words.filter(Boolean).join(" ");
-      const label = { x: Math.max(0, x1), y: y1 > 1.4 * size ? y1 - 0.35 * size : y1 + 1.1 * size, width: 0.55 * size * text.length };
-      const isCovered = (other) => Math.abs(other.y - label.y) < size && label.x < other.x + other.width && other.x < label.x + label.width;
-      for (let tries = 0; tries < 3 && labels.some(isCovered); tries++) label.y += 1.1 * size;
-      labels.push(label);
+      const label = placed(labels, { x1, y1, y2, width: 0.58 * size * text.length, size }, frame);
       shapes.push(shape("text", { x: label.x, y: label.y, "font-size": size, "stroke-width": size / 4 }, text));
     }
     for (const track of this.trails.keys()) if (!seen.has(track)) this.trails.delete(track);
@@ -257,11 +277,16 @@ async function refreshStatus() {
   $("#summary").textContent = words.join(" · ");
   $("#trouble").hidden = !stats.trouble;
   $("#trouble pre").textContent = stats.trouble ?? "";
+  const heads = [...document.querySelectorAll("#health th")].map((head) => head.textContent);
   $("#health tbody").replaceChildren(...list.map((c) => {
     const cells = [c.id, c.degraded === "no" ? c.state : `${c.state}, degraded`, c.frames_processed, c.frames_dropped, c.frames_failed, c.reconnects,
       `${c.model} ${c.size}, ${c.provider}, ${c.mode}`, c.detect_ms_mean.toFixed(1)];
     const row = element("tr");
-    row.append(...cells.map((cell) => element("td", {}, cell)));
+    row.append(...cells.map((cell, i) => {
+      const made = element("td", {}, cell);
+      made.dataset.head = heads[i]; // where there is no room for columns
+      return made;
+    }));
     return row;
   }));
   const process = [`passd ${stats.version}`, `${Math.round(stats.resident_mib)} MiB`, progressOf(stats)];
@@ -317,7 +342,7 @@ function eventItem(e, version) {
     ? element("img", { src: `api/events/${encodeURIComponent(e.id)}/crop.jpg?${e.top_score}`, alt: e.label, loading: "lazy" })
     : element("span", { className: "no-picture" });
   const seconds = Math.max(0, (e.end ?? e.last) - e.start);
-  const when = element("span", { className: e.end ? "note" : "note now" }, `${clock(e.start)}, ${e.end ? `${seconds.toFixed(0)} s` : "still there"}`);
+  const when = element("span", { className: e.end ? "note" : "note now" }, `${moment(e.start)}, ${e.end ? `${seconds.toFixed(0)} s` : "still there"}`);
   button.append(picture, element("strong", {}, `${e.label} ${e.top_score.toFixed(2)}`), element("span", { className: "note" }, `${e.camera} `), when);
   button.addEventListener("click", () => showEvent(e));
   item.append(button);
