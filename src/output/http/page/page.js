@@ -195,7 +195,7 @@ class Camera {
       if (!isSmall) words.push(d.score.toFixed(2));
       if (!isSmall && d.source !== "computed") words.push(`${d.age.toFixed(1)} s`);
       const text = words.filter(Boolean).join(" ");
-      const label = placed(labels, { x1, y1, y2, width: 0.58 * size * text.length, size }, frame);
+      const label = placed(labels, { x1, y1, y2, width: 0.64 * size * text.length, size }, frame);
       shapes.push(shape("text", { x: label.x, y: label.y, "font-size": size, "stroke-width": size / 4 }, text));
     }
     for (const track of this.trails.keys()) if (!seen.has(track)) this.trails.delete(track);
