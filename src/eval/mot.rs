@@ -1,5 +1,5 @@
 //! How well tracks follow what is really there: MOTA and switches (Bernardin and Stiefelhagen,
-//! "Evaluating Multiple Object TrackScore Performance", 2008), IDF1 (Ristani et al., 2016).
+//! "Evaluating Multiple Object Tracking Performance", 2008), IDF1 (Ristani et al., 2016).
 
 use super::score::{IOU, Wanted};
 use crate::geom::{ModelInput, Rect};

@@ -283,7 +283,7 @@ impl<E: Executor> Detector for LayersDetector<E> {
             Reading::Whole(head) => head.update(stream, now, t, candidates, out, seen),
         };
         if let Err(e) = found {
-            // Numbers that are none would stay: the next frame starts anew.
+            // NaN would stay in the maps: the next frame starts anew.
             stream.forget();
             candidates.clear();
             return Err(e);

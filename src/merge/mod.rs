@@ -1,4 +1,4 @@
-//! Inference and carried detections become one list for the whole frame.
+//! Fresh and carried detections become one list for the whole frame.
 //!
 //! In: what the detector computed for a frame and for which area it speaks.
 //! Out: every detection of the frame with its provenance. Pure; keeps the

@@ -1,12 +1,9 @@
-//! DeltaEstimator: how far a cell would move, told before it is computed.
+//! Delta estimation: how far a cell would move, told before it is computed.
 //!
 //! What a step computes is stored and measured: the squared change of a cell, in units of its channels' scales. A step
 //! that reads it knows its own weights, hence by how much a change of each tap moves its output
 //! ([`crate::gating::sensitivity`]); how far that is off is learnt, one factor a step, from what was estimated and what came of it.
-//! What would move by more than the gate's threshold is computed; everything else waits, and adds up.
-//!
-//! On the shared clips the logarithms of what is estimated and of what comes correlate by 0.9 and more; the standard
-//! deviation of what is between them is 0.2 to 0.4. It saves a quarter of the executed MACs at the same agreement.
+//! A cell that would move by more than the gate's threshold is computed. Everything else waits, and adds up.
 
 use crate::buffer::Buffer;
 use crate::changes::ChangeSet;
@@ -92,7 +89,7 @@ impl DeltaMap {
     }
 }
 
-/// Reach a step stencils at what is deltas of one map.
+/// The taps through which a step reads the deltas of one map, and their gains.
 #[derive(Debug, Clone, Default)]
 struct Stencil {
     /// From what a cell's window begins at to what the next one's does, downwards and along: numbers of the [`DeltaMap`].
@@ -104,7 +101,7 @@ struct Stencil {
 }
 
 impl Stencil {
-    /// A window over what `deltas` tells apart.
+    /// A window over the squares that `deltas` tells apart.
     fn through(window: Option<Window>, deltas: &DeltaMap) -> Self {
         let Some(w) = window else { return Self { gains: vec![0.0], ..Self::default() } };
         // The rim is as wide as the padding.
@@ -119,11 +116,11 @@ impl Stencil {
     }
 }
 
-/// What one step foresees by.
+/// What the estimates of one step are made by.
 #[derive(Debug, Clone)]
 struct StepEstimator {
     sensitivities: Vec<InputSensitivity>,
-    /// One a sensitivity_of.
+    /// One a sensitivity.
     stencils: Vec<Stencil>,
     /// What the gains count in; 0: nothing is estimated, whatever changes reach is computed.
     limit: f32,
@@ -136,7 +133,7 @@ struct StepEstimator {
 }
 
 /// What the tolerance makes of limits (of squares), over maps of one size: of those from which cells are computed at once,
-/// the factors' squares, and of those from which they are deferred, their cubes. Where nothing is in mark_unknown, less is made good.
+/// the factors' squares, and of those from which they are deferred, their cubes. Where nothing is in doubt, less is made good.
 #[derive(Debug, Clone)]
 struct ScaledLimits {
     h: usize,
@@ -178,7 +175,7 @@ fn in_blocks(n: usize) -> usize {
     n.next_multiple_of(BLOCK)
 }
 
-/// What a stream foresees by.
+/// What the estimates of one stream are made by.
 #[derive(Debug, Clone)]
 pub(crate) struct DeltaEstimator {
     estimate: EstimatePolicy,
@@ -222,7 +219,7 @@ impl Seen {
     }
 }
 
-/// Where a step recorder what came of its cells. Threads note cells of their own.
+/// Where a step records what came of its cells. Threads record cells of their own.
 #[derive(Clone, Copy)]
 pub(crate) struct DeltaRecorder {
     deltas: *mut f32,
@@ -235,7 +232,7 @@ pub(crate) struct DeltaRecorder {
 // Safety: whoever writes through it says why no other thread does.
 unsafe impl Sync for DeltaRecorder {}
 
-/// Reach often something came out greater than was estimated.
+/// How often something came out greater than was estimated.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BiasTally {
     pub n: u32,
@@ -246,7 +243,7 @@ impl DeltaRecorder {
     /// A cell was computed, and stored if it differs at all. `measured`: its squared change.
     ///
     /// # Safety
-    /// The cell lies in the map, and no other thread recorder it.
+    /// The cell lies in the map, and no other thread records it.
     #[inline(always)]
     pub unsafe fn cell(&self, y: usize, x: usize, differs: bool, measured: Option<f32>, tally: &mut BiasTally) {
         // Safety: there is a number for each cell of the map, and no other thread has this one.
@@ -384,12 +381,12 @@ impl DeltaEstimator {
         &mut self.deltas[map]
     }
 
-    /// Forgets what was deltas of a map.
+    /// Forgets the deltas of a map.
     pub fn clear(&mut self, map: usize, set: &ChangeSet) {
         self.deltas[map].clear(set);
     }
 
-    /// Before a frame: what is in mark_unknown and what is not.
+    /// Before a frame: how far each part of the picture may be off.
     pub fn follow(&mut self, tolerance: &ToleranceMap) {
         if self.tolerance == *tolerance {
             return;
@@ -453,7 +450,7 @@ impl DeltaEstimator {
         pending.values[y * pending.stride + x] = f32::INFINITY;
     }
 
-    /// Where a step recorder what comes of its cells.
+    /// Where a step records what comes of its cells.
     pub fn recorder(&mut self, i: usize, out: usize) -> DeltaRecorder {
         let deltas = &mut self.deltas[out];
         let first = deltas.index(0, 0);
@@ -490,7 +487,7 @@ fn of_blocks(sensitivity_of: &InputSensitivity, gains: Vec<f32>, block: usize) -
     sums
 }
 
-/// DeltaRecorder what a word's cells see of a map.
+/// Lists what a word's cells see of a map.
 fn look(deltas: &DeltaMap, how: &Reach, by: &Stencil, [y, x]: [usize; 2], word: u64, seen: &mut Seen) {
     let cells = || {
         let mut rest = word;

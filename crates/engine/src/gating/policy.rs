@@ -76,7 +76,7 @@ impl Default for EstimatePolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TolerancePolicy {
-    /// Where nothing is in sensitivity_of.
+    /// Where nothing is in sight.
     pub most: f32,
     /// A unit of log-odds of a score above those in doubt. Less than below: something is seen there, and moves, and a box
     /// that stays behind is worse than a faint candidate that is late.

@@ -1,4 +1,4 @@
-//! What a step sees: which maps, through which window, and how strongly.
+//! Input sensitivity: which maps a step reads, through which window, and how strongly its output answers.
 //!
 //! A change of an input, counted as the sum over its channels of squares in units of their scales, moves the step's
 //! output by that times a gain, if the channels' changes are independent of each other: the weights squared, in the
@@ -18,14 +18,14 @@ use std::ops::Range;
 /// Wider windows, or paddings, are not foreseen through: the rim around what is kept of a map would outgrow the map.
 const WIDEST: usize = 64;
 
-/// Reach a map is looked at.
+/// How a step reads a map.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Reach {
     Window(Window),
     /// Each of its cells stands for so many, down and along.
     Repeat([usize; 2]),
     Resample(Taps),
-    /// In a way that nothing is estimated of.
+    /// In a way that nothing is estimated for.
     Otherwise,
 }
 

@@ -205,7 +205,7 @@ mod tests {
             assert_eq!(bits(stored), bits(&finished[p * stride..][..width]), "{kernels:?} stores row {p}, {how:?}");
             assert!(exact || p != 0 || *distance == 0.0, "equal rows");
             let has_none = finished[p * stride..][..width].iter().any(|v| v.is_nan());
-            assert!(exact || distance.is_nan() == has_none, "numbers that are none");
+            assert!(exact || distance.is_nan() == has_none, "NaN");
         }
         (cells, exceed, distances)
     }

@@ -60,7 +60,7 @@ impl Simd for Neon {
         // Safety: the token.
         unsafe { vfmaq_f32(c, a, b) }
     }
-    // By comparison, so that signed zeros and numbers that are none come out as elsewhere.
+    // By comparison, so that signed zeros and NaN come out as elsewhere.
     #[inline(always)]
     fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // Safety: the token.

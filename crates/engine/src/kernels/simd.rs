@@ -59,7 +59,7 @@ pub trait Simd: Copy {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a` where it is smaller, else `b`.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
-    /// A bit for each lane, lowest first, in which `a` is not at most `b`; numbers that are none are at most nothing.
+    /// A bit for each lane, lowest first, in which `a` is not at most `b`; NaN is at most nothing.
     fn exceeds(self, a: Self::V, b: Self::V) -> u64;
     /// Lanes of `a` where the bit is set, lowest first, else of `b`; higher bits mean nothing.
     fn select(self, bits: u64, a: Self::V, b: Self::V) -> Self::V;

@@ -190,7 +190,7 @@ impl Kernels {
 
     /// Finishes rows on their way to where they are stored, and finds for each the sum over channels of
     /// `((new - old) * weight)^2`. A bit for each of which that is above 0, and for each of which it is above the limit; for
-    /// numbers that are none both.
+    /// NaN both.
     ///
     /// # Safety
     /// As for [`Kernels::act`]; as many numbers as rows are wide can be read behind each residual, and written behind each
