@@ -17,7 +17,7 @@ pub struct FrameResult {
     /// All tracks, lost ones too.
     pub tracks: Vec<Track>,
     pub labels: Arc<[String]>,
-    /// Patches that were computed in this frame.
+    /// Patches whose picture is known as of this frame; in mode `layers` those that were asked for.
     pub computed: PatchMask,
     /// Why each patch was or was not; empty in mode `off`.
     pub reasons: Vec<Reason>,

@@ -313,6 +313,34 @@ fn locks_are_those_whose_order_is_checked() {
 }
 
 #[test]
+fn code_cites_documents_that_exist() {
+    for (name, text) in all_sources() {
+        for line in text.lines().filter(|l| l.trim_start().starts_with("//")) {
+            for word in line.split([' ', '`', '(', ')', ',', ':', ';']).filter(|w| w.ends_with(".md")) {
+                let is_ours = [root().join(word), root().join("docs").join(word), root().join("benches").join(word)];
+                assert!(is_ours.iter().any(|path| path.exists()), "{name} cites {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn documents_name_tests_that_exist() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut paths = Vec::new();
+    ["src", "tests", "crates"].iter().for_each(|folder| files_below(&root().join(folder), "rs", &mut paths));
+    let code: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let is_test = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}()")), "ARCHITECTURE.md names {name}, which is no test");
+    }
+}
+
+#[test]
 fn documents_name_paths_that_exist() {
     let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|f| root().join(f)).to_vec();
     files_below(&root().join("pipelines"), "md", &mut documents);

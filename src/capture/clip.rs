@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest wait for one frame.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CLIP_FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Clip {
     spec: SourceSpec,
@@ -53,8 +53,8 @@ impl Clip {
                     // The end is announced when the last frame has been delivered.
                     Ok(SourceEvent::Ended) => self.slot.close(),
                     Ok(SourceEvent::Failed(e)) => return Err(e),
-                    Err(_) if started.elapsed() > PATIENCE => {
-                        let said = format!("no frame for {} s", PATIENCE.as_secs());
+                    Err(_) if started.elapsed() > CLIP_FRAME_TIMEOUT => {
+                        let said = format!("no frame for {} s", CLIP_FRAME_TIMEOUT.as_secs());
                         return Err(CaptureError::Transient(self.spec.silence(&said)));
                     }
                     Err(_) => {}

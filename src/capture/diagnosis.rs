@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// For a connection, and for an answer; each.
-const PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// Most of an answer that is read.
 const MAX_ANSWER: u64 = 16 << 10;
 /// Most addresses of a name that are tried.
@@ -67,10 +67,11 @@ fn look(address: &RtspAddress, host: &str, port: u16, is_refused: bool) -> Resul
 fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Diagnosis> {
     let mut found = is("the name has no address", "give the camera's IP address");
     for address in addresses {
-        let error = match TcpStream::connect_timeout(address, PATIENCE) {
+        let error = match TcpStream::connect_timeout(address, ANSWER_WAIT) {
             Ok(stream) => {
-                let limited =
-                    stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+                let limited = stream
+                    .set_read_timeout(Some(ANSWER_WAIT))
+                    .and_then(|()| stream.set_write_timeout(Some(ANSWER_WAIT)));
                 return limited.map(|()| stream).map_err(|e| silence(&e));
             }
             Err(e) => e,
@@ -115,7 +116,7 @@ fn ask(mut stream: impl Read + Write, request: &str) -> std::io::Result<Vec<u8>>
     let mut buffer = [0; 2048];
     let began = Instant::now();
     // Bytes may come one by one, each within its time.
-    while (answer.len() as u64) < MAX_ANSWER && began.elapsed() < 2 * PATIENCE {
+    while (answer.len() as u64) < MAX_ANSWER && began.elapsed() < 2 * ANSWER_WAIT {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => answer.extend_from_slice(&buffer[..n]),

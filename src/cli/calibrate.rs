@@ -1,6 +1,6 @@
 //! `passd calibrate`: finds a model's gate profile on clips.
 
-use super::{Failure, ModelArgs, print_line};
+use super::common::{Failure, ModelArgs, print_line};
 use crate::eval::calibrate::{CalibrateSettings, Outcome, calibrate, judge};
 use crate::models::profiles;
 use crate::skip::SkipSettings;

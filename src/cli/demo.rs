@@ -1,6 +1,6 @@
 //! `passd demo`: the daemon on the embedded default, watched and checked.
 
-use super::{Failure, print_line};
+use super::common::{Failure, print_line};
 use crate::capture::SourceSpec;
 use crate::config::{self, EventsConfig};
 use crate::daemon::Daemon;

@@ -1,6 +1,6 @@
 //! `passd detect`: what is in some pictures.
 
-use super::{Failure, ModelArgs, print_line};
+use super::common::{Failure, ModelArgs, print_line};
 use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
 use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};

@@ -1,6 +1,6 @@
 //! `passd doctor`: what works here, what does not, and what mends it.
 
-use super::{Failure, counted, print_line};
+use super::common::{Failure, counted, print_line};
 use crate::config;
 use crate::doctor::{Finding, Verdict, examine};
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
 //! `passd engines`: TensorRT's engines, which take minutes to build, built ahead.
 
-use super::{Failure, print_line};
+use super::common::{Failure, print_line};
 use crate::config::{self, DetectorConfig};
 use crate::infer::session::{Provider, Runtime};
 use crate::models::model::ModelFolders;

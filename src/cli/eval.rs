@@ -1,6 +1,7 @@
 //! `passd eval`: speed and agreement of the modes on a clip.
 
-use super::{Failure, ModelArgs, numbers, print_line};
+use super::common::{Failure, ModelArgs, print_line};
+use super::numbers;
 use crate::eval::{EvalSettings, Report, evaluate};
 use crate::infer::plan::PlanSettings;
 use crate::infer::session::SessionSettings;

@@ -1,6 +1,6 @@
 //! `passd models`: which models there are, and what is known of them.
 
-use super::{Failure, print_line};
+use super::common::{Failure, print_line};
 use crate::config::DetectorConfig;
 use crate::files::try_to_write;
 use crate::geom::Size;

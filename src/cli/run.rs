@@ -1,6 +1,6 @@
 //! `passd run`, `passd check`, `passd schema`.
 
-use super::{Failure, counted, print_line};
+use super::common::{Failure, counted, print_line};
 use crate::capture::{SourceSpec, probe};
 use crate::config;
 use crate::daemon::{self, DaemonError};

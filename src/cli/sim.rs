@@ -1,6 +1,6 @@
 //! `passd sim`: the simulated camera as files.
 
-use super::{Failure, print_line};
+use super::common::{Failure, print_line};
 use crate::sim::{SimCamera, SimSettings, Truth};
 use serde_json::json;
 use std::io::{BufWriter, Write};

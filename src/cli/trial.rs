@@ -1,6 +1,6 @@
 //! `passd try-model`: one model, opened in a process of its own. Called by passd itself.
 
-use super::{Failure, print_line};
+use super::common::{Failure, print_line};
 use crate::pipeline::trial;
 
 pub fn run() -> Result<(), Failure> {

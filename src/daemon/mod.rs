@@ -241,7 +241,7 @@ pub fn run(path: &Path, watch: bool) -> Result<(), DaemonError> {
     let notifier = Notifier::from_environment();
     notifier.status("loading models");
     let (daemon, told) =
-        while_busy(&signals, || notifier.extend_timeout(PATIENCE), || Daemon::start(config, Vec::new()));
+        while_busy(&signals, || notifier.extend_timeout(STOP_EXTENSION), || Daemon::start(config, Vec::new()));
     if told == Some(Signal::Stop) {
         // Nothing has been computed yet that could be lost.
         return Ok(());
@@ -255,7 +255,7 @@ pub fn run(path: &Path, watch: bool) -> Result<(), DaemonError> {
 }
 
 /// How much longer the service manager is asked to wait, again and again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const STOP_EXTENSION: Duration = Duration::from_secs(30);
 /// How long something is waited for that was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
 

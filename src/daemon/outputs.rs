@@ -34,7 +34,7 @@ pub struct RunningOutputs {
 }
 
 /// So long somebody may go on writing to an output that has ended.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WRITING_ON: Duration = Duration::from_secs(2);
 
 /// An output, and the settings that it was started with.
 type Running<S, T> = Option<(S, T)>;
@@ -164,7 +164,7 @@ fn take_unless_same<S: PartialEq, T>(running: &mut Running<S, T>, wanted: Option
 /// Ends a sink that is no longer published to, here and not in the thread of whoever still writes to it.
 fn end(sink: Arc<dyn Sink>) {
     let start = Instant::now();
-    while Arc::strong_count(&sink) > 1 && start.elapsed() < PATIENCE {
+    while Arc::strong_count(&sink) > 1 && start.elapsed() < WRITING_ON {
         std::thread::sleep(Duration::from_millis(1));
     }
 }

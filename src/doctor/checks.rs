@@ -1,8 +1,9 @@
 //! The checks, one a part of the daemon.
 
-use super::{Finding, can_write};
+use super::finding::Finding;
 use crate::capture::{SourceSpec, diagnose, probe, survey};
 use crate::config::{CameraConfig, Config, JsonlTarget};
+use crate::files::try_to_write;
 use crate::infer::session::{Provider, Runtime, Session, SessionSettings};
 use crate::models::model::{Model, ModelFolders};
 use crate::output::{mqtt, restream};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 type Tell<'a> = &'a mut dyn FnMut(Finding);
 
 /// For a broker or a web address.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Free space below which a disk is nearly full.
 const LITTLE_BYTES: u64 = 256 << 20;
 
@@ -286,7 +287,7 @@ fn cache_of(config: &Config) -> Option<PathBuf> {
 pub fn network(config: &Config, tell: Tell<'_>) {
     if let Some(m) = &config.mqtt {
         let what = format!("broker {}:{}", m.host, m.port);
-        tell(match mqtt::probe(m, PATIENCE) {
+        tell(match mqtt::probe(m, ANSWER_TIMEOUT) {
             Ok(()) => Finding::good(what, "lets us in"),
             Err(e) => Finding::bad(
                 what,
@@ -333,10 +334,22 @@ fn reach(url: &str) -> Result<(), String> {
     let addresses = url.socket_addrs(|| None).map_err(|e| e.to_string())?;
     let mut last = "the name has no address".to_owned();
     for address in addresses {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
             Ok(_) => return Ok(()),
             Err(e) => last = e.to_string(),
         }
     }
     Err(last)
+}
+
+/// Whether a folder, or the one in which it would be made, can be written.
+fn can_write(folder: &Path) -> std::io::Result<()> {
+    // Only looked at: nothing that is made for it stays.
+    let missing: Vec<&Path> = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
+    std::fs::create_dir_all(folder)?;
+    let done = try_to_write(folder);
+    for made in missing {
+        let _ = std::fs::remove_dir(made);
+    }
+    done
 }

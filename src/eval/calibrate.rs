@@ -114,7 +114,7 @@ struct Window {
 }
 
 /// Detections down to this score are compared.
-const FAINT: f32 = 0.1;
+const COMPARED_FROM: f32 = 0.1;
 /// What a computed cell costs beside its multiply-accumulates, in such (measured: fetching,
 /// activation, comparing and storing it, 40 ns against 80 GMAC/s).
 const CELL_COST: f64 = 3000.0;
@@ -139,7 +139,7 @@ pub fn calibrate(
     let mut detector = LayersDetector::open(
         model.clone(),
         s.size,
-        Thresholds { score: FAINT, iou: 0.5 },
+        Thresholds { score: COMPARED_FROM, iou: 0.5 },
         LayersSettings { reported: Some(REPORT), ..LayersSettings::default() },
         1,
         None,
@@ -303,7 +303,7 @@ impl Bench {
                 SkipMode::Layers,
                 self.size,
                 &self.skip,
-                MergeSettings { min_score: FAINT, ..MergeSettings::default() },
+                MergeSettings { min_score: COMPARED_FROM, ..MergeSettings::default() },
                 TrackSettings::default(),
             );
             for (i, (frame, dense)) in window.frames.iter().zip(&window.dense).enumerate() {
@@ -316,7 +316,7 @@ impl Bench {
                 }
                 let found: Vec<Detection> = stage.detections().map(|m| m.detection).collect();
                 agreement.add(dense, &found);
-                harmed += harm(dense, &found, FAINT);
+                harmed += harm(dense, &found, COMPARED_FROM);
                 scores += dense.iter().map(|d| f64::from(d.score)).sum::<f64>();
                 cost += (fresh.layers.executed_macs as f64 + CELL_COST * fresh.layers.cells as f64) / dense_cost;
                 n += 1;

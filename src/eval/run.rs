@@ -1,9 +1,9 @@
 //! The evaluation loop.
 
 use super::mot::{Claimed, TrackScore};
+use super::report::{FloorReport, LayerReport, ModeReport, PatchReport, Percentiles, RawDifference, Report};
 use super::score::{Agreement, AveragePrecision, Flicker};
 use super::truth::TruthOf;
-use super::{FloorReport, LayerReport, ModeReport, PatchReport, Percentiles, RawDifference, Report};
 use crate::capture::{Clip, SourceSpec};
 use crate::detect::Detection;
 use crate::detect::heads::Thresholds;

@@ -10,7 +10,7 @@ use engine::gating::policy::TolerancePolicy;
 use engine::tolerance::ToleranceMap;
 
 /// Candidates are kept from this score on, or from that of the report if it is lower.
-pub(super) const FAINT: f32 = 0.02;
+pub(super) const CANDIDATE_SCORE: f32 = 0.02;
 /// More than this are no doubts but a model that is sure of nothing: everything is followed closely.
 pub(super) const MOST_CANDIDATES: usize = 300;
 /// What was found in a cell, and when it was last computed.

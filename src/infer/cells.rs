@@ -3,7 +3,7 @@
 //! equals decoding everything.
 
 use super::Seen;
-use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
+use super::candidates::{CANDIDATE_SCORE, Candidate, Candidates, MOST_CANDIDATES};
 use crate::detect::Detection;
 use crate::detect::heads::levels::{Layout, Level, Plane};
 use crate::detect::heads::{Head, HeadError, Thresholds, select};
@@ -150,7 +150,7 @@ impl CellHead {
 
 /// The score from which a cell is a candidate.
 fn least(t: Thresholds) -> f32 {
-    t.score.min(FAINT)
+    t.score.min(CANDIDATE_SCORE)
 }
 
 fn output<'a>(plan: &'a Plan, name: Option<&str>) -> Result<&'a Output, String> {

@@ -9,7 +9,7 @@
 //!   -> Inference (detections, and the area they speak for)
 //! ```
 //!
-//! Owns no thread and no clock. Only `session.rs` names ONNX Runtime.
+//! Owns no thread but the layer engine's, where more than one is asked for, and no clock. Only `session.rs` names ONNX Runtime.
 
 pub mod candidates;
 pub mod cells;

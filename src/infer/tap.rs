@@ -1,4 +1,8 @@
 //! A map that leaves the detector with each frame: what changed of it, and the numbers there.
+//!
+//! Whoever opens a layers detector names the maps (`LayersSettings::taps`); the daemon names none yet. `Inference::taps` is
+//! written anew with each frame: who needs it for longer copies it. What is handed out is a delta: who misses a frame asks
+//! for a whole one (`LayersDetector::forget`). A map inside a lazy branch is handed out where it was computed only.
 
 use crate::frame::FrameId;
 use engine::changes::ChangeSet;

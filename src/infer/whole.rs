@@ -1,7 +1,7 @@
 //! Heads that are read as a whole: from outputs that no cell owns, or that ONNX Runtime makes of
 //! what the layer engine computes (a model's tail).
 
-use super::candidates::{Candidate, Candidates, FAINT, MOST_CANDIDATES};
+use super::candidates::{CANDIDATE_SCORE, Candidate, Candidates, MOST_CANDIDATES};
 use super::session::TailSession;
 use super::{InferError, Seen};
 use crate::detect::Detection;
@@ -16,7 +16,7 @@ use engine::plan::lazy::Condition;
 use engine::plan::step::{Kind, Step};
 
 /// Boxes that overlap by this much, a frame apart, show one thing.
-const SAME: f32 = 0.5;
+const SAME_THING: f32 = 0.5;
 
 /// Reads a model's outputs, once anything of them changed.
 pub struct WholeHead {
@@ -85,7 +85,7 @@ impl WholeHead {
 
     /// The least number of a class, before its sigmoid, of a cell that becomes a candidate, for [`StreamMaps::ask`].
     pub fn bar(&self, t: Thresholds) -> Option<f32> {
-        let score = t.score.min(FAINT);
+        let score = t.score.min(CANDIDATE_SCORE);
         matches!(self.head, Head::Yolov8 {}).then(|| (score / (1.0 - score)).ln())
     }
 
@@ -110,7 +110,7 @@ impl WholeHead {
             candidates.merged.clear();
             let before = &candidates.kept;
             candidates.merged.extend(self.found.iter().map(|d| {
-                let same = |c: &&Candidate| c.detection.class == d.class && c.detection.bbox.iou(&d.bbox) >= SAME;
+                let same = |c: &&Candidate| c.detection.class == d.class && c.detection.bbox.iou(&d.bbox) >= SAME_THING;
                 let seen = before.iter().find(same).map_or(now, |c| c.seen);
                 Candidate { cell: 0, anchor: 0, detection: *d, seen }
             }));
@@ -128,7 +128,7 @@ impl WholeHead {
     /// Detections of what the engine put out, faint ones too, into `found`.
     fn decode(&mut self, t: Thresholds) -> Result<(), InferError> {
         let Self { head, input, n_classes, named, values, tail, found, model, .. } = self;
-        let t = Thresholds { score: t.score.min(FAINT), ..t };
+        let t = Thresholds { score: t.score.min(CANDIDATE_SCORE), ..t };
         let ours: Vec<Tensor<'_>> =
             named.iter().zip(values.iter()).map(|((name, shape), data)| Tensor { name, shape, data }).collect();
         let mut read =

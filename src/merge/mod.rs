@@ -18,7 +18,7 @@
 //! 5. No two boxes of one class overlap: the whole, then the fresh one stays.
 
 use crate::detect::Detection;
-use crate::detect::heads::FAINT;
+use crate::detect::heads::FAINT_SHARE;
 use crate::detect::nms;
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
@@ -243,7 +243,7 @@ impl Merger {
             self.taken[i] = true;
             self.confirmed[j] = true;
             // Less context makes a region's score the lower one of two looks at one thing.
-            let score = d.score.max(known.score.min(d.score / FAINT));
+            let score = d.score.max(known.score.min(d.score / FAINT_SHARE));
             self.known[j] = Merged::computed(Detection { score, ..*d }, frame);
         }
     }

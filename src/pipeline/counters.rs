@@ -42,7 +42,7 @@ pub(super) struct Handles {
     pub latency: Histogram,
 }
 
-/// What the layer engine counts (engine.md, section 5).
+/// What the layer engine counts.
 pub(super) struct LayerHandles {
     /// Dense, requested, executed.
     macs: [Counter; 3],

@@ -25,7 +25,7 @@ use tracing_mutex::stdsync::Mutex;
 /// The word with which the program calls itself.
 pub const COMMAND: &str = "try-model";
 /// For opening a model and one run.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Memory for it: of any file, and for each of its bytes. YOLOX-nano takes 1.2 GiB of addresses, and 0.4 of memory.
 const MEMORY: (u64, u64) = (3 << 30, 64);
 /// Longest answer that is read.
@@ -117,13 +117,13 @@ impl Trials {
             .stderr(Stdio::null())
             .spawn()
             .map_err(alone)?;
-        let verdict = match ask(child, text.clone(), PATIENCE).map_err(alone)? {
+        let verdict = match ask(child, text.clone(), TRIAL_TIMEOUT).map_err(alone)? {
             Outcome::Good(verdict) => verdict,
             Outcome::Refused(why) => return Err(InferError::Runtime(why)),
             Outcome::Late => {
                 return Err(err(format!(
                     "a test run did not end within {} s; the file may never let one end",
-                    PATIENCE.as_secs()
+                    TRIAL_TIMEOUT.as_secs()
                 )));
             }
             Outcome::Fell(how) => {
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     fn run(script: &str) -> Outcome {
-        run_for(script, PATIENCE)
+        run_for(script, TRIAL_TIMEOUT)
     }
 
     fn run_for(script: &str, patience: Duration) -> Outcome {

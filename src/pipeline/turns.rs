@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tracing_mutex::stdsync::{Condvar, Mutex, MutexGuard};
 
 /// Longest wait before it is seen whether there is still something to wait for.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TURN_WAIT: Duration = Duration::from_millis(200);
 
 /// What all cameras together keep to.
 pub struct SharedAllowance {
@@ -123,7 +123,7 @@ impl TurnPlace {
         let mut state = self.turns.lock();
         state.queue.want(self.seat);
         loop {
-            let mut patience = PATIENCE;
+            let mut patience = TURN_WAIT;
             if !state.taken && state.queue.first() == Some(self.seat) {
                 match self.turns.allowance.ask() {
                     Ok(()) => {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use tracing_mutex::stdsync::Mutex;
 
 /// Longest wait for a frame before something else is looked after.
-const PATIENCE: Duration = Duration::from_millis(200);
+const FRAME_WAIT: Duration = Duration::from_millis(200);
 
 /// What of a camera can be another while it runs, its source untouched.
 pub(super) struct Setup {
@@ -198,7 +198,7 @@ impl Worker {
             if let Some(setup) = next {
                 self.take_over(setup);
             }
-            match self.ground.intake.slot().wait(PATIENCE) {
+            match self.ground.intake.slot().wait(FRAME_WAIT) {
                 Waiting::Frame => {
                     let mut since_ns = self.ground.around.clock.monotonic_ns();
                     // The turn first, then the frame that is the newest by then.

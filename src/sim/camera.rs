@@ -3,8 +3,9 @@
 use super::draw;
 use super::paint::{Brush, Ink};
 use super::sensor::Sensor;
+use super::settings::SimSettings;
+use super::truth::Truth;
 use super::world::{Actor, WIDTH, World};
-use super::{SimSettings, Truth};
 use crate::geom::{CameraPixels, Rect};
 use std::f32::consts::TAU;
 use tiny_skia::{Pixmap, PixmapPaint, Transform};

@@ -1,7 +1,7 @@
 //! The shapes of the street: buildings, road, trees, cars, people, light, rain.
 
-use super::ActorKind;
 use super::paint::{Brush, Rgba, circle, ellipse, polygon, radial, rectangle, rgb};
+use super::truth::ActorKind;
 use super::world::{Actor, CROSSING, Dice, FAR_LANE, FAR_WALK, NEAR_LANE, PARKED, WIDTH};
 use std::f32::consts::TAU;
 use tiny_skia::{BlendMode, Color, Paint, PathBuilder, Stroke, Transform};

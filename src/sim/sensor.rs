@@ -1,7 +1,7 @@
 //! From drawn light to camera bytes: exposure, noise, codec.
 
-use super::SimSettings;
 use super::grain::Grain;
+use super::settings::SimSettings;
 use super::world::{Dice, World};
 
 pub struct Sensor {

@@ -1,6 +1,7 @@
 //! Who is where at a moment: closed formulas of seed and time, no state.
 
-use super::{ActorKind, SimSettings, StreetScene};
+use super::settings::{SimSettings, StreetScene};
+use super::truth::ActorKind;
 use std::f32::consts::TAU;
 
 /// Width of the world; its height follows from the picture's shape.

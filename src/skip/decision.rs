@@ -10,7 +10,7 @@ pub enum Reason {
     Kept,
     /// Masked by the user or padding: its changes are ignored. A masked patch still grows stale.
     Masked,
-    /// Differs from its last accepted picture.
+    /// Differs from its last accepted picture, or has just come to rest.
     Changed,
     /// Its last accepted picture is too old.
     Stale,

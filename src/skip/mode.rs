@@ -1,4 +1,4 @@
-//! The ways to run a detector (engine.md, section 1).
+//! The ways to run a detector.
 
 /// How much of a frame is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

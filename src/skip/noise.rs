@@ -15,7 +15,7 @@ const RISE: f32 = 0.03;
 /// Measurements above this (levels of 255) are movement, not noise, and count as this much.
 const LIMIT: f32 = 8.0;
 /// Noise is not one number: this much more than the estimate is still expected.
-const MARGIN: f32 = 1.4;
+const NOISE_MARGIN: f32 = 1.4;
 /// The cells of a round rise together if half of them lie above the estimate by this factor and this much.
 const TOGETHER: (f32, f32) = (1.1, 0.2);
 
@@ -56,14 +56,14 @@ impl Noise {
     /// What of a cell's difference from its reference is not noise: independent differences
     /// add up as squares.
     pub fn beyond(&self, cell: usize, level: f32) -> f32 {
-        let noise = MARGIN * self.level[cell];
+        let noise = NOISE_MARGIN * self.level[cell];
         (level * level - noise * noise).max(0.0).sqrt()
     }
 }
 
 /// Whether what is [`Noise::beyond`] a cell's noise may be more than a threshold: without a root, and never too strict.
 pub fn may_exceed(level: f32, noise: f32, threshold: f32) -> bool {
-    let noise = MARGIN * noise;
+    let noise = NOISE_MARGIN * noise;
     level * level > (noise * noise + threshold * threshold) * (1.0 - 1e-5)
 }
 

@@ -2,7 +2,7 @@
 
 use super::noise;
 use crate::geom::PatchGrid;
-use engine::tolerance::{CELL, ToleranceMap};
+use engine::tolerance::{TOLERANCE_CELL, ToleranceMap};
 
 /// What is seen of one row, a number a patch each.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl RowPrescreen {
     ) {
         self.notable.iter_mut().zip(is_notable).for_each(|(notable, is)| *notable = is);
         let pixels = |at: usize| at * grid.patch as usize..(at + 1) * grid.patch as usize;
-        let cells = |row: usize| [pixels(row).start / CELL, (pixels(row).end - 1) / CELL];
+        let cells = |row: usize| [pixels(row).start / TOLERANCE_CELL, (pixels(row).end - 1) / TOLERANCE_CELL];
         if row > 0 && cells(row) == cells(row - 1) {
             return;
         }

@@ -69,7 +69,7 @@ const DUPLICATE: f32 = 0.8;
 const FAINT_FOR_NS: u64 = 1_000_000_000;
 /// Boxes are compared with margins of this share of their side, so that what is small and fast
 /// still overlaps (C-BIoU, Yang et al., WACV 2023).
-const MARGIN: f32 = 0.2;
+const BOX_MARGIN: f32 = 0.2;
 /// Carried for so long, it stands still.
 const RESTS_NS: u64 = 500_000_000;
 /// Moved by less than this share of its side, an object stands.
@@ -162,7 +162,7 @@ impl Track {
             Provenance::Predicted => return self.expected(now_ns).iou(&d.bbox),
             Provenance::Computed => {}
         }
-        let wide = |b: Rect<ModelInput>| b.grown(MARGIN * side(&b));
+        let wide = |b: Rect<ModelInput>| b.grown(BOX_MARGIN * side(&b));
         let fit = wide(self.motion.bbox()).iou(&wide(d.bbox));
         // Carried before this frame, it may have stood still or have gone on unnoticed.
         if self.is_carried { fit.max(wide(self.seen).iou(&wide(d.bbox))) } else { fit }

@@ -18,11 +18,11 @@ use crate::merge::{Merged, Provenance};
 /// fell from 0.982 to 0.966; with this and 0.15 s to 0.980.
 const SURE: f32 = 0.7;
 /// What lies this near (pixels) to a box changes with it: shadows, the noise of compression.
-const MARGIN: f32 = 8.0;
+const SHADOW_MARGIN: f32 = 8.0;
 /// Nobody is predicted further than this share of a side: even one who stopped at once overlaps the prediction enough to count.
 const FAR: f32 = 0.4;
 /// Boxes of one class that overlap by this much are the same object.
-const SAME: f32 = 0.5;
+const SAME_OBJECT: f32 = 0.5;
 
 /// Says where objects are that are not looked at. The state of one stream.
 #[derive(Debug, Clone)]
@@ -65,8 +65,8 @@ impl Predictor {
             let (before, now) = (t.answered, t.expected(now_ns));
             // At the picture's end a box is what is seen of an object, and does not move like it.
             if is_foreseen(t, m) && !is_due(t) && is_near(&before, &now) && picture.contains(&now) {
-                self.waiting.set_rect(&before.grown(MARGIN));
-                self.waiting.set_rect(&now.grown(MARGIN));
+                self.waiting.set_rect(&before.grown(SHADOW_MARGIN));
+                self.waiting.set_rect(&now.grown(SHADOW_MARGIN));
                 let detection = m.detection.moved_to(now);
                 self.held.push(Held { before, now: Merged { detection, provenance: Provenance::Predicted, ..*m } });
             } else {
@@ -91,7 +91,7 @@ impl Predictor {
             let d = &now.detection;
             let overlap = |m: &Merged| m.detection.bbox.iou(&before).max(m.detection.bbox.iou(&d.bbox));
             let others = known.iter().enumerate().filter(|(_, m)| {
-                m.provenance != Provenance::Predicted && m.detection.class == d.class && overlap(m) >= SAME
+                m.provenance != Provenance::Predicted && m.detection.class == d.class && overlap(m) >= SAME_OBJECT
             });
             match others.max_by(|(_, a), (_, b)| overlap(a).total_cmp(&overlap(b))).map(|(i, _)| i) {
                 Some(i) => known[i] = now,

@@ -165,7 +165,7 @@ pub struct Buffer<T: Element = f32> {
 }
 
 // Safety: a buffer is the only one that has its numbers. Threads that share it read and write through its pointers, and
-// [`crate::exec::runner`] says who writes what.
+// [`crate::exec`] says who writes what (facts 3 and 4).
 unsafe impl<T: Element> Send for Buffer<T> {}
 // Safety: the same.
 unsafe impl<T: Element> Sync for Buffer<T> {}

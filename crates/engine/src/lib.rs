@@ -9,11 +9,10 @@
 //!                           -> kernels -> store, and measure the change for the steps that read it
 //! ```
 //!
-//! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps
-//! (`[rows][columns][channels]`, f32) that are what a dense run would give, up to
-//! what was expected to matter too little and what is not asked for, and what changed in them. Pure: no clock
-//! (but for counters), file or log, and no thread that was not asked for; knows nothing of detection. The shape follows
-//! measurements; its identities are held by `crates/engine/tests/identities.rs`.
+//! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps (`[rows][columns][channels]`, f32). They
+//! equal a dense run's, except for cells whose change was estimated below the gate, and for cells that nobody asked for. Also
+//! out: which cells changed. Pure: no clock (but for counters), file or log, and no thread that was not asked for. It knows
+//! nothing of detection. Its identities are held by `crates/engine/tests/identities.rs`.
 
 pub mod buffer;
 pub mod changes;

@@ -2,7 +2,7 @@
 //!
 //! Slow on purpose. Sums run in the order of the definition, in `f32` with fused
 //! multiply-add, or over squares as [`crate::weights::winograd`] says, which is also the order of the kernels:
-//! a convolution here and there differs in no bit.
+//! the oracle's and the kernels' convolutions agree bit by bit.
 
 use crate::graph::resample::Taps;
 use crate::graph::{Binary, Conv, Graph, MapShape, Op, Output, PoolKind, ValueId};

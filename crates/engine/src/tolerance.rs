@@ -4,12 +4,12 @@
 //! something or of nothing, the thresholds of the skip stage and of the engine's
 //! gates may be wide; where a score stands near the limit from which it is
 //! reported, they may not. The factors here are of thresholds, a cell of
-//! [`CELL`] pixels of model input each; 1 is as set.
+//! [`TOLERANCE_CELL`] pixels of model input each; 1 is as set.
 
 use std::ops::Range;
 
 /// Side of a cell, pixels.
-pub const CELL: usize = 32;
+pub const TOLERANCE_CELL: usize = 32;
 
 /// Factors of at least 1. The default is 1 everywhere.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,7 +31,7 @@ impl ToleranceMap {
     /// The same factor for a whole picture of so many pixels, down and along.
     pub fn fill(&mut self, size: [usize; 2], factor: f32) {
         self.size = size;
-        [self.rows, self.cols] = size.map(|n| n.div_ceil(CELL));
+        [self.rows, self.cols] = size.map(|n| n.div_ceil(TOLERANCE_CELL));
         self.factors.clear();
         self.factors.resize(self.rows * self.cols, factor.max(1.0));
     }
@@ -48,7 +48,7 @@ impl ToleranceMap {
             return;
         }
         let touched = |[from, to]: [f32; 2], n: usize| {
-            let cell = CELL as f32;
+            let cell = TOLERANCE_CELL as f32;
             let first = ((from / cell).floor().max(0.0) as usize).min(n);
             first..((to / cell).ceil().max(0.0) as usize).clamp(first, n)
         };
@@ -65,11 +65,15 @@ impl ToleranceMap {
         if self.factors.is_empty() {
             return 1.0;
         }
-        let (first, last) = ((y.start / CELL, x.start / CELL), ((y.end - 1) / CELL, (x.end - 1) / CELL));
+        let (first, last) = (
+            (y.start / TOLERANCE_CELL, x.start / TOLERANCE_CELL),
+            ((y.end - 1) / TOLERANCE_CELL, (x.end - 1) / TOLERANCE_CELL),
+        );
         if first == last {
             return self.factors[first.0 * self.cols + first.1];
         }
-        let cells = |pixels: Range<usize>, n: usize| pixels.start / CELL..pixels.end.div_ceil(CELL).min(n);
+        let cells =
+            |pixels: Range<usize>, n: usize| pixels.start / TOLERANCE_CELL..pixels.end.div_ceil(TOLERANCE_CELL).min(n);
         let row = |y: usize| &self.factors[y * self.cols..][cells(x.clone(), self.cols)];
         cells(y, self.rows).flat_map(row).copied().fold(f32::INFINITY, f32::min)
     }
@@ -78,7 +82,7 @@ impl ToleranceMap {
     pub fn over(&self, h: usize, w: usize) -> Over<'_> {
         // A cell of a coarser map sees more than one factor speaks for.
         let factors = if h < self.rows || w < self.cols { &[][..] } else { &self.factors };
-        let step = |side: usize, n: usize| ((side as u64) << 32) / (n.max(1) * CELL) as u64 + 1;
+        let step = |side: usize, n: usize| ((side as u64) << 32) / (n.max(1) * TOLERANCE_CELL) as u64 + 1;
         Over { factors, cols: self.cols, y: step(self.size[0], h), x: step(self.size[1], w) }
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold of the layer engine on any graph, bit by bit (engine.md, section 4):
+//! What must hold of the layer engine on any graph, bit by bit:
 //! random graphs, shapes and change sets, borders included, unfilled memory NaN.
 
 use engine::exec::counters::Counters;
@@ -448,6 +448,21 @@ fn weights_are_replaced_in_one_stream_while_others_run_on() {
         }
     }
     assert!(n_replaced > 500, "{n_replaced} weights were replaced");
+}
+
+#[test]
+fn a_runner_runs_only_streams_that_its_scratch_is_enough_for() {
+    let (small, large) = (planned(0).2, planned(19).2);
+    let (needs_more, others) = match small.max_channels < large.max_channels {
+        true => (large, small),
+        false => (small, large),
+    };
+    let mut stream = Stream::new(needs_more.clone(), Gates::exact(&needs_more), 0.0);
+    let mut runner = Runner::new(&others, Kernels::best());
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runner.run(&mut stream, 0.0)));
+    assert!(ran.is_err(), "{} channels in scratch for {}", needs_more.max_channels, others.max_channels);
+    let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stream.set_weights(others.weights().clone())));
+    assert!(taken.is_err(), "weights of another plan");
 }
 
 #[test]

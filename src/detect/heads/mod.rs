@@ -56,13 +56,13 @@ pub struct Thresholds {
 
 /// Fainter detections than are reported, down to this share of the least score, are handed on: they
 /// confirm known boxes, and keep tracks.
-pub const FAINT: f32 = 0.5;
+pub const FAINT_SHARE: f32 = 0.5;
 
 impl Thresholds {
     /// Those of what is handed on.
     #[must_use]
     pub fn faint(self) -> Self {
-        Self { score: self.score * FAINT, ..self }
+        Self { score: self.score * FAINT_SHARE, ..self }
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 const COOKIE: &str = "passd";
 /// Longest token, and longest wait for it.
 const MAX_BODY: usize = 1024;
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds for which a browser keeps it: a month.
 const AGE: u32 = 2_592_000;
 /// What may be seen without a token: the page itself, which holds nothing, and probes.
@@ -112,7 +112,7 @@ pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Res
 
 /// Takes a token, gives a cookie.
 pub async fn login(State(s): State<Shared>, body: Body) -> Response {
-    let body = match tokio::time::timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
+    let body = match tokio::time::timeout(LOGIN_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the token does not come"),
         Ok(Err(_)) => return problem(StatusCode::PAYLOAD_TOO_LARGE, "that is too long for a token"),
         Ok(Ok(body)) => body,

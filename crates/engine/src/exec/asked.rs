@@ -1,7 +1,7 @@
 //! What a stream asks for of its plan's lazy branches.
 //!
-//! Changes that reach cells that are not asked for are remembered, and made good when they come to be asked for; what
-//! is asked for is at every time what it would be if everything were.
+//! Changes that reach cells that are not asked for are remembered, and made good when they come to be asked for. A cell
+//! that is asked for always holds what it would hold if every cell were asked for.
 
 use crate::buffer::Buffer;
 use crate::changes::{Cell, ChangeSet};

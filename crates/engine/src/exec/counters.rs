@@ -17,7 +17,7 @@ pub struct Counters {
     pub cells: u64,
     /// Of the computed cells, those that moved by more than their gate's threshold.
     pub passed: u64,
-    /// Cells computed for their age, or because they were deferred.
+    /// Cells computed for their age, because they were deferred, or because they are asked for again.
     pub refreshed: u64,
     /// Finding out what to compute: what changes reach, and what they will do there.
     pub bookkeeping: Duration,

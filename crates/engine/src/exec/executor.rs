@@ -60,6 +60,9 @@ pub trait StreamMaps {
     fn forget(&mut self);
 
     /// Takes other weights of its plan ([`Weights::with`]): the next frame is computed as a whole.
+    ///
+    /// # Panics
+    /// They are of another plan.
     fn set_weights(&mut self, weights: Arc<Weights>);
 
     /// What changed of a map in the last frame.

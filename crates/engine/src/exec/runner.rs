@@ -5,12 +5,15 @@
 //! against what was stored before; what differs are the changes that the next steps see. What is not asked for waits
 //! ([`crate::exec::asked`]).
 //! The first frame, and any that is asked for, is computed as a whole.
+//!
+//! What the `unsafe` blocks here and in the kernels rely on is listed in [`crate::exec`].
 
 use crate::buffer::Buffer;
 use crate::changes::{Cell, ChangeSet};
 use crate::exec::counters::Counters;
 use crate::exec::executor::{Delta, Executor};
 use crate::exec::listing::Listing;
+use crate::exec::scratch::ScratchNeeds;
 use crate::exec::stream::Stream;
 use crate::exec::threads::{self, Threads};
 use crate::exec::tile::{TileJob, Tiler};
@@ -28,8 +31,10 @@ use std::time::{Duration, Instant};
 /// Of so many tiles one is timed.
 const GATE_SAMPLE: u32 = 8;
 
-/// Runs plans. Holds scratch only, so that one serves any number of streams in turn.
+/// Runs plans. Holds scratch only, so that one serves any number of streams in turn: of the plan that it was made for, or
+/// of others that need no more.
 pub struct Runner {
+    needs: ScratchNeeds,
     threads: Threads,
     /// `None` where there is one thread, the caller's.
     pool: Option<rayon::ThreadPool>,
@@ -46,14 +51,15 @@ pub struct Runner {
 impl Runner {
     /// Runs on the caller's thread.
     pub fn new(plan: &Plan, kernels: Kernels) -> Self {
-        let n_cells = plan.maps.iter().map(|m| m.shape.n_cells()).max().unwrap_or(0);
+        let needs = ScratchNeeds::of(plan);
         Self {
+            needs,
             threads: Threads::ONE,
             pool: None,
-            tilers: vec![Tiler::new(plan, kernels)],
-            differs: vec![0; n_cells.div_ceil(TILE)],
+            tilers: vec![Tiler::new(&needs, kernels)],
+            differs: vec![0; needs.cells.div_ceil(TILE)],
             n_parts: 1,
-            listing: Listing::with_capacity(n_cells),
+            listing: Listing::with_capacity(needs.cells),
             words: Vec::new(),
         }
     }
@@ -67,7 +73,8 @@ impl Runner {
         if threads.n > 1 {
             let name = |i| format!("engine-{i}");
             runner.pool = Some(rayon::ThreadPoolBuilder::new().num_threads(threads.n).thread_name(name).build()?);
-            runner.tilers.resize_with(threads.n, || Tiler::new(plan, kernels));
+            let needs = runner.needs;
+            runner.tilers.resize_with(threads.n, || Tiler::new(&needs, kernels));
             runner.threads = threads;
         }
         Ok(runner)
@@ -79,7 +86,11 @@ impl Runner {
     }
 
     /// [`Executor::run`], with a share (0..=1) of a refresh sweep.
+    ///
+    /// # Panics
+    /// The stream's plan needs more scratch than the one for which this runner was made.
     pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
+        assert!(self.needs.cover(&stream.needs), "a runner that was made for the stream's plan");
         let plan = stream.plan.clone();
         let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
         stream.learnt_ago = stream.learnt_ago.map(|n| n.saturating_add(1));
@@ -173,7 +184,11 @@ impl Runner {
     }
 
     /// [`Executor::complete`].
+    ///
+    /// # Panics
+    /// As [`Runner::run`].
     pub fn complete(&mut self, stream: &mut Stream) {
+        assert!(self.needs.cover(&stream.needs), "a runner that was made for the stream's plan");
         let plan = stream.plan.clone();
         let (mut clock, mut counters) = (Instant::now(), Counters::default());
         let threshold = stream.asked.set_threshold(None);
@@ -327,7 +342,7 @@ struct Target {
     stride: usize,
 }
 
-// Safety: whoever writes through it says why no other thread does.
+// Safety: each thread writes the cells of its own tiles (fact 3 of [`crate::exec`]).
 unsafe impl Sync for Target {}
 
 impl Target {

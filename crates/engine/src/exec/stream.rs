@@ -5,18 +5,20 @@ use crate::changes::ChangeSet;
 use crate::exec::asked::AskedCells;
 use crate::exec::executor::{Picture, StreamMaps};
 use crate::exec::outputs::Outputs;
+use crate::exec::scratch::ScratchNeeds;
 use crate::gating::estimate::{DeltaEstimator, DeltaMap};
 use crate::gating::gate::Gates;
 use crate::gating::refresh::{DeferredFlush, Sweep};
 use crate::plan::Plan;
 use crate::plan::map::Map;
-use crate::tolerance::{CELL, ToleranceMap};
+use crate::tolerance::{TOLERANCE_CELL, ToleranceMap};
 use crate::weights::Weights;
 use std::sync::Arc;
 
 /// The memory of one stream. Its size is [`Stream::bytes_of`], for ever.
 pub struct Stream {
     pub(crate) plan: Arc<Plan>,
+    pub(crate) needs: ScratchNeeds,
     pub(crate) weights: Arc<Weights>,
     pub(crate) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
@@ -49,7 +51,7 @@ impl Stream {
         let sets: usize = plan.maps.iter().zip(&plan.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
         let asked: usize = plan.lazy.sets().map(|map| set(&plan.maps[map])).sum();
         let s = plan.maps[plan.input].shape;
-        let tolerance = s.h.div_ceil(CELL) * s.w.div_ceil(CELL) * 4;
+        let tolerance = s.h.div_ceil(TOLERANCE_CELL) * s.w.div_ceil(TOLERANCE_CELL) * 4;
         let estimates = DeltaEstimator::n_values(plan) * 4;
         plan.buffers.iter().sum::<usize>() * 4 + sets + asked + estimates + tolerance
     }
@@ -77,6 +79,7 @@ impl Stream {
             tolerance: ToleranceMap::default(),
             is_filled: false,
             weights: plan.weights().clone(),
+            needs: ScratchNeeds::of(&plan),
             plan,
         }
     }
@@ -149,6 +152,7 @@ impl StreamMaps for Stream {
     }
 
     fn set_weights(&mut self, weights: Arc<Weights>) {
+        assert!(weights.fits(self.plan.weights()), "weights of the stream's plan");
         self.weights = weights;
         // What is known of the old ones is learnt anew.
         self.learnt_ago = None;

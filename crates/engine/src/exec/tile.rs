@@ -2,6 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::changes::{Cell, Spread};
+use crate::exec::scratch::ScratchNeeds;
 use crate::gating::estimate::BiasTally;
 use crate::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
 use crate::kernels::{
@@ -9,7 +10,6 @@ use crate::kernels::{
     TILE, math, strips,
 };
 use crate::plan::map::Map;
-use crate::plan::program::Program;
 use crate::plan::step::{ConvKind, Gemm, Kind, Step, Winograd2x2};
 use crate::weights::packed::{Packed, blocks};
 use crate::weights::winograd::{BIASED, N_PRODUCTS};
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// What one thread needs to compute tiles.
 pub(crate) struct Tiler {
     pub kernels: Kernels,
-    /// Rows of a tile, each of whole blocks and one more.
+    /// Rows of a tile, each of whole blocks and one more: the outputs of a group may begin in the middle of a block.
     rows: Buffer,
     /// The same, for what is between the two convolutions of a pair.
     between: Buffer,
@@ -64,35 +64,24 @@ pub(crate) struct Unfinished<'a> {
     pub act: &'a Act,
 }
 
-// Safety: the pointers are scratch of one call of `tile`, and are not kept between calls.
+// Safety: the pointers point into the tiler's own buffers, or are written anew before they are read: by each call of `tile`, or,
+// of residuals, until `finish` of the same tile.
 unsafe impl Send for Tiler {}
 
 impl Tiler {
-    pub fn new(program: &Program, kernels: Kernels) -> Self {
-        let stride = (blocks(program.max_channels) + 1) * BLOCK;
-        let taps = |s: &Step| match &s.kind {
-            Kind::Conv { how: ConvKind::Winograd2x2(_), .. } => N_PRODUCTS,
-            Kind::Conv { conv, .. } => conv.window.n_taps(),
-            Kind::Separable(pair) => pair.depthwise.window.n_taps(),
-            Kind::Pool(_, w) => w.n_taps(),
-            _ => 1,
-        };
-        let n_taps = program.steps.iter().map(taps).max().unwrap_or(1);
-        let depth = |s: &Step| match &s.kind {
-            Kind::Conv { how: ConvKind::Winograd2x2(how), .. } => blocks(how.depth) * BLOCK,
-            _ => 0,
-        };
-        let deepest = program.steps.iter().map(depth).max().unwrap_or(0);
+    pub fn new(needs: &ScratchNeeds, kernels: Kernels) -> Self {
+        // A group's outputs begin anywhere in a row, and are written in whole blocks.
+        let stride = (blocks(needs.channels) + 1) * BLOCK;
         Self {
             kernels,
             rows: Buffer::zeros(ROWS * stride),
-            transformed: Buffer::zeros(N_PRODUCTS * SQUARES * deepest),
+            transformed: Buffer::zeros(N_PRODUCTS * SQUARES * needs.square_blocks * BLOCK),
             transformed_inputs: vec![std::ptr::null(); N_PRODUCTS * TILE],
             transformed_apart: 0,
             products: Buffer::zeros(N_PRODUCTS * SQUARES * STRIP),
             between: Buffer::zeros(TILE * stride),
             stride,
-            inputs: vec![std::ptr::null(); n_taps * TILE],
+            inputs: vec![std::ptr::null(); needs.taps * TILE],
             zeros: Buffer::zeros(stride),
             residuals: [std::ptr::null(); ROWS],
             is_cold: false,
@@ -112,8 +101,8 @@ impl Tiler {
     /// numbers; returns what is left to do, which is best done on their way to the map.
     ///
     /// # Safety
-    /// The cells lie in the step's output. From `rows` on there are as many rows as
-    /// cells, of squares all of theirs, `stride` numbers apart, with room for whole blocks of channels; no other thread reads or
+    /// `job` is of the program for whose needs this tiler was made, and of its weights. The cells lie in the step's output, each once. From `rows` on there are as many rows as
+    /// cells, of squares all of theirs, `stride` numbers apart, with room for whole blocks of channels from the first output of each group on; no other thread reads or
     /// writes them, and they are no part of a map that this step reads. No other thread writes the maps that it reads.
     #[must_use]
     pub unsafe fn tile<'a>(

@@ -14,7 +14,7 @@ use crate::graph::{MapShape, Window};
 use crate::kernels::{BLOCK, EstimateArgs, Kernels, LANES, WindowTap, prefetch};
 use crate::plan::program::Program;
 use crate::plan::step::{Kind, Step};
-use crate::tolerance::{CELL, ToleranceMap};
+use crate::tolerance::{TOLERANCE_CELL, ToleranceMap};
 use crate::weights::Weights;
 
 /// The squared changes of a map's cells, 0 where nothing changed, with a rim of zeros as wide as any window reaches
@@ -229,7 +229,7 @@ pub(crate) struct DeltaRecorder {
     hands_on: Option<f32>,
 }
 
-// Safety: whoever writes through it says why no other thread does.
+// Safety: each thread writes the cells of its own tiles (fact 3 of [`crate::exec`]).
 unsafe impl Sync for DeltaRecorder {}
 
 /// How often something came out greater than was estimated.
@@ -291,7 +291,7 @@ impl DeltaEstimator {
             let rim = seen().filter_map(|s| s.window(block)).flat_map(|w| [w.pad, w.pad_end]).flatten().max();
             DeltaMap::new(map.shape.h, map.shape.w, rim.unwrap_or(0), block.ilog2())
         };
-        let n_rows = program.maps[program.input].shape.h.div_ceil(CELL);
+        let n_rows = program.maps[program.input].shape.h.div_ceil(TOLERANCE_CELL);
         let deltas: Vec<DeltaMap> = program.maps.iter().enumerate().map(deltas).collect();
         for estimator in &mut estimators {
             let look = |s: &InputSensitivity| Stencil::through(s.window(deltas[s.map].block()), &deltas[s.map]);

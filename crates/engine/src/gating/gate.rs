@@ -3,8 +3,7 @@
 //! A cell is computed when it is expected to have moved, since it was computed last, by more than a threshold, so that
 //! slow drift adds up until it is seen; what is expected is [`crate::gating::estimate`]'s. The measure of a cell
 //! is the root mean square over its channels of the difference in units of each
-//! channel's scale (engine.md, section 2: better than the plain maximum at equal
-//! cost). At a threshold of 0 whatever changes reach is computed.
+//! channel's scale (better than the plain maximum, at equal cost). At a threshold of 0 whatever changes reach is computed.
 
 use crate::buffer::Buffer;
 use crate::gating::policy::{GatePolicy, Policy};
@@ -49,7 +48,7 @@ impl Gate {
 pub struct Gates {
     steps: Vec<Gate>,
     policy: Policy,
-    /// Whether the scales are taken from every whole frame.
+    /// Whether the scales are taken from whole frames: the first, and another one after `relearn_frames`.
     learns: bool,
 }
 
@@ -59,7 +58,7 @@ impl Gates {
         Self { steps: vec![Gate::default(); program.steps.len()], policy: Policy::default(), learns: false }
     }
 
-    /// Rising thresholds, lower ones for coarse maps; the scales are learnt from every frame that is computed as a whole.
+    /// Rising thresholds, lower ones for coarse maps; the scales are learnt from whole frames, the first and another one after `relearn_frames`.
     pub fn rising(program: &Program, policy: &Policy) -> Self {
         let GatePolicy { first, last, coarse_rows, coarse_share, .. } = policy.gates;
         let n_gated = program.steps.iter().filter(|s| s.is_gated).count().max(1);

@@ -1,4 +1,4 @@
-//! Which cells are computed: what a change will do, and when that is too little to matter now.
+//! Which cells are computed now, and which can wait: gates, estimates, deferred changes, refresh.
 
 pub mod estimate;
 pub mod gate;

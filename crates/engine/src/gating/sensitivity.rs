@@ -1,8 +1,8 @@
 //! Input sensitivity: which maps a step reads, through which window, and how strongly its output answers.
 //!
-//! A change of an input, counted as the sum over its channels of squares in units of their scales, moves the step's
-//! output by that times a gain, if the channels' changes are independent of each other: the weights squared, in the
-//! units of both sides, summed over output channels and averaged over the input's.
+//! A gain says how much a squared change of the input, in units of its channels' scales, moves the output: the sum over
+//! outputs, averaged over inputs, of the squared weight in the units of both sides. It takes the channels' changes for
+//! independent of each other.
 
 use crate::changes::Spread;
 use crate::gating::gate::{Gate, Gates};

@@ -45,13 +45,14 @@ pub struct ConvArgs {
     pub n_taps: usize,
     /// Input channels of a tap that an output sees; 1 where depthwise.
     pub depth: usize,
-    /// `[tap][TILE]`, first input channel of each.
+    /// `[tap][TILE]`, first input channel of each: `depth` numbers can be read from there on, and whole blocks where depthwise.
     pub inputs: *const *const f32,
     /// As a [`crate::weights::packed::Packed`] holds them.
     pub weights: *const f32,
     /// `n_blocks * BLOCK` of them.
     pub bias: *const f32,
     pub n_blocks: usize,
+    /// `n` rows with room for `n_blocks` blocks each; no input lies in them.
     pub rows: *mut f32,
     /// From row to row.
     pub stride: usize,

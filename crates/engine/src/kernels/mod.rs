@@ -6,6 +6,12 @@
 //! (fused multiply-add, round to even, no estimates of the machine's), so that AVX-512,
 //! AVX2+FMA, NEON and the portable one agree bit by bit: the portable one is the
 //! oracle of the others.
+//!
+//! To add a way to convolve, a product in eight bits say: a `ConvKind` and what chooses it (`plan/step.rs`, `plan/lower.rs`), its
+//! `Packing` (`weights/packed.rs`), the kernel with a function in the table (`table.rs`) and its arguments (`args.rs`), the
+//! match in `exec/tile.rs` and its scratch (`exec/scratch.rs`), the gain of its weights (`gating/sensitivity.rs`), and the
+//! oracle. A separable pair's pointwise half is computed by the same GEMM. Of `f32` alone so far: `Weights`, a stream's
+//! buffers, `Map::cell` and all arguments here.
 
 mod act;
 mod args;

@@ -60,6 +60,14 @@ impl Weights {
         &self.steps[step]
     }
 
+    /// Whether these can stand in the place of `others`: as many, and packed alike.
+    pub fn fits(&self, others: &Self) -> bool {
+        let is_like = |a: &Packed, b: &Packed| (a.packing(), a.n_out()) == (b.packing(), b.n_out());
+        let alike =
+            |(a, b): (&Vec<Packed>, &Vec<Packed>)| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_like(a, b));
+        self.steps.len() == others.steps.len() && self.steps.iter().zip(&others.steps).all(alike)
+    }
+
     /// The next version: some weights replaced, all others shared with this one.
     ///
     /// # Errors
