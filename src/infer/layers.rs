@@ -7,7 +7,7 @@ use super::session::{Runtime, TailSession};
 use super::tap::{Tap, Tapped};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, InferError, Inference, Seen, StreamId, Work};
-use crate::detect::heads::{Head, Thresholds};
+use crate::detect::heads::{HeadLayout, Thresholds};
 use crate::geom::Size;
 use crate::models::model::Model;
 use engine::exec::executor::{Delta, Executor, Picture, StreamMaps};
@@ -179,7 +179,7 @@ impl<E: Executor> LayersDetector<E> {
         let tail = planned.tail.as_ref();
         let tail = tail.map(|t| TailSession::open(Runtime::get(None)?, &model, t, threads)).transpose()?;
         let reading = match (tail, head) {
-            (None, head) if !matches!(head, Head::Yolov8 {}) => Reading::Cells(
+            (None, head) if head.layout() == HeadLayout::Cells => Reading::Cells(
                 CellHead::bind(head, plan, size, n_classes).map_err(|e| InferError::model(&model.file, e))?,
             ),
             (tail, _) => Reading::Whole(Box::new(WholeHead::open(&model, plan, size, tail)?)),

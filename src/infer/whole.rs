@@ -5,7 +5,7 @@ use super::candidates::{CANDIDATE_SCORE, Candidate, Candidates, MOST_CANDIDATES}
 use super::session::TailSession;
 use super::{InferError, Seen};
 use crate::detect::Detection;
-use crate::detect::heads::{Head, Tensor, Thresholds};
+use crate::detect::heads::{Head, HeadLayout, Tensor, Thresholds};
 use crate::geom::{ModelInput, Rect, Size};
 use crate::models::model::Model;
 use engine::exec::executor::StreamMaps;
@@ -69,7 +69,7 @@ impl WholeHead {
     /// Which numbers count only where others reach [`WholeHead::bar`]: YOLOv8's boxes, where some class does. Each level is a
     /// map of both, of the boxes' distances first; laid out otherwise, everything counts.
     pub fn conditions(head: &Head, plan: &Plan, n_classes: usize) -> Vec<Condition> {
-        if !matches!(head, Head::Yolov8 {}) {
+        if head.layout() != HeadLayout::Boxes {
             return Vec::new();
         }
         let given = |step: &Step| {
@@ -86,7 +86,7 @@ impl WholeHead {
     /// The least number of a class, before its sigmoid, of a cell that becomes a candidate, for [`StreamMaps::ask`].
     pub fn bar(&self, t: Thresholds) -> Option<f32> {
         let score = t.score.min(CANDIDATE_SCORE);
-        matches!(self.head, Head::Yolov8 {}).then(|| (score / (1.0 - score)).ln())
+        (self.head.layout() == HeadLayout::Boxes).then(|| (score / (1.0 - score)).ln())
     }
 
     /// Brings the candidates to the stream's last frame, and `out` to the detections of all of them.

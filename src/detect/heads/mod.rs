@@ -84,6 +84,15 @@ pub enum HeadError {
     NotFinite(String),
 }
 
+/// How a head's output is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadLayout {
+    /// Levels of cells, each of which owns its numbers.
+    Cells,
+    /// One list of boxes, decoded by the model already; a level of it is a map of distances and classes.
+    Boxes,
+}
+
 /// Levels that a model may have, and the greatest stride of one.
 const MOST_LEVELS: usize = 8;
 const MOST_STRIDE: u32 = 1024;
@@ -105,6 +114,18 @@ impl Head {
             false => Err(format!(
                 "head.strides: expected 1 to {MOST_LEVELS} strides of 1 to {MOST_STRIDE} pixels, the smallest first, such as [8, 16, 32]"
             )),
+        }
+    }
+
+    /// How its output is laid out.
+    pub fn layout(&self) -> HeadLayout {
+        match self {
+            Self::Yolox { .. }
+            | Self::Yunet { .. }
+            | Self::Ultraface { .. }
+            | Self::Fastestdet { .. }
+            | Self::Street { .. } => HeadLayout::Cells,
+            Self::Yolov8 { .. } => HeadLayout::Boxes,
         }
     }
 
