@@ -10,7 +10,7 @@ pub fn reference() -> String {
     walk(&schema, &schema, "", &mut tables);
     let mut page = String::from(
         "# Config reference\n\n\
-         Opened by `passd schema --reference`; do not edit. A key that is left out has its default. Every single value (no lists)\n\
+         Made by `passd schema --reference`; do not edit. A key that is left out has its default. Every single value (no lists)\n\
          can be set by the environment too: `PASSD__SKIP__PATCH=32` is `skip.patch`. `${NAME}` in a text stands for a secret: a\n\
          credential of systemd, else a variable of the environment.\n",
     );
