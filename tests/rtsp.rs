@@ -162,6 +162,7 @@ fn packets_and_descriptions_that_end_a_process_are_got_over() {
         (Oddity::ShortFragments, 3, ""),
         (Oddity::EndlessFragments, 3, "MiB came, and no picture"),
         (Oddity::ManyTracks, 6, "KiB"),
+        (Oddity::ManyFormats, 3, "KiB"),
         (Oddity::ManySenders, 20, ""),
         (Oddity::ManyReports, 3, ""),
     ] {

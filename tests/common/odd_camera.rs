@@ -25,6 +25,8 @@ pub enum Oddity {
     Drip,
     /// Describes millions of tracks.
     LongDescription,
+    /// Describes a stream of thousands of formats, and attributes for each.
+    ManyFormats,
     /// Two packets each of hundreds of senders in one track.
     ManySenders,
     /// Reports of thousands of senders.
@@ -157,7 +159,13 @@ fn serve(
                     let many: String = (0..3000)
                         .map(|i| format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 X-NOVA/90000\r\na=control:t{i}\r\n"))
                         .collect();
+                    let formats = format!(
+                        "{}m=video 0 RTP/AVP 96{}\r\na=rtpmap:96 H264/90000\r\na=control:v\r\n",
+                        "a=1000:1\r\n".repeat(2000),
+                        " 0".repeat(90_000)
+                    );
                     let media = match oddity {
+                        Oddity::ManyFormats => &*formats,
                         Oddity::Audio => "m=audio 0 RTP/AVP 0\r\na=control:a\r\n",
                         Oddity::ManyTracks => &*many,
                         Oddity::ShortFragments => "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:v\r\n",

@@ -19,7 +19,7 @@ use tracing_mutex::stdsync::{Condvar, Mutex};
 /// 170 times as much memory.
 const MOST_BEFORE: u64 = 256 << 10;
 /// Bytes that a camera may send beside packets, an hour. What keeps a session open comes to less than a tenth of it.
-const MOST_BESIDE: u64 = 4 << 20;
+const MOST_BESIDE: u64 = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3600);
 /// So long a source that is stopped may take leave of its camera.
 const LEAVE: Duration = Duration::from_secs(2);

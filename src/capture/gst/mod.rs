@@ -5,6 +5,7 @@
 //! Pictures are delivered on GStreamer's streaming thread.
 
 mod connections;
+mod description;
 mod packets;
 mod pictures;
 mod rtsp;

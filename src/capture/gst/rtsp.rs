@@ -104,6 +104,7 @@ pub fn configure(src: &gst::Element, address: &RtspAddress, tracks: &Arc<Tracks>
     }
     set(src, "tcp-timeout", ANSWER_US)?;
     set(src, "timeout", ANSWER_US)?;
+    super::description::guard(src);
     let selecting = tracks.clone();
     src.connect("select-stream", false, move |values| {
         let number = values.get(1).and_then(|v| v.get::<u32>().ok()).unwrap_or_default();

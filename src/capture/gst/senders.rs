@@ -13,13 +13,27 @@ fn is_rtcp(packet: &[u8]) -> bool {
     packet.get(1).is_some_and(|kind| (192..=223).contains(kind))
 }
 
-/// Whether a packet is of the first sender whose RTP came; reports of others, and those that come before it, are not.
+/// Whether a packet is of the first sender whose RTP came, and of it alone; reports of others, and those that come before
+/// it, are not.
 fn is_of(sender: &OnceLock<u32>, packet: &[u8]) -> bool {
     let number = |at: usize| packet.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
-    if is_rtcp(packet) {
-        return number(4).is_some_and(|of| sender.get() == Some(&of));
+    if !is_rtcp(packet) {
+        // The low four bits count others that were mixed in.
+        let is_alone = packet.first().is_some_and(|first| first & 15 == 0);
+        return is_alone && number(8).is_some_and(|of| *sender.get_or_init(|| of) == of);
     }
-    number(8).is_some_and(|of| *sender.get_or_init(|| of) == of)
+    // Several reports, one after another, each with its length.
+    let mut rest = packet;
+    while let [first, kind, high, low, body @ ..] = rest {
+        let n = 4 * usize::from(u16::from_be_bytes([*high, *low]));
+        let is_alone = first & 31 <= 1 || !(200..=203).contains(kind);
+        let of = body.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        if n > body.len() || !is_alone || of.is_none() || of.as_ref() != sender.get() {
+            return false;
+        }
+        rest = &body[n..];
+    }
+    rest.is_empty()
 }
 
 /// Stands before every RTP session of a pipeline, those that come later too.
@@ -53,9 +67,25 @@ mod tests {
     fn the_first_to_send_packets_is_the_only_one_that_is_heard() {
         let rtp = |of: u32| [&[0x80, 96, 0, 1, 0, 0, 0, 9][..], &of.to_be_bytes(), &[7]].concat();
         let report = |of: u32| [&[0x80, 200, 0, 6][..], &of.to_be_bytes(), &[0; 20]].concat();
+        let name = |of: u32| [&[0x81, 202, 0, 2][..], &of.to_be_bytes(), &[1, 1, b'c', 0]].concat();
+        let both = |a: u32, b: u32| [report(a), name(b)].concat();
+        let mixed = [&[0x81, 96, 0, 1, 0, 0, 0, 9][..], &5u32.to_be_bytes(), &[0, 0, 0, 6, 7]].concat();
         let sender = OnceLock::new();
-        let heard = [report(5), rtp(5), rtp(6), report(5), report(6), rtp(5), vec![0x80, 96], vec![0x80, 200], vec![]];
+        let heard = [
+            report(5),
+            rtp(5),
+            rtp(6),
+            report(5),
+            report(6),
+            rtp(5),
+            both(5, 5),
+            both(5, 6),
+            mixed,
+            vec![0x80, 96],
+            vec![0x80, 200],
+            vec![],
+        ];
         let heard = heard.map(|packet| is_of(&sender, &packet));
-        assert_eq!(heard, [false, true, false, true, false, true, false, false, false]);
+        assert_eq!(heard, [false, true, false, true, false, true, true, false, false, false, false, false]);
     }
 }
