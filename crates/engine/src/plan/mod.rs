@@ -7,6 +7,8 @@ pub mod lazy;
 mod lower;
 pub mod map;
 pub mod program;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod step;
 
 use crate::graph::Graph;
