@@ -92,7 +92,6 @@ struct State {
     picture: PicturePolicy,
     /// Least change of a cell, and age that nothing exceeds.
     threshold: f32,
-    max_age_ns: u64,
     letterbox: Letterbox,
     /// The last accepted picture, patch by patch.
     reference: Vec<u8>,
@@ -176,7 +175,8 @@ impl SkipStage {
                 self.decision.all(GlobalChange::Start);
             }
             Some(state) => {
-                let global = state.decide(frame, &self.settings, &mut self.decision);
+                let max_age_ns = self.settings.max_age_in(self.mode);
+                let global = state.decide(frame, &self.settings, max_age_ns, &mut self.decision);
                 let motion =
                     || state.break_even.is_passed(self.decision.counts.asked()).then_some(GlobalChange::Motion);
                 if let Some(why) = self.force.take().or(global).or_else(motion) {
@@ -217,9 +217,6 @@ impl SkipStage {
     /// Age that nothing exceeds from now on.
     pub fn set_max_age(&mut self, max_age_ns: u64) {
         self.settings.max_age_ns = Some(max_age_ns);
-        if let Some(state) = &mut self.state {
-            state.max_age_ns = max_age_ns;
-        }
     }
 
     /// By what pictures are judged, for streams that begin from now on.
@@ -234,7 +231,7 @@ impl SkipStage {
     /// neighbours' sake only goes on growing stale: nobody asked what is there.
     pub fn accept(&mut self, frame: &Frame, computed: &PatchMask) {
         if let Some(state) = &mut self.state {
-            state.accept(frame, computed, &self.decision);
+            state.accept(frame, computed, self.settings.max_age_in(self.mode), &self.decision);
         }
     }
 }
@@ -256,7 +253,6 @@ impl State {
             cost: mode.policy().cost,
             picture: picture.clone(),
             threshold: settings.threshold_in(mode),
-            max_age_ns: settings.max_age_in(mode),
             letterbox: frame.letterbox,
             reference: frame.data().to_vec(),
             relit: vec![0; frame.data().len()],
@@ -287,7 +283,13 @@ impl State {
         self.cost == PatchCost::Region
     }
 
-    fn decide(&mut self, frame: &Frame, settings: &SkipSettings, d: &mut Decision) -> Option<GlobalChange> {
+    fn decide(
+        &mut self,
+        frame: &Frame,
+        settings: &SkipSettings,
+        max_age_ns: u64,
+        d: &mut Decision,
+    ) -> Option<GlobalChange> {
         let grid = d.patches.grid();
         let width = grid.size.width as usize;
         let cell_rows = (grid.size.height as usize).div_ceil(CELL);
@@ -319,7 +321,7 @@ impl State {
         let cells = grid.patch as usize / CELL;
         let now = frame.pts_ns as i64;
         let is_older = |asked_ns: i64, limit: i64| now.saturating_sub(asked_ns) >= limit;
-        let limits = self.stale_limits(grid, now, self.max_age_ns);
+        let limits = self.stale_limits(grid, now, max_age_ns);
         let least_limit = limits.iter().copied().min().unwrap_or(i64::MAX);
         let looks_again = self.cost == PatchCost::Itself;
         for row in 0..grid.rows {
@@ -416,8 +418,7 @@ impl State {
         }
     }
 
-    fn accept(&mut self, frame: &Frame, computed: &PatchMask, decision: &Decision) {
-        let max_age_ns = self.max_age_ns;
+    fn accept(&mut self, frame: &Frame, computed: &PatchMask, max_age_ns: u64, decision: &Decision) {
         let grid = computed.grid();
         let width = grid.size.width as usize;
         let (p, stride) = (grid.patch as usize, width * 3);

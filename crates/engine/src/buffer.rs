@@ -21,15 +21,6 @@ pub enum ElementType {
     I32,
 }
 
-impl ElementType {
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::F32 | Self::I32 => 4,
-            Self::U8 | Self::I8 => 1,
-        }
-    }
-}
-
 /// A number of an [`ElementType`].
 pub trait Element: Copy + Default + PartialEq + fmt::Debug + Send + Sync + sealed::Sealed + 'static {
     const TYPE: ElementType;

@@ -2,7 +2,7 @@
 //! middle of one (GStreamer 1.22). Here it is counted what a camera sends beside packets, and a connection is cut where
 //! that is too much, or where stopping waits for it.
 
-use super::for_each_element;
+use super::{factory_name, for_each_element};
 use gio::prelude::*;
 use gstreamer as gst;
 use gstreamer::glib;
@@ -87,7 +87,7 @@ impl Connections {
         let connections = Arc::new(Self::default());
         let of = connections.clone();
         for_each_element(gst_pipeline, move |element, _| {
-            let (pad, counter): (_, fn(&Conversation) -> &AtomicI64) = match kind(element).as_deref() {
+            let (pad, counter): (_, fn(&Conversation) -> &AtomicI64) = match factory_name(element).as_deref() {
                 Some("udpsrc") => ("src", |c| &c.udp),
                 Some("rtpjitterbuffer") => ("sink", |c| &c.packets),
                 _ => return,
@@ -112,7 +112,7 @@ impl Connections {
     pub fn hear(&self, message: &gst::MessageRef) {
         if let gst::MessageView::Progress(_) = message.view()
             && let Some(source) = message.src().and_then(|s| s.downcast_ref::<gst::Element>())
-            && kind(source).as_deref() == Some(RTSP)
+            && factory_name(source).as_deref() == Some(RTSP)
         {
             CLAIMED.set(Arc::downgrade(&self.with(source)));
         }
@@ -146,17 +146,12 @@ impl Connections {
 
 const RTSP: &str = "rtspsrc";
 
-/// Which factory made an element.
-fn kind(element: &gst::Element) -> Option<glib::GString> {
-    element.factory().map(|f| f.name())
-}
-
 /// The `rtspsrc` of which an element is a part.
 fn source_around(element: &gst::Element) -> Option<gst::Element> {
     let mut around = element.parent();
     while let Some(object) = around {
         match object.downcast_ref::<gst::Element>() {
-            Some(element) if kind(element).as_deref() == Some(RTSP) => return Some(element.clone()),
+            Some(element) if factory_name(element).as_deref() == Some(RTSP) => return Some(element.clone()),
             _ => around = object.parent(),
         }
     }

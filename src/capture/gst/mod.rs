@@ -197,6 +197,11 @@ fn for_each_element(gst_pipeline: &gst::Pipeline, look: impl Fn(&gst::Element, &
     gst_pipeline.connect_deep_element_added(move |_, _, element| look(element));
 }
 
+/// Which factory made an element.
+fn factory_name(element: &gst::Element) -> Option<gst::glib::GString> {
+    element.factory().map(|f| f.name())
+}
+
 /// Turns the bus's errors and end of stream into events.
 fn watch_bus(
     guard: &Guard,

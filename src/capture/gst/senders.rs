@@ -1,8 +1,8 @@
 //! One sender a track. `rtspsrc` keeps one pad a track: another sender (SSRC, RFC 3550) puts a second in its place, while
 //! some thread still pushes through the first, and the process ends (GStreamer 1.22). Each takes several threads, too.
 
-use super::for_each_element;
 use super::packets::keep;
+use super::{factory_name, for_each_element};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn is_of(sender: &OnceLock<u32>, packet: &[u8]) -> bool {
 /// Stands before every RTP session of a pipeline, those that come later too.
 pub fn guard(gst_pipeline: &gst::Pipeline) {
     for_each_element(gst_pipeline, |element, _| {
-        if element.factory().is_some_and(|f| f.name() == "rtpsession") {
+        if factory_name(element).as_deref() == Some("rtpsession") {
             let sender = Arc::<OnceLock<u32>>::default();
             let watch = move |pad: &gst::Pad| {
                 let sender = sender.clone();

@@ -95,7 +95,7 @@ fn units(program: &Program, map: usize) -> Units {
     if map == program.input {
         return Units::Picture;
     }
-    match program.steps.iter().position(|s| s.output == map) {
+    match program.maker(map) {
         Some(i) if program.steps[i].is_gated => Units::Gate(i),
         Some(i) if matches!(program.steps[i].kind, Kind::Resize(_)) => {
             // Handed on as it is, channel by channel.

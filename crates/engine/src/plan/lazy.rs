@@ -92,7 +92,7 @@ impl LazyBranches {
 
 /// A branch, and the step after which it can run; `None` if there is nothing in it.
 fn branch(program: &Program, condition: &Condition, taken: &[Option<(usize, usize)>]) -> Option<(Branch, usize)> {
-    let maker = |map: usize| program.steps.iter().position(|s| s.output == program.maps[map].changes);
+    let maker = |map: usize| program.maker(program.maps[map].changes);
     let (map, channels) = deciding(program, condition)?;
     let size = |map: usize| (program.maps[map].shape.h, program.maps[map].shape.w);
     let mut ends = Vec::new();
