@@ -1,6 +1,6 @@
 //! RTSP addresses: what is asked for, who asks, and what of it may be shown.
 
-use super::CaptureError;
+use super::source::CaptureError;
 use crate::secret::{
     HIDDEN, Lookup, Piece, Secret, Secrets, is_name, named, percent_decoded, percent_encoded, percent_encoded_path,
     pieces,

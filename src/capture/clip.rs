@@ -1,9 +1,10 @@
 //! A clip as a plain sequence of frames, every one of them: for `eval` and tests.
 
-use super::gst::{Pace, open_gst};
+use super::gst::{init, open_gst};
 use super::intake::{Intake, Slot, SlotMode, Taken};
 use super::sim::open_sim;
-use super::{CaptureError, Source, SourceEvent, SourceSpec};
+use super::source::{CaptureError, Pace, Source, SourceEvent};
+use super::spec::SourceSpec;
 use crate::clock::SystemClock;
 use crate::frame::Frame;
 use crate::geom::Size;
@@ -32,7 +33,7 @@ impl Clip {
         let source = match spec {
             SourceSpec::Sim(settings) => open_sim(settings, Pace::Fast, &intake, epoch, clock),
             _ => {
-                super::init()?;
+                init()?;
                 open_gst(spec, Pace::Fast, &intake, epoch)?
             }
         };

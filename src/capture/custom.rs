@@ -1,7 +1,7 @@
 //! Pipelines that a user wrote (`gst:…`): secrets are put in as properties, never as text.
 
-use super::CaptureError;
 use super::address::{is_secret_key, secret_values, shown as shown_address};
+use super::source::CaptureError;
 use crate::secret::{HIDDEN, Lookup, Piece, Secret, Secrets, is_name, named, pieces};
 
 /// A pipeline without a sink, in `gst-launch` syntax.

@@ -1,8 +1,7 @@
 //! The simulated camera as a source: drawn on a thread of its own.
 
-use super::gst::Pace;
 use super::intake::Intake;
-use super::{Source, SourceEvent};
+use super::source::{CaptureError, Pace, Source, SourceEvent};
 use crate::clock::Clock;
 use crate::geom::{Letterbox, Size};
 use crate::process::give_way;
@@ -54,7 +53,7 @@ pub fn open_sim(settings: &SimSettings, pace: Pace, intake: &Intake, epoch: u64,
         .map_or_else(
             |e| {
                 let (sender, events) = crossbeam_channel::bounded(1);
-                let _ = sender.try_send(SourceEvent::Failed(super::CaptureError::Transient(format!("no thread: {e}"))));
+                let _ = sender.try_send(SourceEvent::Failed(CaptureError::Transient(format!("no thread: {e}"))));
                 Source { events, guard: Box::new(()) }
             },
             |_| Source { events, guard: Box::new(guard) },

@@ -1,8 +1,8 @@
 //! `rtsp://…`, `file.mp4`, `sim://…`: what a camera's address means.
 
-use super::CaptureError;
 use super::address::{RtspAddress, shown as shown_address};
 use super::custom::{CustomPipeline, shown as shown_pipeline};
+use super::source::CaptureError;
 use crate::secret::{Lookup, Piece, Secrets, expand, pieces};
 use crate::sim::SimSettings;
 use std::fmt;

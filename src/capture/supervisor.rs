@@ -5,7 +5,7 @@
 //! helper that hangs is left behind, and no more than a few are.
 
 use super::intake::Intake;
-use super::{CaptureError, Source, SourceEvent};
+use super::source::{CaptureError, Source, SourceEvent};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};

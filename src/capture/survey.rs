@@ -1,6 +1,9 @@
 //! What this machine's GStreamer can do; and whether a camera shows a picture.
 
-use super::{CaptureError, Clip, SourceSpec};
+use super::clip::Clip;
+use super::gst::init;
+use super::source::CaptureError;
+use super::spec::SourceSpec;
 use crate::geom::Size;
 use gstreamer as gst;
 use std::time::{Duration, Instant};
@@ -39,7 +42,7 @@ const ABILITIES: [(&str, &[&str], &str); 7] = [
 /// # Errors
 /// It does not start.
 pub fn survey() -> Result<(String, Vec<Ability>), CaptureError> {
-    super::init()?;
+    init()?;
     let found = |names: &[&'static str]| names.iter().copied().find(|name| gst::ElementFactory::find(name).is_some());
     let abilities = ABILITIES.iter().map(|(what, names, package)| Ability { what, by: found(names), package });
     Ok((gst::version_string().to_string(), abilities.collect()))

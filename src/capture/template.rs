@@ -1,6 +1,7 @@
 //! The pipelines in `pipelines/`: which one this machine can run.
 
-use super::{CaptureError, SourceSpec};
+use super::source::CaptureError;
+use super::spec::SourceSpec;
 use crate::files::read_text;
 
 /// Largest template that is read.

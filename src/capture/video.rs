@@ -1,6 +1,7 @@
 //! Writes frames to an H.264 file, so that a simulated camera can be a clip.
 
-use super::CaptureError;
+use super::gst::{init, stop};
+use super::source::CaptureError;
 use crate::geom::Size;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -22,7 +23,7 @@ impl VideoWriter {
     /// # Errors
     /// No H.264 encoder, or the file cannot be made.
     pub fn create(path: &Path, size: Size, fps: f32) -> Result<Self, CaptureError> {
-        super::init()?;
+        init()?;
         let setup = |e: &dyn std::fmt::Display| CaptureError::Setup(format!("{}: {e}", path.display()));
         if !size.width.is_multiple_of(2) || !size.height.is_multiple_of(2) {
             return Err(setup(&format!("{size}: a video needs even sides")));
@@ -101,6 +102,6 @@ impl VideoWriter {
 
 impl Drop for VideoWriter {
     fn drop(&mut self) {
-        super::gst::stop(&self.gst_pipeline);
+        stop(&self.gst_pipeline);
     }
 }

@@ -4,19 +4,12 @@
 //! Who hands in a job has the detector's turn ([`super::turns`]), so that there
 //! is one at a time.
 
-use super::trial::{TrialVerdict, Trials};
 use super::turns::{SharedAllowance, Turns};
 use crate::config::DetectorConfig;
 use crate::detect::Detection;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
-use crate::infer::factory::{DetectorSpec, Opened};
-use crate::infer::layers::{LayersSettings, Plans};
-use crate::infer::plan::PlanSettings;
-use crate::infer::session::{Provider, Runtime};
 use crate::infer::{Detector, InferError, Inference, StreamId, Work};
-use crate::models::model::{Model, ModelFolders};
-use crate::models::profiles;
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::gating::policy::Policy;
@@ -66,7 +59,7 @@ pub struct DetectorInfo {
     pub state_bytes: usize,
 }
 
-/// Makes detectors. The daemon's is [`OrtFactory`]; tests bring their own.
+/// Makes detectors. The daemon's is [`super::OrtFactory`]; tests bring their own.
 pub trait DetectorFactory: Send + Sync {
     /// # Errors
     /// The model cannot be used as configured.
@@ -170,111 +163,5 @@ fn work(detector: &mut dyn Detector, queue: &Receiver<Request>) {
         // A camera that was removed meanwhile wants no answer.
         let reply = job.reply.clone();
         let _ = reply.send(job);
-    }
-}
-
-/// Detectors on ONNX Runtime and the layer engine.
-pub struct OrtFactory {
-    runtime: &'static Runtime,
-    folders: ModelFolders,
-    plans: Plans,
-    trials: Trials,
-}
-
-impl OrtFactory {
-    pub fn new(runtime: &'static Runtime, folders: ModelFolders) -> Self {
-        Self { runtime, folders, plans: Plans::default(), trials: Trials::default() }
-    }
-
-    /// Whether a model can be used as configured, on the CPU, and how: in a process of its own, where that is known.
-    ///
-    /// # Errors
-    /// The model cannot be used as configured.
-    pub fn examine(
-        &self,
-        c: &DetectorConfig,
-        mode: Option<SkipMode>,
-    ) -> Result<(Arc<Model>, TrialVerdict), InferError> {
-        let model = Arc::new(self.load(c)?);
-        let verdict = match self.trials.pass(c, mode, &model, &self.folders, self.runtime)? {
-            Some(verdict) => verdict,
-            None => {
-                let on_cpu = DetectorConfig { providers: vec![Provider::Cpu], ..c.clone() };
-                self.open_here(model.clone(), &on_cpu, mode)?
-            }
-        };
-        Ok((model, verdict))
-    }
-
-    /// Tries a model in a process of its own, where there is need of it.
-    ///
-    /// # Errors
-    /// The model cannot be used as configured.
-    pub fn try_out(&self, model: &Model, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<(), InferError> {
-        self.trials.pass(c, mode, model, &self.folders, self.runtime).map(|_| ())
-    }
-
-    /// Reads the model that is asked for.
-    pub(super) fn load(&self, c: &DetectorConfig) -> Result<Model, InferError> {
-        let model = Model::load(&c.model, &self.folders)?;
-        model.check_size(c.size.unwrap_or(model.size))?;
-        Ok(model)
-    }
-
-    /// Opens a detector and lets go of it.
-    pub(super) fn open_here(
-        &self,
-        model: Arc<Model>,
-        c: &DetectorConfig,
-        mode: Option<SkipMode>,
-    ) -> Result<TrialVerdict, InferError> {
-        let made = self.open(model, c, mode)?;
-        Ok(TrialVerdict { mode: made.mode.name().into(), why: made.why, state_bytes: made.state_bytes })
-    }
-
-    fn open(&self, model: Arc<Model>, c: &DetectorConfig, mode: Option<SkipMode>) -> Result<Opened, InferError> {
-        let size = c.size.unwrap_or(model.size);
-        let mut regions = PlanSettings::for_input(size, model.sidecar.input.multiple_of.unwrap_or(32));
-        regions.context = c.context.unwrap_or(regions.context);
-        regions.break_even = c.break_even.unwrap_or(regions.break_even);
-        let recipe = DetectorSpec {
-            profile: profiles::find(&model, &self.folders, None)?,
-            model,
-            size,
-            thresholds: c.thresholds(),
-            session: c.session(),
-            regions,
-            batches: vec![c.batch],
-            layers: LayersSettings::default(),
-            plans: self.plans.clone(),
-        };
-        recipe.make(self.runtime, mode)
-    }
-}
-
-impl DetectorFactory for OrtFactory {
-    fn make(
-        &self,
-        c: &DetectorConfig,
-        mode: Option<SkipMode>,
-    ) -> Result<(Box<dyn Detector>, DetectorInfo), InferError> {
-        // Read once: what is opened is what was tried.
-        let model = Arc::new(self.load(c)?);
-        self.try_out(&model, c, mode)?;
-        let made = self.open(model.clone(), c, mode)?;
-        let (mode, provider, size) = (made.mode, made.provider, c.size.unwrap_or(model.size));
-        tracing::info!(model = model.name, %size, %provider, mode = mode.name(), why = made.why,
-            library = %self.runtime.library.display(), "detector is ready");
-        let info = DetectorInfo {
-            model: model.name.clone(),
-            labels: model.labels.clone(),
-            simulated: model.sidecar.simulated,
-            size,
-            provider: provider.to_string(),
-            mode,
-            policy: made.policy,
-            state_bytes: made.state_bytes,
-        };
-        Ok((made.detector, info))
     }
 }

@@ -14,6 +14,8 @@ mod camera;
 mod context;
 mod counters;
 mod detectors;
+mod factory;
+mod opener;
 mod tally;
 mod telling;
 pub mod trial;
@@ -22,7 +24,8 @@ mod worker;
 
 pub use camera::{Camera, open_source};
 pub use context::{CameraContext, OpenFn};
-pub use detectors::{DetectorFactory, DetectorInfo, Detectors, OrtFactory};
+pub use detectors::{DetectorFactory, DetectorInfo, Detectors};
+pub use factory::OrtFactory;
 
 use crate::config::{CameraConfig, DetectorConfig};
 use crate::infer::{InferError, StreamId};

@@ -3,9 +3,10 @@
 //!
 //! The program calls itself with [`COMMAND`], hands over what is to be opened as JSON, and waits, within bounds.
 
-use super::detectors::OrtFactory;
+use super::opener::DetectorOpener;
 use crate::config::DetectorConfig;
 use crate::infer::InferError;
+use crate::infer::factory::Opened;
 use crate::infer::session::Runtime;
 use crate::models::model::{Model, ModelFolders};
 use crate::skip::{ModeChoice, SkipMode};
@@ -68,6 +69,12 @@ pub struct TrialVerdict {
     pub state_bytes: usize,
 }
 
+impl TrialVerdict {
+    pub fn of(opened: &Opened) -> Self {
+        Self { mode: opened.mode.name().into(), why: opened.why.clone(), state_bytes: opened.state_bytes }
+    }
+}
+
 /// Models that have been tried, and what was found.
 #[derive(Default)]
 pub struct Trials {
@@ -84,8 +91,7 @@ impl Trials {
         c: &DetectorConfig,
         mode: Option<SkipMode>,
         model: &Model,
-        folders: &ModelFolders,
-        runtime: &Runtime,
+        opener: &DetectorOpener,
     ) -> Result<Option<TrialVerdict>, InferError> {
         if model.is_built_in() || !KNOWS_COMMAND.load(Ordering::Relaxed) {
             return Ok(None);
@@ -99,8 +105,8 @@ impl Trials {
             break_even: c.break_even,
             batch: c.batch,
             mode: mode.into(),
-            folders: folders.0.clone(),
-            library: runtime.library.clone(),
+            folders: opener.folders.0.clone(),
+            library: opener.runtime.library.clone(),
             n_bytes: model.onnx.len() as u64,
             sha256: model.sha256.clone(),
         };
@@ -226,14 +232,14 @@ pub fn answer(question: impl Read) -> Result<String, String> {
         batch: q.batch,
         ..DetectorConfig::usual(&q.model, size)
     };
-    let factory = OrtFactory::new(runtime, ModelFolders(q.folders));
+    let opener = DetectorOpener::new(runtime, ModelFolders(q.folders));
     let said = |e: InferError| printable(&e.to_string(), 4000);
-    let model = factory.load(&config).map_err(said)?;
+    let model = opener.load(&config).map_err(said)?;
     if model.sha256 != q.sha256 {
         return Err(format!("{} is being changed: try again when it is whole", printable(&model.file, 1000)));
     }
-    let verdict = factory.open_here(Arc::new(model), &config, q.mode.fixed()).map_err(said)?;
-    serde_json::to_string(&verdict).map_err(|e| e.to_string())
+    let opened = opener.open(Arc::new(model), &config, q.mode.fixed()).map_err(said)?;
+    serde_json::to_string(&TrialVerdict::of(&opened)).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! middle of one (GStreamer 1.22). Here it is counted what a camera sends beside packets, and a connection is cut where
 //! that is too much, or where stopping waits for it.
 
-use super::{factory_name, for_each_element};
+use super::elements::{factory_name, for_each_element};
 use gio::prelude::*;
 use gstreamer as gst;
 use gstreamer::glib;

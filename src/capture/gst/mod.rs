@@ -6,6 +6,7 @@
 
 mod connections;
 mod description;
+mod elements;
 mod packets;
 mod pictures;
 mod rtsp;
@@ -17,11 +18,14 @@ mod stop;
 pub use stop::{n_left_behind, stop};
 
 use super::intake::Intake;
-use super::{CaptureError, Source, SourceEvent, SourceSpec, template};
+use super::source::{CaptureError, Pace, Source, SourceEvent};
+use super::spec::SourceSpec;
+use super::template;
 use crate::process::{give_way, share_heaps};
 use crate::text::printable;
 use connections::Connections;
 use crossbeam_channel::Sender;
+use elements::set;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -31,17 +35,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stop::SourceProgress;
-
-/// How fast pictures come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// As the camera sends them; decoded ones may be dropped.
-    Live,
-    /// A file at its own rate.
-    Realtime,
-    /// A file as fast as the pipeline takes it; nothing is dropped.
-    Fast,
-}
 
 /// Prepares GStreamer; once a process is enough.
 ///
@@ -173,33 +166,6 @@ fn check_file(path: &Path) -> Result<(), CaptureError> {
         Ok(m) if m.is_file() && m.len() == 0 => err(format!("{shown} is empty")),
         Ok(_) => Ok(()),
     }
-}
-
-/// Sets a property that a template's element may not have.
-fn set(element: &gst::Element, name: &str, value: impl Into<gst::glib::Value>) -> Result<(), CaptureError> {
-    if element.find_property(name).is_none() {
-        return Err(CaptureError::Setup(format!(
-            "element '{}' of the pipeline has no property '{name}'",
-            element.name()
-        )));
-    }
-    element.set_property_from_value(name, &value.into());
-    Ok(())
-}
-
-/// Shows every element of a pipeline, those that come later too, with the class of its kind.
-fn for_each_element(gst_pipeline: &gst::Pipeline, look: impl Fn(&gst::Element, &str) + Send + Sync + 'static) {
-    let look = move |element: &gst::Element| {
-        let class = element.factory().and_then(|f| f.metadata("klass").map(str::to_owned)).unwrap_or_default();
-        look(element, &class);
-    };
-    gst_pipeline.iterate_recurse().into_iter().flatten().for_each(|element| look(&element));
-    gst_pipeline.connect_deep_element_added(move |_, _, element| look(element));
-}
-
-/// Which factory made an element.
-fn factory_name(element: &gst::Element) -> Option<gst::glib::GString> {
-    element.factory().map(|f| f.name())
 }
 
 /// Turns the bus's errors and end of stream into events.

@@ -1,7 +1,7 @@
 //! RTP packets on their way to GStreamer's depayloaders, which trust what a camera sends: a fragment that is too short for
 //! its kind ends the process (H.265, GStreamer 1.22), and what never becomes a picture is gathered until memory is full.
 
-use super::for_each_element;
+use super::elements::for_each_element;
 use super::rtsp::Tracks;
 use gstreamer as gst;
 use gstreamer::prelude::*;

@@ -1,10 +1,10 @@
 //! Decoded pictures on their way to the intake: scaled, in time, and only good ones.
 
+use super::elements::for_each_element;
 use super::rtsp::Tracks;
 use super::sparing::{Sighting, Sparing};
-use super::{Pace, for_each_element};
-use crate::capture::CaptureError;
 use crate::capture::intake::Intake;
+use crate::capture::source::{CaptureError, Pace};
 use crate::geom::{Letterbox, Size};
 use gstreamer as gst;
 use gstreamer::prelude::*;

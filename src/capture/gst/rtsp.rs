@@ -1,8 +1,8 @@
 //! What `rtspsrc` is told, and asks: which of a camera's tracks it takes, and how often it may ask before pictures come.
 
-use super::set;
-use crate::capture::CaptureError;
+use super::elements::set;
 use crate::capture::address::RtspAddress;
+use crate::capture::source::CaptureError;
 use crate::text::printable;
 use gstreamer as gst;
 use gstreamer::prelude::*;

@@ -1,7 +1,7 @@
 //! Secrets of pipelines that a user wrote.
 
-use crate::capture::CaptureError;
 use crate::capture::custom::CustomPipeline;
+use crate::capture::source::CaptureError;
 use crate::secret::percent_encoded;
 use gstreamer as gst;
 use gstreamer::glib::{ParamFlags, ParamSpec};

@@ -1,8 +1,8 @@
 //! One sender a track. `rtspsrc` keeps one pad a track: another sender (SSRC, RFC 3550) puts a second in its place, while
 //! some thread still pushes through the first, and the process ends (GStreamer 1.22). Each takes several threads, too.
 
+use super::elements::{factory_name, for_each_element};
 use super::packets::keep;
-use super::{factory_name, for_each_element};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! FastestDet: one map, score = objectness^0.6 * class^0.4, size as a share of the picture.
 
-use super::{CellPlace, CellResult, Detection, best, sigmoid};
+use super::cell::{CellPlace, CellResult, best, sigmoid};
+use crate::detect::Detection;
 use crate::geom::Rect;
 
 /// Pixels of the picture that one cell stands for.

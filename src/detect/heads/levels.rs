@@ -3,7 +3,8 @@
 //! stand is the source's business: tensors of ONNX Runtime ([`Bound`]), or the
 //! layer engine's maps.
 
-use super::{Head, HeadError, Tensor, fastestdet, only, ultraface, yunet};
+use super::cell::CellPlace;
+use super::tensor::{HeadError, Tensor, named, only};
 use crate::geom::Size;
 
 /// A grid of cells of one stride.
@@ -21,6 +22,13 @@ impl Level {
     /// Boxes a cell.
     pub fn n_boxes(&self) -> usize {
         self.priors.len().max(1)
+    }
+
+    /// Box `anchor` of the grid's cell number `cell`.
+    pub fn place(&self, cell: usize, anchor: usize, input: Size, n_classes: usize, min_score: f32) -> CellPlace {
+        let (cols, rows, stride) = (self.cols, self.rows, self.stride);
+        let prior = self.priors.get(anchor).copied().unwrap_or_default();
+        CellPlace { x: cell % cols, y: cell / cols, cols, rows, stride, prior, input, n_classes, min_score }
     }
 }
 
@@ -45,55 +53,6 @@ pub enum Layout {
     Rows,
     /// `[1, width, rows, cols]`, of this level.
     Channels,
-}
-
-impl Head {
-    /// The levels of a model for pictures of `input` size; `None` for families that are not grids of cells.
-    pub fn levels(&self, input: Size, n_classes: usize) -> Option<Vec<Level>> {
-        let level = |stride: u32, planes: Vec<Plane>| Level {
-            cols: (input.width / stride.max(1)) as usize,
-            rows: (input.height / stride.max(1)) as usize,
-            stride,
-            priors: &[],
-            planes,
-        };
-        let plane =
-            |output: Option<String>, width: usize, layout: Layout| Plane { output, width, n_classes: 0, layout };
-        let classes = |plane: Plane| Plane { width: plane.width + n_classes, n_classes, ..plane };
-        Some(match self {
-            Self::Yolox { strides } => {
-                strides.iter().map(|&s| level(s, vec![classes(plane(None, 5, Layout::AllLevels))])).collect()
-            }
-            Self::Yunet { strides } => strides
-                .iter()
-                .map(|&s| {
-                    let planes =
-                        yunet::PLANES.map(|(kind, width)| plane(Some(format!("{kind}_{s}")), width, Layout::Rows));
-                    level(s, planes.to_vec())
-                })
-                .collect(),
-            Self::Fastestdet {} => {
-                vec![level(fastestdet::STRIDE, vec![classes(plane(None, 5, Layout::Channels))])]
-            }
-            Self::Street { strides } => strides
-                .iter()
-                .map(|&s| level(s, vec![classes(plane(Some(format!("p{s}")), 4, Layout::Channels))]))
-                .collect(),
-            Self::Ultraface {} => ultraface::LEVELS
-                .iter()
-                .map(|&(stride, priors)| Level {
-                    cols: input.width.div_ceil(stride) as usize,
-                    rows: input.height.div_ceil(stride) as usize,
-                    stride,
-                    priors,
-                    planes: ultraface::PLANES
-                        .map(|(name, width)| plane(Some(name.into()), width, Layout::AllLevels))
-                        .to_vec(),
-                })
-                .collect(),
-            Self::Yolov8 {} => return None,
-        })
-    }
 }
 
 /// A plane in a tensor: number `c` of box `i` is `data[start + i * step + c * channel]`.
@@ -124,7 +83,7 @@ pub fn bind<'a>(levels: &[Level], tensors: &[Tensor<'a>]) -> Result<Vec<Vec<Boun
             let planes = level.planes.iter().map(|plane| {
                 let tensor = match &plane.output {
                     None => only(tensors)?,
-                    Some(name) => super::named(tensors, name)?,
+                    Some(name) => named(tensors, name)?,
                 };
                 let (start, dims): (usize, &[usize]) = match plane.layout {
                     Layout::AllLevels => (first * plane.width, &[n_all, plane.width]),

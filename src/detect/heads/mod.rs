@@ -4,16 +4,23 @@
 //! refuses values that are no numbers. Boxes come in pixels of the tensor's
 //! own input (a region's, if a region was run), unclipped.
 
+mod cell;
 mod fastestdet;
 pub mod levels;
 mod street;
+mod tensor;
 mod ultraface;
 mod yolov8;
 mod yolox;
 mod yunet;
 
+pub use cell::{CellPlace, CellResult};
+pub use tensor::{HeadError, Tensor};
+
 use super::{Detection, nms};
 use crate::geom::Size;
+use cell::finite;
+use levels::{Layout, Level, Plane};
 
 /// Most candidates that go into suppression; the weakest beyond are left out.
 const MAX_CANDIDATES: usize = 1000;
@@ -36,15 +43,6 @@ pub enum Head {
     Street { strides: Vec<u32> },
 }
 
-/// One output of a model, batch 1.
-#[derive(Debug, Clone, Copy)]
-pub struct Tensor<'a> {
-    pub name: &'a str,
-    /// The first dimension is the batch's, 1.
-    pub shape: &'a [i64],
-    pub data: &'a [f32],
-}
-
 /// Scores and overlaps that count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
@@ -64,24 +62,6 @@ impl Thresholds {
     pub fn faint(self) -> Self {
         Self { score: self.score * FAINT_SHARE, ..self }
     }
-}
-
-/// Why a model's output cannot be read.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum HeadError {
-    #[error("output '{name}' has shape {found:?}, expected {expected}")]
-    Shape { name: String, found: Vec<i64>, expected: String },
-    #[error("there is no output '{0}'")]
-    Missing(String),
-    #[error("the model has {classes} class{}, the sidecar {labels} label{}", if *classes == 1 { "" } else { "es" }, if *labels == 1 { "" } else { "s" })]
-    Labels { classes: usize, labels: usize },
-    #[error(
-        "output '{0}' holds {1} boxes with score and class, after suppression (an end-to-end export); export it without: \
-         `yolo export format=onnx nms=False end2end=False`"
-    )]
-    EndToEnd(String, i64),
-    #[error("output '{0}' holds values that are no finite numbers")]
-    NotFinite(String),
 }
 
 /// How a head's output is laid out.
@@ -115,6 +95,53 @@ impl Head {
                 "head.strides: expected 1 to {MOST_LEVELS} strides of 1 to {MOST_STRIDE} pixels, the smallest first, such as [8, 16, 32]"
             )),
         }
+    }
+
+    /// The levels of a model for pictures of `input` size; `None` for families that are not grids of cells.
+    pub fn levels(&self, input: Size, n_classes: usize) -> Option<Vec<Level>> {
+        let level = |stride: u32, planes: Vec<Plane>| Level {
+            cols: (input.width / stride.max(1)) as usize,
+            rows: (input.height / stride.max(1)) as usize,
+            stride,
+            priors: &[],
+            planes,
+        };
+        let plane =
+            |output: Option<String>, width: usize, layout: Layout| Plane { output, width, n_classes: 0, layout };
+        let classes = |plane: Plane| Plane { width: plane.width + n_classes, n_classes, ..plane };
+        Some(match self {
+            Self::Yolox { strides } => {
+                strides.iter().map(|&s| level(s, vec![classes(plane(None, 5, Layout::AllLevels))])).collect()
+            }
+            Self::Yunet { strides } => strides
+                .iter()
+                .map(|&s| {
+                    let planes =
+                        yunet::PLANES.map(|(kind, width)| plane(Some(format!("{kind}_{s}")), width, Layout::Rows));
+                    level(s, planes.to_vec())
+                })
+                .collect(),
+            Self::Fastestdet {} => {
+                vec![level(fastestdet::STRIDE, vec![classes(plane(None, 5, Layout::Channels))])]
+            }
+            Self::Street { strides } => strides
+                .iter()
+                .map(|&s| level(s, vec![classes(plane(Some(format!("p{s}")), 4, Layout::Channels))]))
+                .collect(),
+            Self::Ultraface {} => ultraface::LEVELS
+                .iter()
+                .map(|&(stride, priors)| Level {
+                    cols: input.width.div_ceil(stride) as usize,
+                    rows: input.height.div_ceil(stride) as usize,
+                    stride,
+                    priors,
+                    planes: ultraface::PLANES
+                        .map(|(name, width)| plane(Some(name.into()), width, Layout::AllLevels))
+                        .to_vec(),
+                })
+                .collect(),
+            Self::Yolov8 {} => return None,
+        })
     }
 
     /// How its output is laid out.
@@ -208,103 +235,9 @@ pub fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -> &Dete
     Ok(())
 }
 
-/// Which box of which cell is decoded, of what grid, for what picture.
-#[derive(Debug, Clone, Copy)]
-pub struct CellPlace {
-    pub x: usize,
-    pub y: usize,
-    pub cols: usize,
-    pub rows: usize,
-    pub stride: u32,
-    /// Side of the box's prior, pixels; 0 where the family has none.
-    pub prior: f32,
-    pub input: Size,
-    pub n_classes: usize,
-    pub min_score: f32,
-}
-
-impl levels::Level {
-    /// Box `anchor` of the grid's cell number `cell`.
-    pub fn place(&self, cell: usize, anchor: usize, input: Size, n_classes: usize, min_score: f32) -> CellPlace {
-        let (cols, rows, stride) = (self.cols, self.rows, self.stride);
-        let prior = self.priors.get(anchor).copied().unwrap_or_default();
-        CellPlace { x: cell % cols, y: cell / cols, cols, rows, stride, prior, input, n_classes, min_score }
-    }
-}
-
-/// A number that is none.
-#[derive(Debug)]
-pub struct NoNumber;
-
-/// What a cell shows, if anything.
-pub(super) type CellResult = Result<Option<Detection>, NoNumber>;
-
-impl<'a> Tensor<'a> {
-    /// As [`Tensor::expect`], where dimension `at` is `beside` and one for each class: what the sidecar's labels are held to.
-    fn expect_classes(&self, dims: &[usize], at: usize, beside: usize) -> Result<&'a [f32], HeadError> {
-        self.expect(dims).map_err(|e| {
-            let found = self.shape.get(1..).unwrap_or_default();
-            let n = found.get(at).and_then(|n| usize::try_from(*n).ok()).and_then(|n| n.checked_sub(beside));
-            let same = found.len() == dims.len() && (0..dims.len()).all(|i| i == at || found[i] == dims[i] as i64);
-            match n {
-                Some(classes) if same && classes > 0 => HeadError::Labels { classes, labels: dims[at] - beside },
-                _ if matches!(found, [n, 6] if *n > 0) => HeadError::EndToEnd(self.name.into(), found[0]),
-                _ => e,
-            }
-        })
-    }
-
-    /// Checks that the shape is `[1, dims…]`.
-    fn expect(&self, dims: &[usize]) -> Result<&'a [f32], HeadError> {
-        let fits = self.shape.len() == dims.len() + 1
-            && self.shape[0] == 1
-            && self.shape[1..].iter().zip(dims).all(|(&a, &b)| a == b as i64)
-            && self.data.len() == dims.iter().product::<usize>();
-        if fits {
-            return Ok(self.data);
-        }
-        Err(HeadError::Shape {
-            name: self.name.into(),
-            found: self.shape.to_vec(),
-            expected: format!("[1, {}]", join(dims)),
-        })
-    }
-}
-
-fn join(dims: &[usize]) -> String {
-    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn only<'t, 'a>(tensors: &'t [Tensor<'a>]) -> Result<&'t Tensor<'a>, HeadError> {
-    tensors.first().ok_or_else(|| HeadError::Missing("(any)".into()))
-}
-
-fn named<'t, 'a>(tensors: &'t [Tensor<'a>], name: &str) -> Result<&'t Tensor<'a>, HeadError> {
-    tensors.iter().find(|t| t.name == name).ok_or_else(|| HeadError::Missing(name.into()))
-}
-
-/// Index and value of the largest; the first of equals.
-fn best(scores: impl Iterator<Item = f32>) -> Result<(u16, f32), NoNumber> {
-    let (mut top, mut sum) = ((0, f32::NEG_INFINITY), 0.0);
-    for (i, s) in scores.enumerate() {
-        sum += s;
-        if s > top.1 {
-            top = (i as u16, s);
-        }
-    }
-    finite(sum).map(|_| top)
-}
-
-fn finite(v: f32) -> Result<f32, NoNumber> {
-    if v.is_finite() { Ok(v) } else { Err(NoNumber) }
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::cell::sigmoid;
     use super::*;
 
     const T: Thresholds = Thresholds { score: 0.3, iou: 0.5 };

@@ -1,7 +1,8 @@
 //! The project's own head: one map a stride, distances from the cell's middle
 //! to the four sides (as in FCOS, Tian et al., arXiv:1904.01355).
 
-use super::{CellPlace, CellResult, Detection, best, sigmoid};
+use super::cell::{CellPlace, CellResult, best, sigmoid};
+use crate::detect::Detection;
 use crate::geom::Rect;
 
 /// Logarithms of distances beyond this are clipped, as in training.

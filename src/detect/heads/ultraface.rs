@@ -1,6 +1,7 @@
 //! Ultra-Light-Fast-Generic-Face-Detector (MIT): SSD offsets to square priors (Liu et al., arXiv:1512.02325).
 
-use super::{CellPlace, CellResult, Detection};
+use super::cell::{CellPlace, CellResult};
+use crate::detect::Detection;
 use crate::geom::Rect;
 
 /// Stride and sides of the priors (pixels) of each level, as RFB-320 and slim-320 are trained with.

@@ -1,6 +1,7 @@
 //! YOLOv8 and YOLO11 "detect" exports: one column a cell, boxes decoded in the graph.
 
-use super::{Detection, HeadError, Tensor, only};
+use super::tensor::{HeadError, Tensor, only};
+use crate::detect::Detection;
 use crate::geom::Rect;
 
 pub fn decode(

@@ -1,7 +1,8 @@
 //! YOLOX (Ge et al., arXiv:2107.08430) with raw heads: boxes in strides
 //! relative to the cell, sigmoid already applied to objectness and classes.
 
-use super::{CellPlace, CellResult, Detection, best};
+use super::cell::{CellPlace, CellResult, best};
+use crate::detect::Detection;
 use crate::geom::Rect;
 
 /// Plane and channel. A class score is at most 1: it cannot lift a cell over the bar.

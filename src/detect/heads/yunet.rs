@@ -1,6 +1,7 @@
 //! YuNet faces (Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023), with five landmarks.
 
-use super::{CellPlace, CellResult, Detection, finite};
+use super::cell::{CellPlace, CellResult, finite};
+use crate::detect::Detection;
 use crate::geom::Rect;
 
 /// The kinds of output, each followed by its stride, and their widths.

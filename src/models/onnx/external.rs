@@ -1,7 +1,8 @@
 //! Weights that lie in a file beside the model (`model.onnx.data`): taken into it, so that nobody else opens files.
 
+use super::error::OnnxError;
+use super::tag;
 use super::wire::{Fields, child, put_message, rewrite, text};
-use super::{OnnxError, tag};
 use crate::files::{Links, open_plain, read_open};
 use std::collections::HashMap;
 use std::path::Path;

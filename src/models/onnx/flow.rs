@@ -2,8 +2,9 @@
 //! A trial with one picture says nothing of the next, which may take all memory, never end, or end the process. What comes
 //! of shapes alone is the same for every picture, as no shape depends on one.
 
+use super::error::OnnxError;
+use super::tag;
 use super::wire::{Fields, child, text};
-use super::{OnnxError, tag};
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

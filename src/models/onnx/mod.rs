@@ -6,92 +6,20 @@
 //! ONNX Runtime holds it to its declared shapes: [`with_input_shape`] declares
 //! others. Field numbers are those of `onnx.proto` (ONNX IR version 3 and later).
 
+mod error;
 mod external;
 mod flow;
+mod tag;
 mod vet;
 mod wire;
 
+pub use error::OnnxError;
 pub use external::inlined;
 pub use vet::vet;
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 use std::collections::HashSet;
 use wire::{Field, Fields, child, put_message, rewrite, text};
-
-/// Field numbers, by message.
-mod tag {
-    pub const MODEL_IR_VERSION: u32 = 1;
-    pub const MODEL_GRAPH: u32 = 7;
-    pub const MODEL_FUNCTIONS: u32 = 25;
-    pub const GRAPH_NODE: u32 = 1;
-    pub const GRAPH_INITIALIZER: u32 = 5;
-    pub const GRAPH_INPUT: u32 = 11;
-    pub const GRAPH_SPARSE_INITIALIZER: u32 = 15;
-    pub const GRAPH_OUTPUT: u32 = 12;
-    pub const GRAPH_VALUE_INFO: u32 = 13;
-    pub const NODE_INPUT: u32 = 1;
-    pub const NODE_OUTPUT: u32 = 2;
-    pub const NODE_NAME: u32 = 3;
-    pub const NODE_OP_TYPE: u32 = 4;
-    pub const NODE_ATTRIBUTE: u32 = 5;
-    pub const ATTRIBUTE_NAME: u32 = 1;
-    pub const ATTRIBUTE_INT: u32 = 3;
-    pub const ATTRIBUTE_TENSOR: u32 = 5;
-    pub const ATTRIBUTE_GRAPH: u32 = 6;
-    pub const ATTRIBUTE_INTS: u32 = 8;
-    pub const ATTRIBUTE_TENSORS: u32 = 10;
-    pub const ATTRIBUTE_GRAPHS: u32 = 11;
-    pub const ATTRIBUTE_REFERENCE: u32 = 21;
-    pub const ATTRIBUTE_SPARSE_TENSOR: u32 = 22;
-    pub const ATTRIBUTE_SPARSE_TENSORS: u32 = 23;
-    pub const TENSOR_TYPE: u32 = 2;
-    pub const TENSOR_INT64: u32 = 7;
-    pub const TENSOR_NAME: u32 = 8;
-    pub const TENSOR_RAW: u32 = 9;
-    pub const TENSOR_EXTERNAL_DATA: u32 = 13;
-    pub const TENSOR_DATA_LOCATION: u32 = 14;
-    pub const ENTRY_KEY: u32 = 1;
-    pub const ENTRY_VALUE: u32 = 2;
-    pub const FUNCTION_NODE: u32 = 7;
-    pub const FUNCTION_ATTRIBUTE: u32 = 11;
-    pub const VALUE_NAME: u32 = 1;
-    pub const VALUE_TYPE: u32 = 2;
-    pub const TYPE_TENSOR: u32 = 1;
-    pub const TENSOR_TYPE_ELEMENT: u32 = 1;
-    pub const TENSOR_TYPE_SHAPE: u32 = 2;
-    pub const SHAPE_DIM: u32 = 1;
-    pub const DIM_VALUE: u32 = 1;
-}
-
-/// Why a file is no ONNX model that can be run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OnnxError {
-    #[error("the file is not an ONNX model, or is cut short ({0})")]
-    Malformed(&'static str),
-    #[error("the model has {} inputs ({}), expected one picture: export it with that input alone", .0.len(), .0.join(", "))]
-    Inputs(Vec<String>),
-    #[error("input '{name}' has shape {}, expected [batch, 3, height, width]{}", shown(dims), layout_remedy(dims))]
-    InputShape { name: String, dims: Vec<Option<i64>> },
-    #[error("input '{name}' takes {kind}, and passd feeds 32-bit floats: {remedy}")]
-    InputType { name: String, kind: &'static str, remedy: &'static str },
-    #[error("node '{node}' ({op}): {what}")]
-    Node { node: String, op: String, what: String },
-    #[error("tensor '{tensor}': {what}")]
-    External { tensor: String, what: String },
-}
-
-/// A shape as people write it; `?`: any size.
-fn shown(dims: &[Option<i64>]) -> String {
-    let dims: Vec<String> = dims.iter().map(|d| d.map_or_else(|| "?".into(), |d| d.to_string())).collect();
-    format!("[{}]", dims.join(", "))
-}
-
-fn layout_remedy(dims: &[Option<i64>]) -> &'static str {
-    match dims {
-        [_, _, _, Some(3)] => ": its colours come last; export it with channels first (tf2onnx: --inputs-as-nchw NAME)",
-        _ => "",
-    }
-}
 
 /// The picture input of a model, as declared.
 #[derive(Debug, Clone, PartialEq, Eq)]

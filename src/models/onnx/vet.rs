@@ -1,8 +1,10 @@
 //! What is refused before anybody runs a file: numbers by which runtimes divide without looking (a stride of 0 ends the
 //! process), and data that they would read from other files.
 
+use super::error::OnnxError;
+use super::flow;
+use super::tag;
 use super::wire::{Field, Fields, child, numbers, text};
-use super::{OnnxError, tag};
 use std::ops::RangeInclusive;
 
 /// Sides of windows, strides and the like, pixels.
@@ -54,7 +56,7 @@ pub fn vet(model: &[u8]) -> Result<(), OnnxError> {
             _ => {}
         }
     }
-    super::flow::follow(model)
+    flow::follow(model)
 }
 
 const SPARSE: OnnxError = OnnxError::Malformed("sparse tensors, which are not read");

@@ -1,6 +1,6 @@
 //! Protobuf's wire format: fields of a message, found and written again without knowing the rest.
 
-use super::OnnxError;
+use super::error::OnnxError;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 
 /// One field of a message.

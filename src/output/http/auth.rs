@@ -10,11 +10,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::time::Duration;
 
-const COOKIE: &str = "passd";
 /// Longest token, and longest wait for it.
 const MAX_BODY: usize = 1024;
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,38 +20,6 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 const AGE: u32 = 2_592_000;
 /// What may be seen without a token: the page itself, which holds nothing, and probes.
 const OPEN: [&str; 8] = ["/", "/page.js", "/page.css", "/icon.svg", "/login", "/live", "/ready", "/startup"];
-
-/// A token, as hashes: comparing those takes the same time whatever is sent.
-#[derive(Clone)]
-pub struct Token {
-    plain: [u8; 32],
-    cookie: String,
-}
-
-fn hash(text: &[u8]) -> [u8; 32] {
-    Sha256::digest(text).into()
-}
-
-impl Token {
-    pub fn new(token: &str) -> Self {
-        let cookie = hash(format!("passd cookie {token}").as_bytes());
-        Self { plain: hash(token.as_bytes()), cookie: cookie.iter().map(|b| format!("{b:02x}")).collect() }
-    }
-
-    fn is(&self, token: &[u8]) -> bool {
-        hash(token) == self.plain
-    }
-
-    fn is_sent(&self, headers: &HeaderMap) -> bool {
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
-        if let Some(token) = bearer {
-            return self.is(token);
-        }
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-        let mut ours = cookies.flat_map(|c| c.split(';')).filter_map(|c| c.trim().strip_prefix("passd="));
-        ours.any(|value| hash(value.as_bytes()) == hash(self.cookie.as_bytes()))
-    }
-}
 
 /// Whether this machine is asked for by an address or name of its own: a page from elsewhere may have had its name
 /// resolved to ours (DNS rebinding).
@@ -120,7 +86,7 @@ pub async fn login(State(s): State<Shared>, body: Body) -> Response {
     match &s.token {
         None => StatusCode::NO_CONTENT.into_response(),
         Some(token) if token.is(body.trim_ascii()) => {
-            let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={AGE}", token.cookie);
+            let cookie = format!("{}; Path=/; HttpOnly; SameSite=Strict; Max-Age={AGE}", token.cookie());
             (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
         }
         Some(_) => problem(StatusCode::FORBIDDEN, "that is not the token"),

@@ -31,6 +31,7 @@ mod mjpeg;
 mod page;
 mod serve;
 mod shared;
+mod token;
 
 use crate::output::board::Board;
 use crate::output::events::Archive;
@@ -88,7 +89,7 @@ impl HttpServer {
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
         let interval = Duration::from_secs_f32(1.0 / settings.stream_fps);
-        let token = settings.token.as_deref().map(auth::Token::new);
+        let token = settings.token.as_deref().map(token::Token::new);
         let shared =
             Shared { board, metrics, streams: Arc::new(Semaphore::new(MAX_STREAMS)), interval, archive, token };
         let (stop, stopped) = oneshot::channel();

@@ -1,6 +1,6 @@
 //! What every answer is made from.
 
-use super::auth::Token;
+use super::token::Token;
 use crate::output::board::Board;
 use crate::output::events::Archive;
 use crate::output::metrics::Metrics;
