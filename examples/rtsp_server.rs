@@ -3,12 +3,14 @@
 //!     cargo run --example rtsp_server -- PORT [WIDTHxHEIGHT] [user:password]
 //!
 //! Prints the address once it serves. A line "640x480" on standard input
-//! changes the size of the running stream. CODEC=mjpeg sends JPEGs instead,
+//! changes the size of the running stream, a line "key" asks its element
+//! "encoder" for a key frame. CODEC=mjpeg sends JPEGs instead,
 //! LAUNCH whatever its pipeline makes (pay0, pay1, …). AUTH=digest asks for the
 //! password by Digest, else it is asked for by Basic.
 
 use gstreamer as gst;
 use gstreamer_rtsp_server::{self as server, prelude::*};
+use gstreamer_video::UpstreamForceKeyUnitEvent;
 use std::io::BufRead;
 use std::sync::{Arc, Mutex};
 
@@ -37,25 +39,30 @@ fn main() {
     if let Some((user, password)) = args.get(2).and_then(|a| a.split_once(':')) {
         protect(&rtsp, &factory, user, password);
     }
-    let filters: Arc<Mutex<Vec<gst::Element>>> = Arc::default();
-    let collected = filters.clone();
+    let media: Arc<Mutex<Vec<gst::Bin>>> = Arc::default();
+    let collected = media.clone();
     factory.connect_media_configure(move |_, media| {
-        if let Some(filter) = media.element().downcast::<gst::Bin>().ok().and_then(|bin| bin.by_name("size")) {
-            collected.lock().unwrap().push(filter);
-        }
+        collected.lock().unwrap().extend(media.element().downcast::<gst::Bin>());
     });
     rtsp.mount_points().expect("a server has mount points").add_factory("/cam", factory);
     let _id = rtsp.attach(None).expect("the port is free");
     println!("rtsp://127.0.0.1:{}/cam", rtsp.bound_port());
     std::thread::spawn(move || {
+        let named = |name| media.lock().unwrap().iter().filter_map(|bin| bin.by_name(name)).collect::<Vec<_>>();
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if line.trim() == "key" {
+                for encoder in named("encoder") {
+                    encoder.send_event(UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+                }
+                continue;
+            }
             let (width, height) = parse(line.trim());
             let caps = gst::Caps::builder("video/x-raw")
                 .field("width", width)
                 .field("height", height)
                 .field("framerate", gst::Fraction::new(15, 1))
                 .build();
-            for filter in filters.lock().unwrap().iter() {
+            for filter in named("size") {
                 filter.set_property("caps", &caps);
             }
         }

@@ -8,7 +8,7 @@ use common::{RtspServer, free_port, wait_for};
 use passd::capture::{self, CameraState, SupervisorSettings};
 use passd::geom::Size;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn comes_back_from_everything() {
@@ -194,25 +194,34 @@ fn the_first_video_is_taken_and_sound_is_left() {
     }
 }
 
-/// Who joins long before the next key frame sees no grey: nothing comes of it but that it is said.
+/// Who joins long before the next key frame sees no grey: nothing comes of it but that it is said, and waited for it
+/// longer than for a first picture.
 #[test]
 fn pictures_before_the_first_key_frame_are_waited_out() {
     let launch = "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 \
-        ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=90 ! h264parse \
-        ! identity drop-buffer-flags=0 name=first ! rtph264pay name=pay0 pt=96 config-interval=-1 )";
-    let server = RtspServer::start_with(0, "320x240", None, &[("LAUNCH", launch)]);
-    // The stream runs for the first, the second joins in the middle of its six seconds.
+        ! x264enc name=encoder tune=zerolatency speed-preset=ultrafast key-int-max=100000 \
+        ! rtph264pay name=pay0 pt=96 config-interval=-1 )";
+    let mut server = RtspServer::start_with(0, "320x240", None, &[("LAUNCH", launch)]);
+    // The stream begins for the first; the second joins in the middle of it.
     let first = Rig::start(&server.address, quick());
     first.frame();
-    std::thread::sleep(Duration::from_millis(700));
-    let second = Rig::start(&server.address, SupervisorSettings { connect: Duration::from_secs(2), ..quick() });
+    let connect = Duration::from_secs(4);
+    let second = Rig::start(&server.address, SupervisorSettings { connect, ..quick() });
+    wait_for("the first picture", LONG, || (second.intake.n_corrupt() > 0).then_some(()));
+    let failed = second.causes(CameraState::BackingOff);
+    let joined = Instant::now();
+    wait_for("more of them", LONG, || {
+        (second.intake.n_corrupt() > 15 && joined.elapsed() > connect + Duration::from_secs(1)).then_some(())
+    });
+    assert!(second.causes(CameraState::Connecting).iter().any(|c| c.contains("key frame")), "{:?}", second.history);
+    assert_eq!(second.intake.n_frames(), 0, "nothing came of them");
+    server.send_key_frame();
     let frame = second.frame();
+    assert_eq!(second.causes(CameraState::BackingOff), failed, "it is waited for");
     // A moving white ball on black, and not grey.
     let n_grey = frame.data().chunks_exact(3).filter(|p| p.iter().all(|v| (110..=145).contains(v))).count();
     let content = frame.letterbox.content.area();
     assert!(n_grey - (frame.size().area() - content) < content / 20, "{n_grey} of {content} pixels are grey");
-    assert!(second.causes(CameraState::Connecting).iter().any(|c| c.contains("key frame")), "{:?}", second.history);
-    assert!(second.intake.n_corrupt() > 0 && second.causes(CameraState::BackingOff).is_empty());
 }
 
 /// Lost packets: pictures that lack something are left out, and counted.

@@ -117,6 +117,11 @@ impl RtspServer {
     pub fn resize(&mut self, size: &str) {
         writeln!(self.stdin, "{size}").unwrap();
     }
+
+    /// Has the element `encoder` send a key frame.
+    pub fn send_key_frame(&mut self) {
+        writeln!(self.stdin, "key").unwrap();
+    }
 }
 
 /// Status and body of a GET.

@@ -31,7 +31,7 @@ const TICKS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(10
 pub struct Connections(Mutex<Vec<Arc<Conversation>>>);
 
 /// What one `rtspsrc` has opened.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Conversation {
     source: glib::WeakRef<gst::Element>,
     open: Mutex<Vec<Connection>>,
@@ -130,15 +130,7 @@ impl Connections {
         if let Some(known) = all.iter().find(|c| c.source.upgrade().as_ref() == Some(source)) {
             return known.clone();
         }
-        let new = Arc::new(Conversation {
-            source: source.downgrade(),
-            open: Mutex::default(),
-            n_opened: AtomicU64::default(),
-            packets: AtomicI64::default(),
-            udp: AtomicI64::default(),
-            has_sent_too_much: AtomicBool::default(),
-            stopping: Mutex::default(),
-        });
+        let new = Arc::new(Conversation { source: source.downgrade(), ..Conversation::default() });
         all.push(new.clone());
         new
     }
@@ -159,6 +151,7 @@ fn source_around(element: &gst::Element) -> Option<gst::Element> {
 }
 
 impl Conversation {
+    /// Counts what comes by `socket` from now on.
     fn adopt(self: &Arc<Self>, socket: &gio::Socket) {
         // A second number for it, as GIO's own may be closed, and taken by another one, at any time.
         let own = match socket.as_fd().try_clone_to_owned() {
@@ -175,13 +168,6 @@ impl Conversation {
         });
         let connection = Connection { number, socket: own, beside: Beside::new(self.packets_by_tcp(), Instant::now()) };
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        let (watched, has_come) = &*WATCH;
-        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let this = Arc::downgrade(self);
-        if !watched.iter().any(|w| w.ptr_eq(&this)) {
-            watched.push(this);
-            has_come.notify_one();
-        }
     }
 
     fn packets_by_tcp(&self) -> i64 {
@@ -222,32 +208,53 @@ impl Conversation {
     }
 }
 
-/// Conversations that have connections, and when there is one more.
-type Watched = (Mutex<Vec<Weak<Conversation>>>, Condvar);
+/// Conversations that have connections, and a thread that looks at them.
+#[derive(Debug, Default)]
+struct Watch {
+    conversations: Mutex<Vec<Weak<Conversation>>>,
+    has_come: Condvar,
+}
+
+impl Watch {
+    /// A conversation that is new is looked at at once.
+    fn add(&self, conversation: &Arc<Conversation>) {
+        let mut all = self.conversations.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Arc::downgrade(conversation);
+        if !all.iter().any(|known| known.ptr_eq(&new)) {
+            all.push(new);
+            self.has_come.notify_one();
+        }
+    }
+
+    /// Looks for ever: every `ticks[0]` while a camera has sent no packet yet, else every `ticks[1]`.
+    fn run(&self, ticks: [Duration; 2]) {
+        let mut all = self.conversations.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            all.retain(|c| c.strong_count() > 0);
+            if all.is_empty() {
+                all = self.has_come.wait(all).unwrap_or_else(PoisonError::into_inner);
+            }
+            let now: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
+            drop(all);
+            now.iter().for_each(|c| c.look());
+            drop(now);
+            all = self.conversations.lock().unwrap_or_else(PoisonError::into_inner);
+            let all_play = all.iter().filter_map(Weak::upgrade).all(|c| c.has_packets());
+            let woken = self.has_come.wait_timeout(all, ticks[usize::from(all_play)]);
+            all = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
 
 /// Begins to see what this process connects to, and to look at it.
-static WATCH: LazyLock<Watched> = LazyLock::new(|| {
+static WATCH: LazyLock<Watch> = LazyLock::new(|| {
     see_connections();
-    let watching = std::thread::Builder::new().name("connections".into()).spawn(|| {
-        let (watched, has_come) = &*WATCH;
-        loop {
-            let mut conversations = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            conversations.retain(|c| c.strong_count() > 0);
-            while conversations.is_empty() {
-                conversations = has_come.wait(conversations).unwrap_or_else(PoisonError::into_inner);
-            }
-            let now: Vec<_> = conversations.iter().filter_map(Weak::upgrade).collect();
-            drop(conversations);
-            now.iter().for_each(|c| c.look());
-            let all_play = now.iter().all(|c| c.has_packets());
-            drop(now);
-            std::thread::sleep(TICKS[usize::from(all_play)]);
-        }
-    });
+    // It waits there until this is made.
+    let watching = std::thread::Builder::new().name("connections".into()).spawn(|| WATCH.run(TICKS));
     if let Err(e) = watching {
         tracing::error!("no thread to watch cameras' connections: {e}");
     }
-    Watched::default()
+    Watch::default()
 });
 
 /// Bytes that have been read from a TCP connection; 0 where the system does not say.
@@ -306,6 +313,7 @@ unsafe extern "C" fn see(
         && let Some(claimed) = CLAIMED.with_borrow(Weak::upgrade)
     {
         claimed.adopt(&connection.socket());
+        WATCH.add(&claimed);
     }
     glib::ffi::GTRUE
 }
@@ -343,5 +351,47 @@ mod tests {
         there.write_all(&[1; 1000]).unwrap();
         here.read_exact(&mut [0; 600]).unwrap();
         assert_eq!(bytes_read(&socket), 600);
+    }
+
+    /// Others play by then, and are looked at seldom.
+    #[test]
+    fn who_comes_while_others_play_is_looked_at_at_once() {
+        static WATCH: LazyLock<Watch> = LazyLock::new(Watch::default);
+        std::thread::spawn(|| WATCH.run([Duration::from_millis(1), HOUR]));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = |packets| {
+            let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let conversation = Arc::new(Conversation { packets: AtomicI64::new(packets), ..Conversation::default() });
+            let socket = gio::Socket::from_fd(here.try_clone().unwrap().into()).unwrap();
+            // GIO has it return at once.
+            here.set_nonblocking(false).unwrap();
+            conversation.adopt(&socket);
+            let mut there = listener.accept().unwrap().0;
+            std::thread::spawn(move || while there.write_all(&[1; 1 << 10]).is_ok() {});
+            (here, conversation, socket)
+        };
+        let read_until_cut = |mut here: TcpStream| {
+            let (mut n_read, mut piece, began) = (0, [0; 4096], Instant::now());
+            loop {
+                assert!(began.elapsed() < Duration::from_secs(60), "not cut after {n_read} bytes");
+                match here.read(&mut piece) {
+                    Ok(0) => return n_read,
+                    Ok(n) => n_read += n as u64,
+                    // What comes after the cut is answered so.
+                    Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return n_read,
+                    Err(e) => panic!("{e}"),
+                }
+            }
+        };
+        // Too much has come already: that this one is cut shows that it has been looked at.
+        let (mut here, playing, _socket) = connect(1);
+        here.read_exact(&mut vec![0; MOST_BESIDE as usize + 1]).unwrap();
+        WATCH.add(&playing);
+        read_until_cut(here);
+
+        let (here, new, _socket) = connect(0);
+        WATCH.add(&new);
+        let n_read = read_until_cut(here);
+        assert!(n_read >= MOST_BEFORE, "{n_read} bytes");
     }
 }
