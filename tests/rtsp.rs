@@ -123,8 +123,8 @@ fn messages_without_an_end_are_cut_off() {
     for (oddity, cause, most) in [
         (Oddity::Flood, "more than 16 KiB", 300),
         (Oddity::FloodLater, "KiB that are no packets", 1500),
-        // What is read of it takes a hundred times as much.
-        (Oddity::LongDescription, "more than 16 KiB", 40),
+        // What is read of it takes a hundred times as much. In two seconds it would come to 250 MiB.
+        (Oddity::LongDescription, "more than 16 KiB", 150),
     ] {
         let camera = OddCamera::start(oddity);
         let rig = Rig::start(&camera.url(), settings());
@@ -158,17 +158,18 @@ fn packets_that_nobody_supports_bring_nothing_down() {
 /// What depayloaders read without looking, and what a source puts away while it is stopped.
 #[test]
 fn packets_and_descriptions_that_end_a_process_are_got_over() {
-    for (oddity, n, cause) in [
-        (Oddity::ShortFragments, 3, ""),
-        (Oddity::EndlessFragments, 3, "MiB came, and no picture"),
-        (Oddity::ManyTracks, 6, "KiB"),
-        (Oddity::ManyFormats, 3, "KiB"),
-        (Oddity::ManySenders, 20, ""),
-        (Oddity::ManyReports, 3, ""),
+    let (soon, late) = (LONG / 15, LONG / 3);
+    for (oddity, n, connect, cause) in [
+        (Oddity::ShortFragments, 3, soon, ""),
+        (Oddity::EndlessFragments, 3, late, "MiB came, and no picture"),
+        (Oddity::ManyTracks, 6, late, "KiB"),
+        (Oddity::ManyFormats, 3, late, "KiB"),
+        (Oddity::ManySenders, 20, soon, ""),
+        (Oddity::ManyReports, 3, soon, ""),
     ] {
         let camera = OddCamera::start(oddity);
         let pause = Duration::from_millis(1);
-        let settings = SupervisorSettings { connect: LONG / 15, backoff_first: pause, backoff_cap: pause, ..quick() };
+        let settings = SupervisorSettings { connect, backoff_first: pause, backoff_cap: pause, ..quick() };
         let rig = Rig::start(&camera.url(), settings);
         let said = wait_for(&format!("{oddity:?}"), 2 * LONG, || {
             Some(rig.causes(CameraState::BackingOff)).filter(|causes| causes.len() >= n)
