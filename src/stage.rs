@@ -255,7 +255,7 @@ mod tests {
                 let mut fresh = Inference::default();
                 if !asked.is_empty() {
                     fresh.coverage = Coverage::Layers;
-                    fresh.detections.push(Detection { class: 0, score: 0.9, bbox: walker, landmarks: None });
+                    fresh.detections.push(Detection::new(0, 0.9, walker));
                     fresh.seen.push(crate::infer::Seen { frame: frame.id, pts_ns: frame.pts_ns });
                 }
                 let found = stage.finish(&frame, &fresh, |_| true).to_vec();
@@ -303,7 +303,7 @@ mod tests {
         let skip = SkipSettings { max_age_ns: Some(2_000_000_000), ..SkipSettings::default() };
         let merge = MergeSettings { max_age_ns: skip.max_age_in(SkipMode::Regions), ..MergeSettings::default() };
         let mut stage = Stage::new(SkipMode::Regions, size, &skip, merge, TrackSettings::default());
-        let ghost = Detection { class: 0, score: 0.9, bbox: Rect::new(64.0, 16.0, 112.0, 96.0), landmarks: None };
+        let ghost = Detection::new(0, 0.9, Rect::new(64.0, 16.0, 112.0, 96.0));
         let mut last_seen = 0;
         for n in 0..60u64 {
             let mut data = vec![90; size.area() * 3];

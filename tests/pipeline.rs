@@ -72,7 +72,7 @@ impl Detector for DarkSpots {
             let at = ((y + 8) * w + x + 8) * 3;
             if data[at] < 30 {
                 let bbox = passd::geom::Rect::new(x as f32, y as f32, x as f32 + 16.0, y as f32 + 16.0);
-                fresh.detections.push(Detection { class: 0, score: 0.9, bbox, landmarks: None });
+                fresh.detections.push(Detection::new(0, 0.9, bbox));
                 fresh.cut.push(false);
             }
         }

@@ -118,10 +118,9 @@ fn clips_agree_with_the_reference() {
 
 fn detection(v: &Value) -> Detection {
     let b = boxed(v).map(|v| v as f32);
-    Detection {
-        class: v["class"].as_u64().unwrap() as u16,
-        score: v["score"].as_f64().unwrap() as f32,
-        bbox: Rect::new(b[0], b[1], b[2], b[3]),
-        landmarks: None,
-    }
+    Detection::new(
+        v["class"].as_u64().unwrap() as u16,
+        v["score"].as_f64().unwrap() as f32,
+        Rect::new(b[0], b[1], b[2], b[3]),
+    )
 }

@@ -78,7 +78,7 @@ const MAY_USE: [(&str, &[&str]); 30] = [
     ("scene", &["detect", "geom", "track"]),
     ("stage", &["detect", "engine", "frame", "geom", "infer", "merge", "skip", "track"]),
     ("outcome", &["frame", "geom", "merge", "scene", "skip", "track"]),
-    ("wire", &["geom", "merge", "outcome", "scene", "track"]),
+    ("wire", &["detect", "geom", "merge", "outcome", "scene", "track"]),
     ("capture", &["backoff", "clock", "files", "frame", "geom", "process", "secret", "sim", "text"]),
     (
         "output",
@@ -95,7 +95,7 @@ const MAY_USE: [(&str, &[&str]); 30] = [
         "pipeline",
         &[
             "capture", "clock", "config", "detect", "engine", "frame", "geom", "infer", "merge", "models", "outcome",
-            "output", "process", "scene", "schedule", "skip", "stage", "text", "track", "wire", "wire",
+            "output", "process", "scene", "schedule", "skip", "stage", "text", "track", "wire",
         ],
     ),
     (

@@ -36,8 +36,7 @@ struct Street {
 
 const STREET: Size = Size::new(256, 128);
 const MAX_AGE: u64 = 5 * SECOND;
-const WALKER: Detection =
-    Detection { class: 0, score: 0.9, bbox: Rect::new(64.0, 16.0, 112.0, 112.0), landmarks: None };
+const WALKER: Detection = Detection::new(0, 0.9, Rect::new(64.0, 16.0, 112.0, 112.0));
 
 impl Street {
     fn new(mode: SkipMode) -> Self {

@@ -60,10 +60,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 let mut object = json!({
                     "class": d.class, "label": model.label(d.class), "score": round(d.score, 4), "box": bbox,
                 });
-                if let Some(points) = d.landmarks {
+                if !d.points.is_empty() {
                     let l = &frame.letterbox;
                     let scale = l.source.width as f32 / l.content.width as f32;
-                    object["landmarks"] = json!(points.map(|p| p.map(|v| round(v * scale, 2))));
+                    let in_source = d.points.as_slice().iter().map(|p| p.map(|v| round(v * scale, 2)));
+                    object["landmarks"] = json!(in_source.collect::<Vec<_>>());
                 }
                 object
             })

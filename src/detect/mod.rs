@@ -2,11 +2,10 @@
 
 pub mod heads;
 pub mod nms;
+pub mod points;
 
 use crate::geom::{ModelInput, Rect};
-
-/// Five facial points (eyes, nose, corners of the mouth), model-input pixels.
-pub type Landmarks = [[f32; 2]; 5];
+use points::Points;
 
 /// One object that a model saw.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,16 +15,21 @@ pub struct Detection {
     /// 0..=1.
     pub score: f32,
     pub bbox: Rect<ModelInput>,
-    pub landmarks: Option<Landmarks>,
+    pub points: Points,
 }
 
 impl Detection {
-    /// The same object, where its box is `to`; landmarks come along.
+    /// Without points.
+    pub const fn new(class: u16, score: f32, bbox: Rect<ModelInput>) -> Self {
+        Self { class, score, bbox, points: Points::NONE }
+    }
+
+    /// The same object, where its box is `to`; its points come along.
     pub fn moved_to(&self, to: Rect<ModelInput>) -> Self {
         let from = &self.bbox;
         let scale = [to.width() / from.width().max(1.0), to.height() / from.height().max(1.0)];
         let point = |[x, y]: [f32; 2]| [to.x1 + (x - from.x1) * scale[0], to.y1 + (y - from.y1) * scale[1]];
-        Self { bbox: to, landmarks: self.landmarks.map(|points| points.map(point)), ..*self }
+        Self { bbox: to, points: self.points.map(point), ..*self }
     }
 }
 

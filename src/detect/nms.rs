@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn best_of_each_class_stays() {
-        let d = |class, score, x| Detection { class, score, bbox: Rect::new(x, 0.0, x + 10.0, 10.0), landmarks: None };
+        let d = |class, score, x| Detection::new(class, score, Rect::new(x, 0.0, x + 10.0, 10.0));
         let check = |given: &[Detection], kept: &[(u16, f32)]| {
             let mut all = given.to_vec();
             suppress(&mut all, 100, 0.5, |d| d);

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     fn d(class: u16, score: f32, x: f32) -> Detection {
-        Detection { class, score, bbox: Rect::new(x, 0.0, x + 10.0, 10.0), landmarks: None }
+        Detection::new(class, score, Rect::new(x, 0.0, x + 10.0, 10.0))
     }
 
     #[test]

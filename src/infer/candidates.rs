@@ -84,7 +84,7 @@ mod tests {
         let candidate = |score: f32, x: f32| Candidate {
             cell: 0,
             anchor: 0,
-            detection: Detection { class: 0, score, bbox: Rect::new(x, 80.0, x + 10.0, 90.0), landmarks: None },
+            detection: Detection::new(0, score, Rect::new(x, 80.0, x + 10.0, 90.0)),
             seen: Seen { frame: FrameId(0), pts_ns: 0 },
         };
         let mut known = Candidates { is_sure: true, ..Candidates::default() };

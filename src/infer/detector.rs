@@ -168,11 +168,7 @@ impl RegionsDetector {
 }
 
 fn shifted(d: &Detection, dx: f32, dy: f32) -> Detection {
-    Detection {
-        bbox: d.bbox.shifted(dx, dy),
-        landmarks: d.landmarks.map(|points| points.map(|[x, y]| [x + dx, y + dy])),
-        ..*d
-    }
+    Detection { bbox: d.bbox.shifted(dx, dy), points: d.points.map(|[x, y]| [x + dx, y + dy]), ..*d }
 }
 
 /// A box this near (pixels) to a region's border is cut by it.

@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn person(b: [f32; 4]) -> Detection {
-        Detection { class: 0, score: 0.9, bbox: Rect::new(b[0], b[1], b[2], b[3]), landmarks: None }
+        Detection::new(0, 0.9, Rect::new(b[0], b[1], b[2], b[3]))
     }
 
     #[test]

@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn d(score: f32, b: [f32; 4]) -> Detection {
-        Detection { class: 0, score, bbox: Rect::new(b[0], b[1], b[2], b[3]), landmarks: None }
+        Detection::new(0, score, Rect::new(b[0], b[1], b[2], b[3]))
     }
 
     /// A merger that knows `boxes` from a full frame 0.

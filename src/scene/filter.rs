@@ -68,12 +68,7 @@ mod tests {
     #[test]
     fn size_shape_and_place_decide() {
         let content = Size::new(200, 100);
-        let d = |x1: f32, y1: f32, x2: f32, y2: f32| Detection {
-            class: 0,
-            score: 0.5,
-            bbox: Rect::new(x1, y1, x2, y2),
-            landmarks: None,
-        };
+        let d = |x1: f32, y1: f32, x2: f32, y2: f32| Detection::new(0, 0.5, Rect::new(x1, y1, x2, y2));
         let person = d(90.0, 20.0, 110.0, 60.0); // 4 % of the area, half as wide as high, standing at (0.5, 0.6)
         let check = |f: Filter, fits: bool| assert_eq!(f.fits(&person, content), fits, "{f:?}");
         check(Filter::default(), true);

@@ -424,12 +424,7 @@ mod tests {
             self.frame += 1;
             let pts_ns = self.frame * STEP;
             let merged = |&(class, x, y): &(u16, f32, f32)| Merged {
-                detection: crate::detect::Detection {
-                    class,
-                    score: 0.8,
-                    bbox: Rect::new(x - 10.0, y - 40.0, x + 10.0, y),
-                    landmarks: None,
-                },
+                detection: crate::detect::Detection::new(class, 0.8, Rect::new(x - 10.0, y - 40.0, x + 10.0, y)),
                 provenance: Provenance::Computed,
                 frame: crate::frame::FrameId(self.frame),
                 pts_ns,

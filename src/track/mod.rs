@@ -399,7 +399,7 @@ mod tests {
     fn seen(class: u16, score: f32, x: f32, y: f32) -> Merged {
         let bbox = Rect::new(x, y, x + 30.0, y + 60.0);
         Merged {
-            detection: Detection { class, score, bbox, landmarks: None },
+            detection: Detection::new(class, score, bbox),
             provenance: Provenance::Computed,
             frame: FrameId(0),
             pts_ns: 0,

@@ -113,6 +113,7 @@ fn is_near(a: &Rect<ModelInput>, b: &Rect<ModelInput>) -> bool {
 mod tests {
     use super::*;
     use crate::detect::Detection;
+    use crate::detect::points::Points;
     use crate::frame::FrameId;
     use crate::geom::Size;
     use crate::track::{TrackSettings, Tracker};
@@ -122,12 +123,8 @@ mod tests {
     const STEP: u64 = 100_000_000;
 
     fn walker(score: f32, x: f32) -> Detection {
-        Detection {
-            class: 0,
-            score,
-            bbox: Rect::new(x, 100.0, x + 40.0, 200.0),
-            landmarks: Some([[x + 10.0, 120.0]; 5]),
-        }
+        let points = Points::from_fn(5, |_| [x + 10.0, 120.0]);
+        Detection { points, ..Detection::new(0, score, Rect::new(x, 100.0, x + 40.0, 200.0)) }
     }
 
     /// Tracks, the predictor, and a detector that sees what it is asked for.
@@ -189,8 +186,8 @@ mod tests {
             assert_eq!(found.len(), 1);
             assert!((found[0].1 - x).abs() < 4.0, "frame {i}: {found:?} at {x}");
             let m = rig.known[0];
-            let eye = m.detection.landmarks.unwrap()[0][0] - m.detection.bbox.x1;
-            assert!((eye - 10.0).abs() < 0.5, "landmarks come along: {eye}");
+            let eye = m.detection.points.as_slice()[0][0] - m.detection.bbox.x1;
+            assert!((eye - 10.0).abs() < 0.5, "points come along: {eye}");
             assert!(rig.now_ns - m.pts_ns <= 150_000_000);
             predicted += u32::from(found[0].0 == Predicted);
             assert_eq!(rig.tracker.tracks().len(), 1);

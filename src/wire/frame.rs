@@ -2,6 +2,7 @@
 //!
 //! Fields are only ever added within a version.
 
+use crate::detect::points::Points;
 use crate::merge::Provenance;
 use crate::outcome::{FrameResult, SceneCounts};
 use crate::track::State;
@@ -48,7 +49,7 @@ pub struct DetectionJson {
     pub bbox: [f64; 4],
     /// Faces: eyes, nose, corners of the mouth.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub landmarks: Option<[[f64; 2]; 5]>,
+    pub landmarks: Option<Vec<[f64; 2]>>,
     /// `computed`: the model saw it in this frame. `carried`: it saw it before, and nothing changed since.
     /// `predicted`: it saw it before, and it is where its way since then leads.
     pub source: Provenance,
@@ -68,6 +69,10 @@ impl FrameJson {
     pub fn new(r: &FrameResult) -> Self {
         let l = &r.frame.letterbox;
         let scale = (l.source.width as f32 / l.content.width as f32, l.source.height as f32 / l.content.height as f32);
+        let points = |points: &Points| {
+            let in_source = points.as_slice().iter().map(|[x, y]| [round(x * scale.0, 1), round(y * scale.1, 1)]);
+            (!points.is_empty()).then(|| in_source.collect())
+        };
         let detections = r.detections.iter().map(|reported| {
             let (m, d) = (&reported.merged, &reported.merged.detection);
             DetectionJson {
@@ -75,9 +80,7 @@ impl FrameJson {
                 label: r.labels.get(d.class as usize).cloned().unwrap_or_default(),
                 score: round(d.score, 4),
                 bbox: l.to_source(&d.bbox).to_array().map(|v| round(v, 1)),
-                landmarks: d
-                    .landmarks
-                    .map(|points| points.map(|[x, y]| [round(x * scale.0, 1), round(y * scale.1, 1)])),
+                landmarks: points(&d.points),
                 source: m.provenance,
                 computed_frame: m.frame.0,
                 age: seconds(m.age_ns(&r.frame)),

@@ -29,5 +29,5 @@ pub fn cell(at: impl Fn(usize) -> f32, p: &CellPlace) -> CellResult {
     let cx = (p.x as f32 + at(1).tanh()) / p.cols as f32 * w;
     let cy = (p.y as f32 + at(2).tanh()) / p.rows as f32 * h;
     let (bw, bh) = (w * sigmoid(at(3)) / 2.0, h * sigmoid(at(4)) / 2.0);
-    Ok(Some(Detection { class, score, bbox: Rect::new(cx - bw, cy - bh, cx + bw, cy + bh), landmarks: None }))
+    Ok(Some(Detection::new(class, score, Rect::new(cx - bw, cy - bh, cx + bw, cy + bh))))
 }

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn yunet_has_landmarks() {
+    fn yunet_finds_points() {
         let mut cls = vec![0.0; 32];
         let mut obj = vec![0.0; 32];
         let mut bbox = vec![0.0; 32 * 4];
@@ -352,6 +352,6 @@ mod tests {
         let found = decode(&Head::Yunet { strides: vec![8] }, &tensors, 1).unwrap();
         let e = 1f32.exp() * 4.0;
         check(&found[0], 0, 0.6, [12.0 - e, 8.0, 12.0 + e, 16.0]);
-        assert_eq!(found[0].landmarks.unwrap(), [[8., 8.], [16., 8.], [12., 12.], [8., 16.], [16., 16.]]);
+        assert_eq!(found[0].points.as_slice(), [[8., 8.], [16., 8.], [12., 12.], [8., 16.], [16., 16.]]);
     }
 }

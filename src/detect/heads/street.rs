@@ -23,5 +23,5 @@ pub fn cell(at: impl Fn(usize) -> f32, p: &CellPlace) -> CellResult {
     let (cx, cy) = ((p.x as f32 + 0.5) * s, (p.y as f32 + 0.5) * s);
     let side = |k: usize| at(p.n_classes + k).clamp(-MAX_LOG, MAX_LOG).exp() * s;
     let bbox = Rect::new(cx - side(0), cy - side(1), cx + side(2), cy + side(3));
-    Ok(Some(Detection { class, score, bbox, landmarks: None }))
+    Ok(Some(Detection::new(class, score, bbox)))
 }

@@ -26,5 +26,5 @@ pub fn cell(at: impl Fn(usize, usize) -> f32, p: &CellPlace) -> CellResult {
     };
     let (x1, x2) = along(p.x, p.input.width, 0, 2);
     let (y1, y2) = along(p.y, p.input.height, 1, 3);
-    Ok(Some(Detection { class: 0, score, bbox: Rect::new(x1, y1, x2, y2), landmarks: None }))
+    Ok(Some(Detection::new(0, score, Rect::new(x1, y1, x2, y2))))
 }

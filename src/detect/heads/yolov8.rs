@@ -23,7 +23,7 @@ pub fn decode(
         for (i, &score) in scores.iter().enumerate().filter(|(_, s)| **s >= min_score) {
             let (cx, cy, w, h) = (row(0)[i], row(1)[i], row(2)[i] / 2.0, row(3)[i] / 2.0);
             let bbox = Rect::new(cx - w, cy - h, cx + w, cy + h);
-            out.push(Detection { class: class as u16, score, bbox, landmarks: None });
+            out.push(Detection::new(class as u16, score, bbox));
         }
     }
     Ok(())

@@ -18,5 +18,5 @@ pub fn cell(at: impl Fn(usize) -> f32, p: &CellPlace) -> CellResult {
     let s = p.stride as f32;
     let (cx, cy) = ((at(0) + p.x as f32) * s, (at(1) + p.y as f32) * s);
     let (w, h) = (at(2).exp() * s / 2.0, at(3).exp() * s / 2.0);
-    Ok(Some(Detection { class, score, bbox: Rect::new(cx - w, cy - h, cx + w, cy + h), landmarks: None }))
+    Ok(Some(Detection::new(class, score, Rect::new(cx - w, cy - h, cx + w, cy + h))))
 }

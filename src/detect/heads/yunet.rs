@@ -1,11 +1,14 @@
-//! YuNet faces (Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023), with five landmarks.
+//! YuNet faces (Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023), with five points.
 
 use super::cell::{CellPlace, CellResult, finite};
 use crate::detect::Detection;
+use crate::detect::points::Points;
 use crate::geom::Rect;
 
 /// The kinds of output, each followed by its stride, and their widths.
-pub const PLANES: [(&str, usize); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)];
+pub const PLANES: [(&str, usize); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 2 * N_POINTS)];
+/// Eyes, nose, corners of the mouth.
+const N_POINTS: usize = 5;
 
 /// Plane and channel.
 pub const OBJECTNESS: (usize, usize) = (1, 0);
@@ -24,7 +27,7 @@ pub fn cell(at: impl Fn(usize, usize) -> f32, p: &CellPlace) -> CellResult {
     let (s, x, y) = (p.stride as f32, p.x as f32, p.y as f32);
     let (cx, cy) = ((x + at(2, 0)) * s, (y + at(2, 1)) * s);
     let (w, h) = (at(2, 2).exp() * s / 2.0, at(2, 3).exp() * s / 2.0);
-    let landmarks = std::array::from_fn(|i| [(x + at(3, 2 * i)) * s, (y + at(3, 2 * i + 1)) * s]);
+    let points = Points::from_fn(N_POINTS, |i| [(x + at(3, 2 * i)) * s, (y + at(3, 2 * i + 1)) * s]);
     let bbox = Rect::new(cx - w, cy - h, cx + w, cy + h);
-    Ok(Some(Detection { class: 0, score, bbox, landmarks: Some(landmarks) }))
+    Ok(Some(Detection { points, ..Detection::new(0, score, bbox) }))
 }
