@@ -39,7 +39,7 @@ fn frame(i: u64) -> Frame {
 }
 
 /// Shows frames to a detector through the skip stage.
-fn watch(detector: &mut dyn Detector, mut look: impl FnMut(u64, &Inference)) {
+fn watch(detector: &mut dyn Detector, mut look: impl FnMut(&mut dyn Detector, u64, &Inference)) {
     let skip = SkipSettings::default();
     let mut stage = Stage::new(SkipMode::Layers, SIZE, &skip, MergeSettings::default(), TrackSettings::default());
     let mut fresh = Inference::default();
@@ -49,7 +49,7 @@ fn watch(detector: &mut dyn Detector, mut look: impl FnMut(u64, &Inference)) {
         let work = Work { frame: &frame, patches, known, max_age_ns: u64::MAX };
         detector.detect(StreamId(0), &work, &mut fresh).unwrap();
         stage.finish(&frame, &fresh, |_| true);
-        look(i, &fresh);
+        look(detector, i, &fresh);
     }
 }
 
@@ -149,9 +149,9 @@ fn another_executor_behind_the_boundary_finds_the_same() {
     let mut other =
         LayersDetector::with_executor(model, SIZE, t, settings, 1, None, planned, Definition(graph)).unwrap();
     let mut wanted = Vec::new();
-    watch(&mut other, |_, fresh| wanted.push(fresh.detections.clone()));
+    watch(&mut other, |_, _, fresh| wanted.push(fresh.detections.clone()));
     let mut n_found = 0;
-    watch(&mut ours, |i, fresh| {
+    watch(&mut ours, |_, i, fresh| {
         let found: Vec<_> = fresh.detections.iter().map(|d| d.class).collect();
         assert_eq!(found, wanted[i as usize].iter().map(|d| d.class).collect::<Vec<_>>(), "frame {i}");
         for (a, b) in fresh.detections.iter().zip(&wanted[i as usize]) {
@@ -183,9 +183,10 @@ fn a_map_is_handed_out_as_what_changed_of_it_frame_by_frame() {
     let name = graph.name(ValueId(hidden as u32)).to_owned();
     let mut tapped = open(&[&name]).unwrap();
     let s = graph.shape(ValueId(hidden as u32));
-    let (mut known, mut n_cells) = (vec![f32::NAN; s.n_values()], Vec::new());
-    let mut frames = Vec::new();
-    watch(&mut tapped, |i, fresh| {
+    // What one reader, that misses nothing, and one that misses a frame know of the map.
+    let (mut known, mut n_cells) = ([(); 2].map(|()| vec![f32::NAN; s.n_values()]), Vec::new());
+    let mut next = 0;
+    watch(&mut tapped, |detector, i, fresh| {
         let [tap] = &fresh.taps[..] else { panic!("one map") };
         if tap.frame.is_none() {
             return;
@@ -193,17 +194,30 @@ fn a_map_is_handed_out_as_what_changed_of_it_frame_by_frame() {
         assert_eq!((tap.frame, tap.shape, &tap.map), (Some(FrameId(i)), Some(s), &name));
         let changed = tap.changed.as_ref().unwrap();
         assert_eq!(tap.numbers.len(), changed.count() * s.c);
-        let mut numbers = tap.numbers.chunks_exact(s.c);
-        changed.for_each(|cell| {
-            let at = (cell.y as usize * s.w + cell.x as usize) * s.c;
-            known[at..at + s.c].copy_from_slice(numbers.next().unwrap());
-        });
+        let is_missed = tap.number == 2;
+        let readers = if is_missed { 1 } else { 2 };
+        for known in &mut known[..readers] {
+            let mut numbers = tap.numbers.chunks_exact(s.c);
+            changed.for_each(|cell| {
+                let at = (cell.y as usize * s.w + cell.x as usize) * s.c;
+                known[at..at + s.c].copy_from_slice(numbers.next().unwrap());
+            });
+        }
+        if !is_missed {
+            if tap.number != next {
+                detector.hand_out_whole(StreamId(0));
+            }
+            next = tap.number + 1;
+        }
         n_cells.push(changed.count());
-        frames.push(known.clone());
     });
-    assert_eq!(n_cells[0], s.n_cells(), "the first frame is handed out as a whole");
-    assert!(n_cells[1..].iter().all(|n| *n < s.n_cells() / 2), "{n_cells:?} of {}", s.n_cells());
+    let whole = s.n_cells();
+    assert!(n_cells.len() > 5 && n_cells[0] == whole, "the first frame is handed out as a whole: {n_cells:?}");
+    assert!(n_cells.iter().enumerate().all(|(i, n)| [0, 4].contains(&i) == (*n == whole)), "{n_cells:?} of {whole}");
+    assert!(n_cells[1..4].iter().all(|n| *n < whole / 2), "{n_cells:?} of {whole}");
     let stream = tapped.stream(StreamId(0)).unwrap();
     let map = stream.plan().maps.iter().position(|m| m.name == name).unwrap();
-    assert_eq!(frames.last().unwrap(), &stream.map(map), "what was handed out adds up to the map");
+    for known in known {
+        assert_eq!(known, stream.map(map), "what was handed out adds up to the map");
+    }
 }

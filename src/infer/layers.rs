@@ -62,6 +62,9 @@ struct State<S> {
     stream: S,
     candidates: Candidates,
     pts_ns: u64,
+    /// Frames of which maps were handed out.
+    n_handed_out: u64,
+    hands_out_whole: bool,
 }
 
 /// Reads a model for the engine and lays it out; what is left to ONNX Runtime comes along.
@@ -237,7 +240,13 @@ impl<E: Executor> Detector for LayersDetector<E> {
                 Reading::Cells(head) => head.bar(self.thresholds),
                 Reading::Whole(head) => head.bar(self.thresholds),
             });
-            State { stream, candidates: Candidates::default(), pts_ns: work.frame.pts_ns }
+            State {
+                stream,
+                candidates: Candidates::default(),
+                pts_ns: work.frame.pts_ns,
+                n_handed_out: 0,
+                hands_out_whole: false,
+            }
         });
         let grid = work.patches.grid();
         let n_asked = work.patches.count();
@@ -270,9 +279,12 @@ impl<E: Executor> Detector for LayersDetector<E> {
             return Ok(());
         }
         let counters = self.executor.run(&mut state.stream, Delta { refresh: share });
+        let whole = std::mem::take(&mut state.hands_out_whole);
         for (tap, tapped) in self.taps.iter().zip(fresh.taps.iter_mut()) {
-            tap.take(&state.stream, work.frame.id, tapped);
+            tap.take(&state.stream, work.frame.id, whole, tapped);
+            tapped.number = state.n_handed_out;
         }
+        state.n_handed_out += 1;
         let now = Seen { frame: work.frame.id, pts_ns: work.frame.pts_ns };
         let State { stream, candidates, .. } = state;
         let (t, out, seen) = (self.thresholds, &mut fresh.detections, &mut fresh.seen);
@@ -305,6 +317,12 @@ impl<E: Executor> Detector for LayersDetector<E> {
         let mut all = Vec::new();
         stream.read_outputs(&Outputs::new(&self.planned.plan), &mut all);
         Some(all.concat())
+    }
+
+    fn hand_out_whole(&mut self, stream: StreamId) {
+        if let Some(state) = self.streams.get_mut(&stream) {
+            state.hands_out_whole = true;
+        }
     }
 
     fn forget(&mut self, stream: StreamId) {

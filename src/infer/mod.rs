@@ -149,6 +149,9 @@ pub trait Detector: Send {
         None
     }
 
+    /// With the next frame a stream's tapped maps are handed out as a whole, for whoever has missed one.
+    fn hand_out_whole(&mut self, _stream: StreamId) {}
+
     /// Forgets the state of a stream that has ended.
     fn forget(&mut self, _stream: StreamId) {}
 }

@@ -1,8 +1,9 @@
 //! A map that leaves the detector with each frame: what changed of it, and the numbers there.
 //!
 //! Whoever opens a layers detector names the maps (`LayersSettings::taps`); the daemon names none yet. `Inference::taps` is
-//! written anew with each frame: who needs it for longer copies it. What is handed out is a delta: who misses a frame asks
-//! for a whole one (`LayersDetector::forget`). A map inside a lazy branch is handed out where it was computed only.
+//! written anew with each frame: who needs it for longer copies it, or encodes it on the detector's thread. What is handed
+//! out is a delta, and numbered: who misses one asks for a whole map ([`Detector::hand_out_whole`](super::Detector)), which
+//! is read and not computed again. Of a map inside a lazy branch, the numbers hold where they were computed only.
 
 use crate::frame::FrameId;
 use engine::changes::ChangeSet;
@@ -25,6 +26,8 @@ pub struct Tapped {
     pub map: String,
     /// `None`: this frame computed nothing.
     pub frame: Option<FrameId>,
+    /// How many were handed out of this stream before, since it was opened: the first is a whole map.
+    pub number: u64,
     /// Of the map, which covers the model's input.
     pub shape: Option<MapShape>,
     pub changed: Option<ChangeSet>,
@@ -42,8 +45,8 @@ impl Tap {
         Self { name: name.into(), map, shape: plan.maps[map].shape }
     }
 
-    /// Takes what the stream's last frame, `frame`, changed.
-    pub fn take(&self, stream: &impl StreamMaps, frame: FrameId, into: &mut Tapped) {
+    /// Takes what the stream's last frame, `frame`, changed, or the `whole` map.
+    pub fn take(&self, stream: &impl StreamMaps, frame: FrameId, whole: bool, into: &mut Tapped) {
         let changes = stream.changes(self.map);
         if into.shape != Some(self.shape) || into.map != self.name {
             (into.map, into.shape) = (self.name.clone(), Some(self.shape));
@@ -53,7 +56,10 @@ impl Tap {
         }
         into.frame = Some(frame);
         if let Some(changed) = &mut into.changed {
-            changed.copy_from(changes);
+            match whole {
+                true => changed.fill(),
+                false => changed.copy_from(changes),
+            }
             stream.read(self.map, changed, &mut into.numbers);
         }
     }
