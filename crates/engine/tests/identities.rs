@@ -4,6 +4,7 @@
 use engine::exec::counters::Counters;
 use engine::exec::executor::{Picture, StreamMaps};
 use engine::exec::runner::Runner;
+use engine::exec::standing::Standing;
 use engine::exec::stream::Stream;
 use engine::exec::threads::Threads;
 use engine::gating::gate::{Gate, Gates};
@@ -245,7 +246,7 @@ fn headed(random: &mut Rng) -> Plan {
 /// Whatever changes, is refreshed, or begins anew, and however high the bar is.
 #[test]
 fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
-    let (mut n_asked, mut n_cells, mut shares) = (0, 0, [0.0; 2]);
+    let (mut n_asked, mut n_cells, mut n_put_off, mut shares) = (0, 0, 0, [0.0; 2]);
     for seed in CASES {
         let mut random = Rng::with_seed(seed);
         let plan = Arc::new(headed(&mut random));
@@ -283,6 +284,20 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
                 n_asked += u32::from(asked);
                 n_cells += 1;
             }
+            // What is said of a cell's standing holds.
+            for map in (0..plan.maps.len()).filter(|map| stream.standing(*map, 0, 0).is_some()) {
+                let s = plan.maps[map].shape;
+                for (y, x) in (0..s.h).flat_map(|y| (0..s.w).map(move |x| (y, x))) {
+                    let standing = stream.standing(map, y, x).unwrap();
+                    let is_asked = standing != Standing::NotAsked;
+                    n_put_off += u32::from(!is_asked);
+                    let is_same = || stream.cell(map, y, x) == other.cell(map, y, x);
+                    assert!(
+                        !is_asked || standing == Standing::UpToDate && is_same(),
+                        "seed {seed}, frame {frame}, map {map}: {standing:?}"
+                    );
+                }
+            }
             if frame % 5 == 4 {
                 runner.complete(&mut stream);
                 assert_eq!(stream.map(all), other.map(all), "seed {seed}, frame {frame}");
@@ -291,6 +306,7 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
     }
     assert!(n_asked > n_cells / 10 && n_asked < n_cells / 2, "{n_asked} of {n_cells} cells are asked for");
     assert!(shares[0] < 0.8 * shares[1], "{shares:?}");
+    assert!(n_put_off > n_cells, "of several maps: {n_put_off}");
 }
 
 /// A change that its readers would hardly feel waits for the flush, or for the sweep.
@@ -327,9 +343,20 @@ fn lesser_changes_reach_their_readers_later() {
         changed.set(4, 4);
         deltas.add(4, 4, 2.0 * change * change);
         assert_eq!(runner.run(&mut stream, 0.0).cells, at_once, "a change of {change}");
+        let standing = |stream: &Stream, y| stream.standing(b.0 as usize, y, 4).unwrap();
+        let is_as_expected = match standing(&stream, 4) {
+            Standing::UpToDate => at_once > 1,
+            Standing::Deferred { pending, threshold } => later > 0 && 0.0 < pending && pending <= threshold,
+            Standing::Held { pending, threshold } => at_once + later == 1 && 0.0 < pending && pending <= threshold,
+            Standing::NotAsked => false,
+        };
+        assert!(is_as_expected, "a change of {change}: {:?}", standing(&stream, 4));
+        assert_eq!(standing(&stream, 0), Standing::UpToDate, "out of reach");
+        assert_eq!(stream.standing(picture.0 as usize, 4, 4), None, "the picture is not computed");
         stream.input().1.clear();
         let found: u64 = (0..50).map(|_| runner.run(&mut stream, 0.0).cells).sum();
         assert_eq!(found, later, "a change of {change}");
+        assert_eq!(standing(&stream, 4) == Standing::UpToDate, at_once + later > 1, "a change of {change}");
         let picture = stream.input().0.to_vec();
         let wanted = outputs(&whole(&plan, Kernels::best(), &picture));
         assert_eq!(outputs(&stream) == wanted, at_once + later > 1, "a change of {change}");

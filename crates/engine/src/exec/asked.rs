@@ -134,6 +134,11 @@ impl AskedCells {
         Some(asked)
     }
 
+    /// Whether a cell of a step is asked for.
+    pub fn has(&self, plan: &Plan, step: usize, y: usize, x: usize) -> bool {
+        plan.lazy.of_step[step].is_none_or(|(b, k)| self.branches[b].members[k].asked.get(y, x))
+    }
+
     /// Multiply-accumulates of a whole frame that are not asked for.
     pub fn spared_macs(&self) -> u64 {
         self.branches.iter().map(|b| b.spared_macs).sum()

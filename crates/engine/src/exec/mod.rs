@@ -21,6 +21,7 @@ mod listing;
 pub mod outputs;
 pub mod runner;
 mod scratch;
+pub mod standing;
 pub mod stream;
 pub mod threads;
 mod tile;

@@ -115,58 +115,22 @@ impl Runner {
         counters
     }
 
-    /// One step of a frame. `clock` is when the last one's cells were computed.
+    /// One step of a frame: what changes reach, what of it is expected to matter, what else is due, and computing that.
+    /// `clock` is when the last step's cells were computed.
     fn step(&mut self, stream: &mut Stream, plan: &Plan, i: usize, clock: &mut Instant, counters: &mut Counters) {
         let step = &plan.steps[i];
         let take = |sets: &mut [ChangeSet]| std::mem::replace(&mut sets[step.output], ChangeSet::new(0, 0));
         let (mut set, mut deferred) = (take(&mut stream.changes), take(&mut stream.deferred));
         stream.estimator.clear(step.output, &set);
-        set.clear();
-        for (input, spread) in step.inputs.iter().zip(&step.spread) {
-            let changes = &stream.changes[plan.maps[*input].changes];
-            if !changes.is_empty() {
-                spread.apply(changes, &mut set, &mut self.words);
-            }
-        }
-        let reached = if set.is_empty() { 0 } else { set.count() };
-        stream.asked.follow(plan, i, &stream.changes, &stream.buffers);
-        // What is not asked for need not be estimated either.
-        stream.asked.put_off(plan, i, &mut set);
-        if reached > 0 {
-            let kernels = self.kernels();
-            stream.estimator.defer(i, step.output, &stream.changes, &kernels, &mut set, &mut deferred);
-        }
-        let asked = if reached == 0 { 0 } else { set.count() };
-        let refresh = stream.sweep.rows(i);
-        let settles = stream.flush.is_on(i) && !deferred.is_empty();
-        counters.requested_macs += reached as u64 * step.macs_per_cell;
-        if let Some(rows) = refresh {
-            set.set_rows(rows);
-        }
-        if settles {
-            set.join(&deferred);
-        }
-        let estimator = &mut stream.estimator;
-        let mark_unknown = |cell: Cell| estimator.mark_unknown(step.output, cell.y as usize, cell.x as usize);
-        stream.asked.make_good(plan, i, &mut set, mark_unknown);
-        let is_join = matches!(step.kind, Kind::Join);
-        if !is_join && !set.is_empty() {
-            deferred.remove_all(&set);
-            // Nor is it refreshed before it is asked for.
-            stream.asked.put_off(plan, i, &mut set);
-        }
+        self.reach(stream, plan, i, &mut set);
+        let n_reached = if set.is_empty() { 0 } else { set.count() };
+        counters.requested_macs += n_reached as u64 * step.macs_per_cell;
+        self.gate(stream, plan, i, &mut set, &mut deferred);
+        let n_changed = if n_reached == 0 { 0 } else { set.count() };
+        Self::join_due(stream, plan, i, &mut set, &mut deferred);
         stream.deferred[step.output] = deferred;
-        if plan.watched[step.output] {
-            let mut computed = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
-            if is_join {
-                computed.clear();
-                step.inputs.iter().for_each(|v| computed.join(&stream.computed[plan.maps[*v].changes]));
-            } else {
-                computed.copy_from(&set);
-            }
-            stream.computed[step.output] = computed;
-        }
-        if !is_join && !set.is_empty() {
+        Self::note_computed(stream, plan, step, &set);
+        if !matches!(step.kind, Kind::Join) && !set.is_empty() {
             self.list(step, &set);
             let n_cells = self.listing.n_cells() as u64;
             let now = Instant::now();
@@ -178,9 +142,67 @@ impl Runner {
             counters.kernels += (*clock - now).saturating_sub(gates);
             counters.executed_macs += n_cells * step.macs_per_cell;
             counters.cells += n_cells;
-            counters.refreshed += n_cells - asked as u64;
+            counters.refreshed += n_cells - n_changed as u64;
         }
         stream.changes[step.output] = set;
+    }
+
+    /// The cells that the changes of a step's inputs reach.
+    fn reach(&mut self, stream: &Stream, plan: &Plan, i: usize, set: &mut ChangeSet) {
+        let step = &plan.steps[i];
+        set.clear();
+        for (input, spread) in step.inputs.iter().zip(&step.spread) {
+            let changes = &stream.changes[plan.maps[*input].changes];
+            if !changes.is_empty() {
+                spread.apply(changes, set, &mut self.words);
+            }
+        }
+    }
+
+    /// Leaves of them what is asked for and expected to move by more than the gate's threshold.
+    fn gate(&self, stream: &mut Stream, plan: &Plan, i: usize, set: &mut ChangeSet, deferred: &mut ChangeSet) {
+        let is_reached = !set.is_empty();
+        stream.asked.follow(plan, i, &stream.changes, &stream.buffers);
+        // What is not asked for need not be estimated either.
+        stream.asked.put_off(plan, i, set);
+        if is_reached {
+            let kernels = self.kernels();
+            stream.estimator.defer(i, plan.steps[i].output, &stream.changes, &kernels, set, deferred);
+        }
+    }
+
+    /// Adds what is computed for its age, because it was deferred, or because it has come to be asked for.
+    fn join_due(stream: &mut Stream, plan: &Plan, i: usize, set: &mut ChangeSet, deferred: &mut ChangeSet) {
+        let step = &plan.steps[i];
+        if let Some(rows) = stream.sweep.rows(i) {
+            set.set_rows(rows);
+        }
+        if stream.flush.is_on(i) && !deferred.is_empty() {
+            set.join(deferred);
+        }
+        let estimator = &mut stream.estimator;
+        let mark_unknown = |cell: Cell| estimator.mark_unknown(step.output, cell.y as usize, cell.x as usize);
+        stream.asked.make_good(plan, i, set, mark_unknown);
+        if !matches!(step.kind, Kind::Join) && !set.is_empty() {
+            deferred.remove_all(set);
+            // Nor is it refreshed before it is asked for.
+            stream.asked.put_off(plan, i, set);
+        }
+    }
+
+    /// Of a watched map, notes which cells this frame computes.
+    fn note_computed(stream: &mut Stream, plan: &Plan, step: &Step, set: &ChangeSet) {
+        if !plan.watched[step.output] {
+            return;
+        }
+        let mut computed = std::mem::replace(&mut stream.computed[step.output], ChangeSet::new(0, 0));
+        if matches!(step.kind, Kind::Join) {
+            computed.clear();
+            step.inputs.iter().for_each(|v| computed.join(&stream.computed[plan.maps[*v].changes]));
+        } else {
+            computed.copy_from(set);
+        }
+        stream.computed[step.output] = computed;
     }
 
     /// [`Executor::complete`].

@@ -444,6 +444,13 @@ impl DeltaEstimator {
         }
     }
 
+    /// The squared change that is pending of a cell of step `i`, and from which it is computed.
+    pub fn pending(&self, i: usize, out: usize, y: usize, x: usize) -> (f32, f32) {
+        let (pending, estimator) = (&self.pending[out], &self.estimators[i]);
+        let eased = &self.eased[estimator.eased];
+        (pending.values[y * pending.stride + x], estimator.limit * eased.powers[0][eased.rows[y] + x])
+    }
+
     /// A cell has waited, and what is pending of it is not all that there is.
     pub fn mark_unknown(&mut self, out: usize, y: usize, x: usize) {
         let pending = &mut self.pending[out];

@@ -1,0 +1,39 @@
+//! Why a cell was not computed: what a stream knows of one cell after a frame. It costs nothing until somebody asks.
+
+use crate::exec::stream::Stream;
+use crate::plan::step::Kind;
+
+/// How a cell stands after a frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Standing {
+    /// It holds what its inputs make of it: nothing that it reads has changed since it was computed.
+    UpToDate,
+    /// What it reads has changed since it was computed, and is estimated to move it by no more than its gate's threshold.
+    /// Both are squares, in the units of the gate; the tolerance of this part of the picture is in the threshold.
+    Held { pending: f32, threshold: f32 },
+    /// The same, by so much that it is computed within `deferred.frames` frames.
+    Deferred { pending: f32, threshold: f32 },
+    /// It is of a lazy branch, and the number that decides of it reaches no threshold: it holds what it held when it was
+    /// asked for last, if it ever was.
+    NotAsked,
+}
+
+impl Stream {
+    /// How a cell of a map stands after the last frame; `None`: no step computes the map by itself, as it is the picture
+    /// or a join of others.
+    ///
+    /// # Panics
+    /// There is no such map, or no such cell in it.
+    pub fn standing(&self, map: usize, y: usize, x: usize) -> Option<Standing> {
+        let step = self.plan.maker(map).filter(|i| !matches!(self.plan.steps[*i].kind, Kind::Join))?;
+        if !self.asked.has(&self.plan, step, y, x) {
+            return Some(Standing::NotAsked);
+        }
+        let (pending, threshold) = self.estimator.pending(step, map, y, x);
+        Some(match self.deferred[map].get(y, x) {
+            _ if pending == 0.0 => Standing::UpToDate,
+            true => Standing::Deferred { pending, threshold },
+            false => Standing::Held { pending, threshold },
+        })
+    }
+}
