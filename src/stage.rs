@@ -113,7 +113,7 @@ impl Stage {
             // What was not computed has nothing new to say.
             if fresh.coverage == Coverage::Layers {
                 skip.follow(&fresh.tolerance);
-                skip.weigh(fresh.layers.share_of_asked());
+                skip.weigh(fresh.layers.share_of_required());
             }
         }
         let known = self.merger.merge(frame, fresh, &self.asked);
@@ -282,7 +282,7 @@ mod tests {
             let data = (0..size.area()).flat_map(|i| [if i % 128 < 64 { left } else { right }; 3]).collect();
             let frame = Frame::new(FrameId(n), n * 40_000_000, Letterbox::fit(size, size), Pixels::owned(data));
             let n_asked = stage.begin(&frame).0.count();
-            let layers = Counters { dense_macs: 120, asked_macs: 100, executed_macs, ..Counters::default() };
+            let layers = Counters { dense_macs: 120, required_macs: 100, executed_macs, ..Counters::default() };
             stage.finish(&frame, &Inference { coverage: Coverage::Layers, layers, ..Inference::default() }, |_| true);
             (n_asked, stage.decision().and_then(|d| d.global))
         };

@@ -111,7 +111,7 @@ fn heads_decoded_where_cells_changed_equal_heads_decoded_everywhere() {
         for is_exact in [false, true] {
             let gates = if is_exact { Gates::exact(&plan) } else { Gates::rising(&plan, &rising(0.05, 0.2)) };
             let mut stream = Stream::new(plan.clone(), gates, f32::NAN);
-            stream.ask(cells.bar(t));
+            stream.require(cells.bar(t));
             let (mut candidates, mut found, mut seen) = (Candidates::default(), Vec::new(), Vec::new());
             let mut n_found = 0;
             for step in 0..6 {

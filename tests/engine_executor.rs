@@ -108,7 +108,7 @@ impl StreamMaps for Maps {
         &mut self.tolerance
     }
 
-    fn ask(&mut self, _: Option<f32>) {}
+    fn require(&mut self, _: Option<f32>) {}
 
     fn forget(&mut self) {}
 

@@ -93,7 +93,7 @@ impl LayerReport {
         let mean = |v: f64| v / n_frames.max(1) as f64;
         Self {
             dense_mmacs: mean(c.dense_macs as f64 / 1e6),
-            requested_mmacs: mean(c.requested_macs as f64 / 1e6),
+            requested_mmacs: mean(c.reached_macs as f64 / 1e6),
             executed_mmacs: mean(c.executed_macs as f64 / 1e6),
             cells: mean(c.cells as f64),
             passed_cells: mean(c.passed as f64),

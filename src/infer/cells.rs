@@ -61,7 +61,7 @@ impl CellHead {
         self.levels.iter().map(given).collect()
     }
 
-    /// The least deciding number of a cell that becomes a candidate, for [`StreamMaps::ask`].
+    /// The least deciding number of a cell that becomes a candidate, for [`StreamMaps::require`].
     pub fn bar(&self, t: Thresholds) -> Option<f32> {
         self.head.deciding().map(|_| self.head.bar(least(t)))
     }

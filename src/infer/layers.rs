@@ -236,7 +236,7 @@ impl<E: Executor> Detector for LayersDetector<E> {
         fresh.taps.resize_with(self.taps.len(), Tapped::default);
         let state = self.streams.entry(stream).or_insert_with(|| {
             let mut stream = self.executor.open(self.planned.plan.clone(), self.gates.clone());
-            stream.ask(match &self.reading {
+            stream.require(match &self.reading {
                 Reading::Cells(head) => head.bar(self.thresholds),
                 Reading::Whole(head) => head.bar(self.thresholds),
             });

@@ -83,7 +83,7 @@ impl WholeHead {
         plan.steps.iter().filter_map(given).collect()
     }
 
-    /// The least number of a class, before its sigmoid, of a cell that becomes a candidate, for [`StreamMaps::ask`].
+    /// The least number of a class, before its sigmoid, of a cell that becomes a candidate, for [`StreamMaps::require`].
     pub fn bar(&self, t: Thresholds) -> Option<f32> {
         let score = t.score.min(CANDIDATE_SCORE);
         (self.head.layout() == HeadLayout::Boxes).then(|| (score / (1.0 - score)).ln())

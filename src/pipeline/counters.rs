@@ -68,7 +68,7 @@ impl LayerHandles {
                 counter.inc_by(*by);
             }
         };
-        add(&self.macs, &[c.dense_macs, c.requested_macs, c.executed_macs]);
+        add(&self.macs, &[c.dense_macs, c.reached_macs, c.executed_macs]);
         add(&self.cells, &[c.cells, c.passed, c.refreshed]);
         for (counter, time) in self.seconds.iter().zip([c.bookkeeping, c.gates, c.kernels]) {
             counter.inc_by(time.as_secs_f64());

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! In: an ONNX file, a picture and the cells of it that changed. Out: feature maps (`[rows][columns][channels]`, f32). They
-//! equal a dense run's, except for cells whose change was estimated below the gate, and for cells that nobody asked for. Also
+//! equal a dense run's, except for cells whose change was estimated below the gate, and for cells that are not required. Also
 //! out: which cells changed. Pure: no clock (but for counters), file or log, and no thread that was not asked for. It knows
 //! nothing of detection. Its identities are held by `crates/engine/tests/identities.rs`.
 

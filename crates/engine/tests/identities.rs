@@ -147,7 +147,7 @@ fn any_number_of_threads_gives_the_same_bits() {
                     change(&mut Rng::with_seed(at), graph.shape(graph.input), stream, 0.5);
                 }
                 let c = runner.run(stream, 0.1);
-                let found = (c.requested_macs, c.executed_macs, c.passed, outputs(stream));
+                let found = (c.reached_macs, c.executed_macs, c.passed, outputs(stream));
                 assert_eq!(one.get_or_insert(found.clone()), &found, "seed {seed}, step {step}");
             }
         }
@@ -166,7 +166,7 @@ fn a_still_picture_costs_nothing() {
             let c = runner.run(&mut stream, 0.0);
             let nothing = Counters {
                 dense_macs: c.dense_macs,
-                asked_macs: c.asked_macs,
+                required_macs: c.required_macs,
                 bookkeeping: c.bookkeeping,
                 gates: c.gates,
                 kernels: c.kernels,
@@ -245,8 +245,8 @@ fn headed(random: &mut Rng) -> Plan {
 
 /// Whatever changes, is refreshed, or begins anew, and however high the bar is.
 #[test]
-fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
-    let (mut n_asked, mut n_cells, mut n_put_off, mut shares) = (0, 0, 0, [0.0; 2]);
+fn what_is_required_for_is_what_it_would_be_if_everything_were() {
+    let (mut n_required, mut n_cells, mut n_put_off, mut shares) = (0, 0, 0, [0.0; 2]);
     for seed in CASES {
         let mut random = Rng::with_seed(seed);
         let plan = Arc::new(headed(&mut random));
@@ -255,14 +255,14 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
         let mut stream = whole(&plan, Kernels::best(), &graphs::picture(&mut random, s));
         let mut other = whole(&plan, Kernels::best(), stream.input().0);
         let mut bar = Some(0.6);
-        stream.ask(bar);
+        stream.require(bar);
         for frame in 0..12 {
             change(&mut random, s, &mut stream, 1.0);
             other.input().1.copy_from(stream.input().1);
             other.input().0.copy_from_slice(stream.input().0);
             if random.u8(0..8) == 0 {
                 bar = [None, Some(0.5), Some(0.8)][random.usize(0..3)];
-                stream.ask(bar);
+                stream.require(bar);
             }
             let is_whole = random.u8(0..8) == 0;
             if is_whole {
@@ -271,17 +271,20 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
             }
             let share = [0.0, 0.0, 0.1][random.usize(0..3)];
             let counters = [&mut stream, &mut other].map(|stream| runner.run(stream, share));
-            let Counters { executed_macs, asked_macs, dense_macs, .. } = counters[0];
-            assert!(executed_macs <= asked_macs && asked_macs <= dense_macs, "seed {seed}, frame {frame}");
-            assert!(!is_whole || executed_macs == asked_macs, "seed {seed}, frame {frame}: no more than is asked for");
-            assert!(bar.is_some() || asked_macs == dense_macs, "seed {seed}, frame {frame}: everything");
+            let Counters { executed_macs, required_macs, dense_macs, .. } = counters[0];
+            assert!(executed_macs <= required_macs && required_macs <= dense_macs, "seed {seed}, frame {frame}");
+            assert!(
+                !is_whole || executed_macs == required_macs,
+                "seed {seed}, frame {frame}: no more than is required"
+            );
+            assert!(bar.is_some() || required_macs == dense_macs, "seed {seed}, frame {frame}: everything");
             shares.iter_mut().zip(counters).for_each(|(sum, c)| *sum += c.executed_share());
             for (y, x) in (0..s.h).flat_map(|y| (0..s.w).map(move |x| (y, x))) {
                 let [found, wanted] = [&stream, &other].map(|stream| stream.cell(all, y, x));
-                let asked = bar.is_none_or(|bar| wanted[4] >= bar);
-                let (found, wanted) = if asked { (found, wanted) } else { (&found[4..5], &wanted[4..5]) };
+                let required = bar.is_none_or(|bar| wanted[4] >= bar);
+                let (found, wanted) = if required { (found, wanted) } else { (&found[4..5], &wanted[4..5]) };
                 assert_eq!(found, wanted, "seed {seed}, frame {frame}, row {y}, column {x}, bar {bar:?}");
-                n_asked += u32::from(asked);
+                n_required += u32::from(required);
                 n_cells += 1;
             }
             // What is said of a cell's standing holds.
@@ -289,11 +292,11 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
                 let s = plan.maps[map].shape;
                 for (y, x) in (0..s.h).flat_map(|y| (0..s.w).map(move |x| (y, x))) {
                     let standing = stream.standing(map, y, x).unwrap();
-                    let is_asked = standing != Standing::NotAsked;
-                    n_put_off += u32::from(!is_asked);
+                    let is_required = standing != Standing::NotRequired;
+                    n_put_off += u32::from(!is_required);
                     let is_same = || stream.cell(map, y, x) == other.cell(map, y, x);
                     assert!(
-                        !is_asked || standing == Standing::UpToDate && is_same(),
+                        !is_required || standing == Standing::UpToDate && is_same(),
                         "seed {seed}, frame {frame}, map {map}: {standing:?}"
                     );
                 }
@@ -304,7 +307,7 @@ fn what_is_asked_for_is_what_it_would_be_if_everything_were() {
             }
         }
     }
-    assert!(n_asked > n_cells / 10 && n_asked < n_cells / 2, "{n_asked} of {n_cells} cells are asked for");
+    assert!(n_required > n_cells / 10 && n_required < n_cells / 2, "{n_required} of {n_cells} cells are required");
     assert!(shares[0] < 0.8 * shares[1], "{shares:?}");
     assert!(n_put_off > n_cells, "of several maps: {n_put_off}");
 }
@@ -348,7 +351,7 @@ fn lesser_changes_reach_their_readers_later() {
             Standing::UpToDate => at_once > 1,
             Standing::Deferred { pending, threshold } => later > 0 && 0.0 < pending && pending <= threshold,
             Standing::Held { pending, threshold } => at_once + later == 1 && 0.0 < pending && pending <= threshold,
-            Standing::NotAsked => false,
+            Standing::NotRequired => false,
         };
         assert!(is_as_expected, "a change of {change}: {:?}", standing(&stream, 4));
         assert_eq!(standing(&stream, 0), Standing::UpToDate, "out of reach");
@@ -419,7 +422,7 @@ fn a_tolerance_of_two_is_a_threshold_of_twice_as_much() {
         for stream in [&mut eased, &mut wide] {
             change(&mut Rng::with_seed(at), graph.shape(graph.input), stream, 0.5);
         }
-        let counts = |c: Counters| (c.requested_macs, c.executed_macs, c.cells);
+        let counts = |c: Counters| (c.reached_macs, c.executed_macs, c.cells);
         assert_eq!(counts(runner.run(&mut eased, 0.1)), counts(runner.run(&mut wide, 0.1)), "seed {seed}");
         assert_eq!(outputs(&eased), outputs(&wide), "seed {seed}");
     }

@@ -7,17 +7,17 @@ use std::time::Duration;
 pub struct Counters {
     /// Of the whole picture.
     pub dense_macs: u64,
-    /// Of the whole picture, what is asked for ([`super::executor::StreamMaps::ask`]).
-    pub asked_macs: u64,
+    /// Of the whole picture, what is required ([`super::executor::StreamMaps::require`]).
+    pub required_macs: u64,
     /// Of cells whose inputs changed.
-    pub requested_macs: u64,
+    pub reached_macs: u64,
     /// Of cells that were computed, refreshed ones included.
     pub executed_macs: u64,
     /// Cells computed, of all maps.
     pub cells: u64,
     /// Of the computed cells, those that moved by more than their gate's threshold.
     pub passed: u64,
-    /// Cells computed for their age, because they were deferred, or because they are asked for again.
+    /// Cells computed for their age, because they were deferred, or because they are required again.
     pub refreshed: u64,
     /// Finding out what to compute: what changes reach, and what they will do there.
     pub bookkeeping: Duration,
@@ -34,15 +34,15 @@ impl Counters {
         self.executed_macs as f64 / self.dense_macs.max(1) as f64
     }
 
-    /// Of what computing everything that is asked for would take, the share (0..=1) that was done.
-    pub fn share_of_asked(&self) -> f64 {
-        self.executed_macs as f64 / self.asked_macs.max(1) as f64
+    /// Of what computing everything that is required would take, the share (0..=1) that was done.
+    pub fn share_of_required(&self) -> f64 {
+        self.executed_macs as f64 / self.required_macs.max(1) as f64
     }
 
     pub fn add(&mut self, other: &Self) {
         self.dense_macs += other.dense_macs;
-        self.asked_macs += other.asked_macs;
-        self.requested_macs += other.requested_macs;
+        self.required_macs += other.required_macs;
+        self.reached_macs += other.reached_macs;
         self.executed_macs += other.executed_macs;
         self.cells += other.cells;
         self.passed += other.passed;

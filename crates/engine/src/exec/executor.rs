@@ -40,7 +40,7 @@ pub trait Executor: Send {
     /// Computes what the changes of the picture ask for. A stream that has no picture yet is computed as a whole.
     fn run(&mut self, stream: &mut Self::Stream, delta: Delta) -> Counters;
 
-    /// Computes what was put off, so that the outputs hold what they would if all of them were asked for.
+    /// Computes what was put off, so that the outputs hold what they would if all of them were required.
     fn complete(&mut self, stream: &mut Self::Stream);
 }
 
@@ -52,9 +52,9 @@ pub trait StreamMaps {
     /// The factors of the gates' thresholds, for the caller to write; 1 everywhere until then.
     fn tolerance_mut(&mut self) -> &mut ToleranceMap;
 
-    /// Asks, from the next frame on, for what counts only where other numbers reach a threshold ([`Plan::given`]) no more
-    /// than where they do; `None`, as at first: for everything.
-    fn ask(&mut self, threshold: Option<f32>);
+    /// Requires, from the next frame on, what counts only where other numbers reach a threshold ([`Plan::given`]) no more
+    /// than where they do; `None`, as at first: everything.
+    fn require(&mut self, threshold: Option<f32>);
 
     /// The next frame is computed as a whole.
     fn forget(&mut self);

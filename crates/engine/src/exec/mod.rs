@@ -14,11 +14,11 @@
 //! 6. Scratch is large enough: a runner runs only streams whose needs its own cover (`scratch.rs`).
 //! 7. The processor has the instruction set: a table of kernels exists only where it was found (`kernels/table.rs`).
 
-mod asked;
 pub mod counters;
 pub mod executor;
 mod listing;
 pub mod outputs;
+mod required;
 pub mod runner;
 mod scratch;
 pub mod standing;

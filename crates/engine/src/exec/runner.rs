@@ -1,9 +1,9 @@
 //! Running a plan on a stream: step by step, only where something changed.
 //!
-//! For every step: of the cells that its inputs' changes reach, those that are expected to move by
+//! For every step: of the cells that its inputs' changes reach, those that are estimated to move by
 //! more than the gate's threshold are listed, computed a tile at a time into scratch rows, stored, and measured
-//! against what was stored before; what differs are the changes that the next steps see. What is not asked for waits
-//! ([`crate::exec::asked`]).
+//! against what was stored before; what differs are the changes that the next steps see. What is not required waits
+//! ([`crate::exec::required`]).
 //! The first frame, and any that is asked for, is computed as a whole.
 //!
 //! What the `unsafe` blocks here and in the kernels rely on is listed in [`crate::exec`].
@@ -110,12 +110,12 @@ impl Runner {
             self.step(stream, &plan, i, &mut clock, &mut counters);
         }
         stream.estimator.clear(plan.input, &stream.changes[plan.input]);
-        counters.asked_macs = counters.dense_macs - stream.asked.spared_macs();
+        counters.required_macs = counters.dense_macs - stream.required.spared_macs();
         counters.bookkeeping += clock.elapsed();
         counters
     }
 
-    /// One step of a frame: what changes reach, what of it is expected to matter, what else is due, and computing that.
+    /// One step of a frame: what changes reach, what of it is estimated to matter, what else is due, and computing that.
     /// `clock` is when the last step's cells were computed.
     fn step(&mut self, stream: &mut Stream, plan: &Plan, i: usize, clock: &mut Instant, counters: &mut Counters) {
         let step = &plan.steps[i];
@@ -124,7 +124,7 @@ impl Runner {
         stream.estimator.clear(step.output, &set);
         self.reach(stream, plan, i, &mut set);
         let n_reached = if set.is_empty() { 0 } else { set.count() };
-        counters.requested_macs += n_reached as u64 * step.macs_per_cell;
+        counters.reached_macs += n_reached as u64 * step.macs_per_cell;
         self.gate(stream, plan, i, &mut set, &mut deferred);
         let n_changed = if n_reached == 0 { 0 } else { set.count() };
         Self::join_due(stream, plan, i, &mut set, &mut deferred);
@@ -159,19 +159,19 @@ impl Runner {
         }
     }
 
-    /// Leaves of them what is asked for and expected to move by more than the gate's threshold.
+    /// Leaves of them what is required and estimated to move by more than the gate's threshold.
     fn gate(&self, stream: &mut Stream, plan: &Plan, i: usize, set: &mut ChangeSet, deferred: &mut ChangeSet) {
         let is_reached = !set.is_empty();
-        stream.asked.follow(plan, i, &stream.changes, &stream.buffers);
-        // What is not asked for need not be estimated either.
-        stream.asked.put_off(plan, i, set);
+        stream.required.follow(plan, i, &stream.changes, &stream.buffers);
+        // What is not required need not be estimated either.
+        stream.required.put_off(plan, i, set);
         if is_reached {
             let kernels = self.kernels();
             stream.estimator.defer(i, plan.steps[i].output, &stream.changes, &kernels, set, deferred);
         }
     }
 
-    /// Adds what is computed for its age, because it was deferred, or because it has come to be asked for.
+    /// Adds what is computed for its age, because it was deferred, or because it has come to be required.
     fn join_due(stream: &mut Stream, plan: &Plan, i: usize, set: &mut ChangeSet, deferred: &mut ChangeSet) {
         let step = &plan.steps[i];
         if let Some(rows) = stream.sweep.rows(i) {
@@ -182,11 +182,11 @@ impl Runner {
         }
         let estimator = &mut stream.estimator;
         let mark_unknown = |cell: Cell| estimator.mark_unknown(step.output, cell.y as usize, cell.x as usize);
-        stream.asked.make_good(plan, i, set, mark_unknown);
+        stream.required.make_good(plan, i, set, mark_unknown);
         if !matches!(step.kind, Kind::Join) && !set.is_empty() {
             deferred.remove_all(set);
-            // Nor is it refreshed before it is asked for.
-            stream.asked.put_off(plan, i, set);
+            // Nor is it refreshed before it is required.
+            stream.required.put_off(plan, i, set);
         }
     }
 
@@ -213,17 +213,17 @@ impl Runner {
         assert!(self.needs.cover(&stream.needs), "a runner that was made for the stream's plan");
         let plan = stream.plan.clone();
         let (mut clock, mut counters) = (Instant::now(), Counters::default());
-        let threshold = stream.asked.set_threshold(None);
+        let threshold = stream.required.set_threshold(None);
         for i in plan.lazy.steps() {
             self.step(stream, &plan, i, &mut clock, &mut counters);
         }
-        stream.asked.set_threshold(threshold);
+        stream.required.set_threshold(threshold);
     }
 
     fn run_whole(&mut self, stream: &mut Stream, plan: &Plan, counters: &mut Counters) {
         let start = Instant::now();
         stream.changes.iter_mut().chain(&mut stream.computed).for_each(ChangeSet::fill);
-        stream.asked.restart();
+        stream.required.restart();
         // Under a camera that turns most frames are whole, and learning takes as long as computing one.
         let again = stream.gates.policy().gates.relearn_frames;
         let is_due = |ago: u32| stream.gates.learns() && ago >= again;
@@ -233,9 +233,9 @@ impl Runner {
             if matches!(step.kind, Kind::Join) {
                 continue;
             }
-            stream.asked.follow(plan, i, &stream.changes, &stream.buffers);
+            stream.required.follow(plan, i, &stream.changes, &stream.buffers);
             // What is learnt is learnt from all cells.
-            let some = if learns { None } else { stream.asked.whole(plan, i) };
+            let some = if learns { None } else { stream.required.whole(plan, i) };
             self.list(step, some.unwrap_or(&stream.changes[step.output]));
             self.dense(&mut stream.buffers, plan, i, &stream.weights);
             let n_cells = self.listing.n_cells() as u64;
@@ -246,8 +246,8 @@ impl Runner {
         stream.estimator.restart();
         stream.sweep.restart();
         stream.is_filled = true;
-        counters.requested_macs = counters.dense_macs;
-        counters.asked_macs = counters.executed_macs;
+        counters.reached_macs = counters.dense_macs;
+        counters.required_macs = counters.executed_macs;
         counters.passed = counters.cells;
         counters.kernels = start.elapsed();
         if learns {
@@ -422,7 +422,7 @@ impl Sparse<'_> {
                         residuals: tiler.residuals(left),
                         act: left.act,
                         old: &stored,
-                        weights: self.gate.weights(),
+                        inverse_scales: self.gate.inverse_scales(),
                         limit: self.gate.limit(),
                     };
                     tiler.kernels.measure(new, measure, &mut distances)
@@ -441,7 +441,7 @@ impl Sparse<'_> {
         }
     }
 
-    /// What a tile reads and is compared with lies anywhere in memory: it is asked for while the
+    /// What a tile reads and is compared with lies anywhere in memory: it is fetched while the
     /// tile before is computed.
     fn warm(&self, tile: &[Cell], stored: &mut Cells) {
         let (out, input) = (&self.job.maps[self.job.step.output], &self.job.maps[self.job.step.inputs[0]]);

@@ -14,8 +14,8 @@ pub enum Standing {
     /// The same, by so much that it is computed within `deferred.frames` frames.
     Deferred { pending: f32, threshold: f32 },
     /// It is of a lazy branch, and the number that decides of it reaches no threshold: it holds what it held when it was
-    /// asked for last, if it ever was.
-    NotAsked,
+    /// required last, if it ever was.
+    NotRequired,
 }
 
 impl Stream {
@@ -26,8 +26,8 @@ impl Stream {
     /// There is no such map, or no such cell in it.
     pub fn standing(&self, map: usize, y: usize, x: usize) -> Option<Standing> {
         let step = self.plan.maker(map).filter(|i| !matches!(self.plan.steps[*i].kind, Kind::Join))?;
-        if !self.asked.has(&self.plan, step, y, x) {
-            return Some(Standing::NotAsked);
+        if !self.required.has(&self.plan, step, y, x) {
+            return Some(Standing::NotRequired);
         }
         let (pending, threshold) = self.estimator.pending(step, map, y, x);
         Some(match self.deferred[map].get(y, x) {

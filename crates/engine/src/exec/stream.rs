@@ -2,9 +2,9 @@
 
 use crate::buffer::{Buffer, Room};
 use crate::changes::ChangeSet;
-use crate::exec::asked::AskedCells;
 use crate::exec::executor::{Picture, StreamMaps};
 use crate::exec::outputs::Outputs;
+use crate::exec::required::RequiredCells;
 use crate::exec::scratch::ScratchNeeds;
 use crate::gating::estimate::{DeltaEstimator, DeltaMap};
 use crate::gating::gate::Gates;
@@ -23,7 +23,7 @@ pub struct Stream {
     pub(crate) buffers: Vec<Buffer>,
     /// One a map; those of maps that are parts of others stay empty.
     pub(crate) changes: Vec<ChangeSet>,
-    /// One a map: cells whose change is expected to be too small to be computed at once, but not too small to
+    /// One a map: cells whose change is estimated to be too small to be computed at once, but not too small to
     /// matter; they are computed when the flush reaches them.
     pub(crate) deferred: Vec<ChangeSet>,
     pub(crate) flush: DeferredFlush,
@@ -33,7 +33,7 @@ pub struct Stream {
     /// How far the gates stand open, part by part of the picture.
     pub(crate) tolerance: ToleranceMap,
     pub(crate) sweep: Sweep,
-    pub(crate) asked: AskedCells,
+    pub(crate) required: RequiredCells,
     pub(crate) estimator: DeltaEstimator,
     /// Frames since scales and gains were taken from one, if they were.
     pub(crate) learnt_ago: Option<u32>,
@@ -49,11 +49,11 @@ impl Stream {
         let n_sets = |watched: bool| 2 + usize::from(watched);
         let set = |m: &Map| m.shape.h * m.shape.w.div_ceil(64) * 8;
         let sets: usize = plan.maps.iter().zip(&plan.watched).map(|(m, w)| set(m) * n_sets(*w)).sum();
-        let asked: usize = plan.lazy.sets().map(|map| set(&plan.maps[map])).sum();
+        let required: usize = plan.lazy.sets().map(|map| set(&plan.maps[map])).sum();
         let s = plan.maps[plan.input].shape;
         let tolerance = s.h.div_ceil(TOLERANCE_CELL) * s.w.div_ceil(TOLERANCE_CELL) * 4;
         let estimates = DeltaEstimator::n_values(plan) * 4;
-        plan.buffers.iter().sum::<usize>() * 4 + sets + asked + estimates + tolerance
+        plan.buffers.iter().sum::<usize>() * 4 + sets + required + estimates + tolerance
     }
 
     /// `unfilled` stands in all maps until the first frame; tests use NaN to see leaks.
@@ -67,7 +67,7 @@ impl Stream {
         Self {
             deferred,
             estimator: DeltaEstimator::new(&plan),
-            asked: AskedCells::new(&plan),
+            required: RequiredCells::new(&plan),
             learnt_ago: None,
             is_measured: false,
             flush: DeferredFlush::default(),
@@ -142,8 +142,8 @@ impl StreamMaps for Stream {
         &mut self.tolerance
     }
 
-    fn ask(&mut self, threshold: Option<f32>) {
-        self.asked.set_threshold(threshold);
+    fn require(&mut self, threshold: Option<f32>) {
+        self.required.set_threshold(threshold);
     }
 
     fn forget(&mut self) {

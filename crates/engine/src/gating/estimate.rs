@@ -37,7 +37,8 @@ impl DeltaMap {
         Self { rim, stride, shift, values: vec![0.0; (h.div_ceil(1 << shift) + 2 * rim) * stride + 2 * LANES] }
     }
 
-    fn block(&self) -> usize {
+    /// Cells each way that a number speaks for.
+    fn side(&self) -> usize {
         1 << self.shift
     }
 
@@ -60,16 +61,16 @@ impl DeltaMap {
 
     /// Adds to some pixels' squared changes, of three colours each.
     pub fn add_pixels(&mut self, y: usize, x: usize, squares: &[f32]) {
-        let (pixels, at, block) = (squares.as_chunks().0, self.index(y, x), self.block());
+        let (pixels, at, side) = (squares.as_chunks().0, self.index(y, x), self.side());
         let add = |value: &mut f32, [a, b, c]: &[f32; 3]| *value += a + b + c;
         let values = self.values[at..].iter_mut();
-        if block == 1 {
+        if side == 1 {
             // Without a slice for each: they are many.
             values.zip(pixels).for_each(|(value, pixel)| add(value, pixel));
             return;
         }
-        let (first, rest) = pixels.split_at((block - x % block).min(pixels.len()));
-        for (value, pixels) in values.zip(std::iter::once(first).chain(rest.chunks(block))) {
+        let (first, rest) = pixels.split_at((side - x % side).min(pixels.len()));
+        for (value, pixels) in values.zip(std::iter::once(first).chain(rest.chunks(side))) {
             pixels.iter().for_each(|pixel| add(value, pixel));
         }
     }
@@ -129,7 +130,7 @@ struct StepEstimator {
     /// What comes of changes, against what the gains say.
     factor: f32,
     /// Which [`ScaledLimits`] is of its map's size.
-    eased: usize,
+    scaled: usize,
 }
 
 /// What the tolerance makes of limits (of squares), over maps of one size: of those from which cells are computed at once,
@@ -184,8 +185,8 @@ pub(crate) struct DeltaEstimator {
     /// One a map.
     deltas: Vec<DeltaMap>,
     pending: Vec<PendingDelta>,
-    eased: Vec<ScaledLimits>,
-    /// Which `eased` follows.
+    scaled: Vec<ScaledLimits>,
+    /// Which `scaled` follows.
     tolerance: ToleranceMap,
     scratch: Seen,
     /// Which of a step's sensitivities are of maps that changed.
@@ -247,17 +248,17 @@ impl DeltaRecorder {
     #[inline(always)]
     pub unsafe fn cell(&self, y: usize, x: usize, differs: bool, measured: Option<f32>, tally: &mut BiasTally) {
         // Safety: there is a number for each cell of the map, and no other thread has this one.
-        let (deltas, pending) =
+        let (delta, pending) =
             unsafe { (&mut *self.deltas.add(y * self.stride + x), &mut *self.pending.add(y * self.width + x)) };
-        let estimated = std::mem::take(pending);
-        *deltas = match measured {
+        let pending = std::mem::take(pending);
+        *delta = match measured {
             Some(squared) => {
-                let counts = squared > 0.0 && estimated > 0.0 && estimated.is_finite();
+                let counts = squared > 0.0 && pending > 0.0 && pending.is_finite();
                 tally.n += u32::from(counts);
-                tally.n_greater += u32::from(counts && squared > estimated);
+                tally.n_greater += u32::from(counts && squared > pending);
                 squared
             }
-            None if differs => self.hands_on.map_or(f32::INFINITY, |unit| estimated * unit),
+            None if differs => self.hands_on.map_or(f32::INFINITY, |unit| pending * unit),
             None => 0.0,
         };
     }
@@ -272,8 +273,8 @@ impl DeltaEstimator {
         let estimator = |i: usize| {
             let sensitivities = sensitivity::of_step(program, i);
             let s = program.maps[program.steps[i].output].shape;
-            let eased = sizes.iter().position(|v| *v == (s.h, s.w)).unwrap_or(0);
-            StepEstimator { sensitivities, stencils: Vec::new(), limit: 0.0, hands_on: None, factor: 1.0, eased }
+            let scaled = sizes.iter().position(|v| *v == (s.h, s.w)).unwrap_or(0);
+            StepEstimator { sensitivities, stencils: Vec::new(), limit: 0.0, hands_on: None, factor: 1.0, scaled }
         };
         let mut estimators: Vec<StepEstimator> = (0..program.steps.len()).map(estimator).collect();
         let is_made = |map: usize| {
@@ -285,17 +286,17 @@ impl DeltaEstimator {
                 return DeltaMap::new(0, 0, 0, 0);
             }
             let seen = || estimators.iter().flat_map(|o| &o.sensitivities).filter(|s| s.map == i);
-            let blocks = || seen().map(InputSensitivity::block);
-            let is_block = |n: &usize| i == program.input && n.is_power_of_two() && blocks().all(|b| b == *n);
-            let block = blocks().min().filter(is_block).unwrap_or(1);
-            let rim = seen().filter_map(|s| s.window(block)).flat_map(|w| [w.pad, w.pad_end]).flatten().max();
-            DeltaMap::new(map.shape.h, map.shape.w, rim.unwrap_or(0), block.ilog2())
+            let sides = || seen().map(InputSensitivity::side);
+            let is_of_all = |n: &usize| i == program.input && n.is_power_of_two() && sides().all(|side| side == *n);
+            let side = sides().min().filter(is_of_all).unwrap_or(1);
+            let rim = seen().filter_map(|s| s.window(side)).flat_map(|w| [w.pad, w.pad_end]).flatten().max();
+            DeltaMap::new(map.shape.h, map.shape.w, rim.unwrap_or(0), side.ilog2())
         };
         let n_rows = program.maps[program.input].shape.h.div_ceil(TOLERANCE_CELL);
         let deltas: Vec<DeltaMap> = program.maps.iter().enumerate().map(deltas).collect();
         for estimator in &mut estimators {
-            let look = |s: &InputSensitivity| Stencil::through(s.window(deltas[s.map].block()), &deltas[s.map]);
-            estimator.stencils = estimator.sensitivities.iter().map(look).collect();
+            let stencil = |s: &InputSensitivity| Stencil::through(s.window(deltas[s.map].side()), &deltas[s.map]);
+            estimator.stencils = estimator.sensitivities.iter().map(stencil).collect();
         }
         let n_taps = |o: &StepEstimator| o.stencils.iter().map(|l| l.offsets.len()).sum::<usize>();
         let room = || Vec::with_capacity(estimators.iter().map(n_taps).max().unwrap_or(0));
@@ -306,7 +307,7 @@ impl DeltaEstimator {
                 .map(|i| if is_made(i) { program.maps[i].shape } else { MapShape::new(0, 0, 0) })
                 .map(|s| PendingDelta { stride: in_blocks(s.w), values: Buffer::zeros(s.h * in_blocks(s.w)) })
                 .collect(),
-            eased: sizes
+            scaled: sizes
                 .iter()
                 .map(|&(h, w)| {
                     let powers = || Buffer::new(in_blocks(w) * n_rows, 1.0);
@@ -325,7 +326,7 @@ impl DeltaEstimator {
     pub fn n_values(program: &Program) -> usize {
         let this = Self::new(program);
         let maps = this.deltas.iter().map(|f| f.values.len()).chain(this.pending.iter().map(|e| e.values.len()));
-        maps.chain(this.eased.iter().flat_map(|e| &e.powers).map(|p| p.len())).sum()
+        maps.chain(this.scaled.iter().flat_map(|e| &e.powers).map(|p| p.len())).sum()
     }
 
     /// Takes the gains from weights and scales.
@@ -341,15 +342,12 @@ impl DeltaEstimator {
             if !all_are_measured || (step.is_gated && gate.is_exact()) {
                 continue;
             }
-            let block = |s: &InputSensitivity| self.deltas[s.map].block();
+            let side = |s: &InputSensitivity| self.deltas[s.map].side();
             if step.is_gated {
                 estimator.limit = gate.limit();
-                for (sensitivity_of, look) in sensitivities.iter().zip(&mut estimator.stencils) {
-                    look.gains = of_blocks(
-                        sensitivity_of,
-                        sensitivity_of.gains(program, step, weights.of(i), gates, gate),
-                        block(sensitivity_of),
-                    );
+                for (input, stencil) in sensitivities.iter().zip(&mut estimator.stencils) {
+                    stencil.gains =
+                        mean_gains(input, input.gains(program, step, weights.of(i), gates, gate), side(input));
                 }
                 continue;
             }
@@ -358,13 +356,13 @@ impl DeltaEstimator {
                 Units::Gate(i) => gates.get(i).limit(),
                 _ => 0.0,
             };
-            if sensitivities.iter().all(|s| unit(s) > 0.0 && block(s) == 1) {
+            if sensitivities.iter().all(|s| unit(s) > 0.0 && side(s) == 1) {
                 estimator.limit = 1.0;
-                for (sensitivity_of, look) in sensitivities.iter().zip(&mut estimator.stencils) {
-                    look.gains.fill(1.0 / unit(sensitivity_of));
+                for (input, stencil) in sensitivities.iter().zip(&mut estimator.stencils) {
+                    stencil.gains.fill(1.0 / unit(input));
                 }
-                if let (Kind::Resize(_), [sensitivity_of]) = (&step.kind, &sensitivities[..]) {
-                    estimator.hands_on = Some(unit(sensitivity_of));
+                if let (Kind::Resize(_), [input]) = (&step.kind, &sensitivities[..]) {
+                    estimator.hands_on = Some(unit(input));
                 }
             }
         }
@@ -392,7 +390,7 @@ impl DeltaEstimator {
             return;
         }
         self.tolerance.copy_from(tolerance);
-        self.eased.iter_mut().for_each(|e| e.follow(tolerance));
+        self.scaled.iter_mut().for_each(|e| e.follow(tolerance));
     }
 
     /// Takes from `set`, the cells that changes reach, those that would move too little, and adds them to `deferred` if
@@ -407,11 +405,11 @@ impl DeltaEstimator {
         deferred: &mut ChangeSet,
     ) {
         let share = self.deferred.share;
-        let StepEstimator { sensitivities, stencils, limit, factor, eased, .. } = &self.estimators[i];
+        let StepEstimator { sensitivities, stencils, limit, factor, scaled, .. } = &self.estimators[i];
         if *limit == 0.0 || set.is_empty() {
             return;
         }
-        let (eased, pending) = (&self.eased[*eased], &mut self.pending[out]);
+        let (scaled, pending) = (&self.scaled[*scaled], &mut self.pending[out]);
         let words = set.words_a_row();
         let seen = &mut self.scratch;
         self.changed.clear();
@@ -419,11 +417,11 @@ impl DeltaEstimator {
         for (at, word) in set.words_mut().iter_mut().enumerate().filter(|(_, word)| **word != 0) {
             let (y, x) = (at / words, at % words * LANES);
             let n = (pending.stride - x).min(LANES);
-            let known = &mut pending.values[y * pending.stride + x..][..n];
-            prefetch(known.as_ptr(), n);
+            let pending = &mut pending.values[y * pending.stride + x..][..n];
+            prefetch(pending.as_ptr(), n);
             seen.clear();
             for &k in &self.changed {
-                look(&self.deltas[sensitivities[k].map], &sensitivities[k].how, &stencils[k], [y, x], *word, seen);
+                see(&self.deltas[sensitivities[k].map], &sensitivities[k].how, &stencils[k], [y, x], *word, seen);
             }
             // Where nothing changed around a cell, nothing is added.
             let args = EstimateArgs {
@@ -433,8 +431,8 @@ impl DeltaEstimator {
                 factor: *factor,
                 reached: *word,
                 n_blocks: n / BLOCK,
-                expected: known.as_mut_ptr(),
-                tolerance: [0, 1].map(|i| eased.powers[i][eased.rows[y] + x..][..n].as_ptr()),
+                pending: pending.as_mut_ptr(),
+                tolerance: [0, 1].map(|i| scaled.powers[i][scaled.rows[y] + x..][..n].as_ptr()),
                 limits: [*limit, limit * share * share],
             };
             // Safety: each tap was taken from a slice of as many numbers, and so was all else.
@@ -447,8 +445,8 @@ impl DeltaEstimator {
     /// The squared change that is pending of a cell of step `i`, and from which it is computed.
     pub fn pending(&self, i: usize, out: usize, y: usize, x: usize) -> (f32, f32) {
         let (pending, estimator) = (&self.pending[out], &self.estimators[i]);
-        let eased = &self.eased[estimator.eased];
-        (pending.values[y * pending.stride + x], estimator.limit * eased.powers[0][eased.rows[y] + x])
+        let scaled = &self.scaled[estimator.scaled];
+        (pending.values[y * pending.stride + x], estimator.limit * scaled.powers[0][scaled.rows[y] + x])
     }
 
     /// A cell has waited, and what is pending of it is not all that there is.
@@ -484,18 +482,18 @@ impl DeltaEstimator {
 }
 
 /// The mean gain of each square of taps.
-fn of_blocks(sensitivity_of: &InputSensitivity, gains: Vec<f32>, block: usize) -> Vec<f32> {
-    let (Some(fine), Some(coarse)) = (sensitivity_of.window(1), sensitivity_of.window(block)) else { return gains };
+fn mean_gains(input: &InputSensitivity, gains: Vec<f32>, side: usize) -> Vec<f32> {
+    let (Some(fine), Some(coarse)) = (input.window(1), input.window(side)) else { return gains };
     let mut sums = vec![0.0; coarse.n_taps()];
     for (tap, gain) in gains.iter().enumerate() {
-        let (y, x) = (tap / fine.kernel[1] / block, tap % fine.kernel[1] / block);
-        sums[y * coarse.kernel[1] + x] += gain / (block * block) as f32;
+        let (y, x) = (tap / fine.kernel[1] / side, tap % fine.kernel[1] / side);
+        sums[y * coarse.kernel[1] + x] += gain / (side * side) as f32;
     }
     sums
 }
 
 /// Lists what a word's cells see of a map.
-fn look(deltas: &DeltaMap, how: &Reach, by: &Stencil, [y, x]: [usize; 2], word: u64, seen: &mut Seen) {
+fn see(deltas: &DeltaMap, how: &Reach, by: &Stencil, [y, x]: [usize; 2], word: u64, seen: &mut Seen) {
     let cells = || {
         let mut rest = word;
         std::iter::from_fn(move || {
@@ -543,13 +541,13 @@ mod tests {
         let taps = Taps::new(Resize::Nearest(Coordinates::Asymmetric, Rounding::Floor), small, large);
         let mut deltas = DeltaMap::new(small.h, small.w, 2, 0);
         (0..200).for_each(|_| deltas.add(random.usize(0..small.h), random.usize(0..small.w), random.f32()));
-        let look_by = Stencil { gains: vec![0.7], ..Stencil::default() };
+        let stencil = Stencil { gains: vec![0.7], ..Stencil::default() };
         for (y, x) in [(0, 0), (3, 64), (9, 0)] {
             let word = random.u64(..) >> if x == 64 { 8 } else { 0 };
             let [repeated, looked_up] = [Reach::Repeat(by), Reach::Resample(taps.clone())].map(|how| {
                 let mut seen =
                     Seen { taps: Vec::new(), every_second: Vec::new(), others: [0.0; LANES], has_others: false };
-                look(&deltas, &how, &look_by, [y, x], word, &mut seen);
+                see(&deltas, &how, &stencil, [y, x], word, &mut seen);
                 seen.others
             });
             assert_eq!(repeated, looked_up, "{y} {x}");

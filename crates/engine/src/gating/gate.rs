@@ -1,7 +1,7 @@
 //! The gates: which cells of a map are computed.
 //!
-//! A cell is computed when it is expected to have moved, since it was computed last, by more than a threshold, so that
-//! slow drift adds up until it is seen; what is expected is [`crate::gating::estimate`]'s. The measure of a cell
+//! A cell is computed when it is estimated to have moved, since it was computed last, by more than a threshold, so that
+//! slow drift adds up until it is seen; the estimate is [`crate::gating::estimate`]'s. The measure of a cell
 //! is the root mean square over its channels of the difference in units of each
 //! channel's scale (better than the plain maximum, at equal cost). At a threshold of 0 whatever changes reach is computed.
 
@@ -18,24 +18,24 @@ pub struct Gate {
     /// One a channel, above 0; empty: not known yet.
     pub scales: Vec<f32>,
     /// `1 / scale`.
-    weights: Buffer,
+    inverse_scales: Buffer,
     /// What a sum of squares is compared with.
     limit: f32,
 }
 
 impl Gate {
     pub fn new(threshold: f32, scales: Vec<f32>) -> Self {
-        let mut weights = Buffer::from(&scales[..]);
-        weights.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight = 1.0 / scale);
-        Self { threshold, limit: threshold * threshold * scales.len() as f32, scales, weights }
+        let mut inverse_scales = Buffer::from(&scales[..]);
+        inverse_scales.iter_mut().zip(&scales).for_each(|(inverse, scale)| *inverse = 1.0 / scale);
+        Self { threshold, limit: threshold * threshold * scales.len() as f32, scales, inverse_scales }
     }
 
     pub fn is_exact(&self) -> bool {
         self.threshold <= 0.0 || self.scales.is_empty()
     }
 
-    pub fn weights(&self) -> &[f32] {
-        &self.weights[..self.scales.len()]
+    pub fn inverse_scales(&self) -> &[f32] {
+        &self.inverse_scales[..self.scales.len()]
     }
 
     pub fn limit(&self) -> f32 {

@@ -1,7 +1,7 @@
 //! Rolling refresh: everything is computed again within a bound, a little each frame.
 //!
 //! There are two. A [`DeferredFlush`] goes round in a few frames, but only over cells that are
-//! deferred: they are expected to have moved, too little to be computed at once. A
+//! deferred: they are estimated to have moved, too little to be computed at once. A
 //! [`Sweep`] goes over all cells, within the age that nothing may exceed.
 //!
 //! A sweep goes through the steps in order, some rows a frame. A row is computed

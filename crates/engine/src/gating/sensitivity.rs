@@ -113,17 +113,17 @@ fn units(program: &Program, map: usize) -> Units {
 
 impl InputSensitivity {
     /// Side of the squares of cells that need not be told apart: each window sees all of a square or nothing.
-    pub fn block(&self) -> usize {
+    pub fn side(&self) -> usize {
         let Reach::Window(w) = &self.how else { return 1 };
         let n = w.stride[0];
         let whole = |v: &[usize; 2]| v.iter().all(|v| v.is_multiple_of(n));
         if w.dilation == [1; 2] && w.stride == [n; 2] && whole(&w.kernel) && whole(&w.pad) { n } else { 1 }
     }
 
-    /// The window over squares of `block` cells.
-    pub fn window(&self, block: usize) -> Option<Window> {
+    /// The window over squares of `side` cells each way.
+    pub fn window(&self, side: usize) -> Option<Window> {
         let Reach::Window(w) = &self.how else { return None };
-        let by = |v: [usize; 2]| v.map(|v| v.div_ceil(block));
+        let by = |v: [usize; 2]| v.map(|v| v.div_ceil(side));
         let (kernel, stride, pad, pad_end) = (by(w.kernel), by(w.stride), by(w.pad), by(w.pad_end));
         Some(Window { kernel, stride, pad, pad_end, dilation: w.dilation })
     }
@@ -151,7 +151,7 @@ impl InputSensitivity {
         let scales = self.scales(gates);
         let scale = |c: usize| scales.map_or(1.0, |s| s[c] * s[c]);
         // The gate's weights are one over its scales.
-        let unit = |o: usize| gate.weights()[o] * gate.weights()[o];
+        let unit = |o: usize| gate.inverse_scales()[o].powi(2);
         let seen = self.at..self.at + self.channels.len();
         let n_taps = self.window(1).map_or(1, |w| w.n_taps());
         let mut gains = vec![0.0; n_taps];
@@ -372,9 +372,9 @@ mod tests {
                 channels: 0..3,
             }
         };
-        let block = |kernel, stride, pad| sensitivity_of(kernel, stride, pad).block();
-        assert_eq!([block(6, 2, 2), block(4, 4, 0), block(3, 1, 1)], [2, 4, 1]);
-        assert_eq!([block(3, 2, 1), block(6, 2, 1), block(5, 2, 2)], [1; 3]);
+        let side = |kernel, stride, pad| sensitivity_of(kernel, stride, pad).side();
+        assert_eq!([side(6, 2, 2), side(4, 4, 0), side(3, 1, 1)], [2, 4, 1]);
+        assert_eq!([side(3, 2, 1), side(6, 2, 1), side(5, 2, 2)], [1; 3]);
         assert_eq!(
             sensitivity_of(6, 2, 2).window(2).map(|w| (w.kernel, w.stride, w.pad)),
             Some(([3; 2], [1; 2], [1; 2]))

@@ -56,7 +56,7 @@ pub struct ConvArgs {
     pub rows: *mut f32,
     /// From row to row.
     pub stride: usize,
-    /// The weights were not used just now: they are asked for ahead.
+    /// The weights were not used just now: they are fetched ahead.
     pub is_cold: bool,
 }
 
@@ -134,7 +134,7 @@ pub struct Measure<'a> {
     /// What the rows are stored over.
     pub old: &'a Cells,
     /// One a channel.
-    pub weights: &'a [f32],
+    pub inverse_scales: &'a [f32],
     /// What sums of squares are compared with.
     pub limit: f32,
 }
@@ -150,7 +150,7 @@ pub struct WindowTap {
 }
 
 /// Cells in a row whose changes are estimated:
-/// `expected[i] += factor * (seen[i] + sum over taps of gain * from[i])`, where `from` has a number for each cell, or
+/// `pending[i] += factor * (seen[i] + sum over taps of gain * from[i])`, where `from` has a number for each cell, or
 /// every second one of its numbers is a cell's.
 #[derive(Debug, Clone, Copy)]
 pub struct EstimateArgs<'a> {
@@ -164,7 +164,7 @@ pub struct EstimateArgs<'a> {
     /// Blocks of [`BLOCK`] cells, 1..=4.
     pub n_blocks: usize,
     /// From the first cell on, whole blocks.
-    pub expected: *mut f32,
+    pub pending: *mut f32,
     /// Factors of each limit, as many.
     pub tolerance: [*const f32; 2],
     pub limits: [f32; 2],

@@ -1,4 +1,4 @@
-//! What is expected of the cells of a word, all at once.
+//! What is pending of the cells of a word, all at once.
 
 use super::args::{BLOCK, EstimateArgs};
 use super::simd::Simd;
@@ -38,10 +38,10 @@ pub unsafe fn run<S: Simd>(s: S, args: &EstimateArgs<'_>) -> [u64; 2] {
             }
             for (k, sum) in sums.iter().enumerate() {
                 let i = at + k * S::LANES;
-                let expected = s.fma(factor, *sum, s.load(args.expected.add(i)));
-                s.store(args.expected.add(i), expected);
+                let pending = s.fma(factor, *sum, s.load(args.pending.add(i)));
+                s.store(args.pending.add(i), pending);
                 for ((bits, limit), tolerance) in exceeds.iter_mut().zip(&limits).zip(&args.tolerance) {
-                    *bits |= s.exceeds(expected, s.mul(*limit, s.load(tolerance.add(i)))) << i;
+                    *bits |= s.exceeds(pending, s.mul(*limit, s.load(tolerance.add(i)))) << i;
                 }
             }
         }
@@ -70,7 +70,7 @@ mod tests {
                 for (reached, seen) in [(u64::MAX, Some(&seen)), (0x0001_0000_8000_0100, None)] {
                     let (factor, limits) = (0.7, [n_beside as f32 * 2.0, 0.8]);
                     let run = |kernels: &Kernels| {
-                        let mut expected = before.clone();
+                        let mut pending = before.clone();
                         let args = EstimateArgs {
                             taps: &taps[..n_beside],
                             every_second: &taps[..n_second],
@@ -78,13 +78,13 @@ mod tests {
                             factor,
                             reached,
                             n_blocks,
-                            expected: expected.as_mut_ptr(),
+                            pending: pending.as_mut_ptr(),
                             tolerance: [tolerance[0].as_ptr(), tolerance[1].as_ptr()],
                             limits,
                         };
                         // Safety: there are as many numbers from each tap on, and of everything else.
                         let exceeds = unsafe { kernels.estimate(&args) };
-                        (expected, exceeds)
+                        (pending, exceeds)
                     };
                     let is_told = |i: usize| i < n_blocks * BLOCK && reached >> (i / BLOCK * BLOCK) & 0xffff != 0;
                     let sum = |i: usize| {
@@ -96,8 +96,8 @@ mod tests {
                     let wanted = |i: usize| if is_told(i) { factor.mul_add(sum(i), before[i]) } else { before[i] };
                     for kernels in Kernels::all() {
                         let what = format!("{kernels:?}, {n_beside} and {n_second} taps");
-                        let (expected, exceeds) = run(kernels);
-                        for (i, found) in expected.iter().enumerate() {
+                        let (pending, exceeds) = run(kernels);
+                        for (i, found) in pending.iter().enumerate() {
                             let wanted = wanted(i);
                             assert!(*found == wanted || found.is_nan() && wanted.is_nan(), "{what}, {i}");
                             for ((bits, limit), tolerance) in exceeds.iter().zip(limits).zip(&tolerance) {

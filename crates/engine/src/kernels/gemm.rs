@@ -10,7 +10,7 @@
 use super::args::{BLOCK, ConvArgs, TILE, prefetch, strips};
 use super::simd::Simd;
 
-/// Input channels whose weights are asked for ahead: pages are shorter than weights, and no hardware looks beyond one.
+/// Input channels whose weights are fetched ahead: pages are shorter than weights, and no hardware looks beyond one.
 /// 16 were 1 % slower and 64 as good (person-indoor on a Zen 5).
 const AHEAD: usize = 32;
 

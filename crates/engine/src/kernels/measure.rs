@@ -8,7 +8,7 @@ use super::simd::Simd;
 /// Rows are stored over others. What is stored over comes from far away: it is waited for while others are activated.
 struct Measured<'a> {
     how: Measure<'a>,
-    /// Become the sums over each row of `((new - old) * weight)^2`. A sum has 16 parts, of every 16th number, whatever the
+    /// Become the sums over each row of `((new - old) * inverse_scale)^2`. A sum has 16 parts, of every 16th number, whatever the
     /// vectors.
     distances: &'a mut Distances,
 }
@@ -16,24 +16,24 @@ struct Measured<'a> {
 impl<S: Simd> Fate<S> for Measured<'_> {
     #[inline(always)]
     unsafe fn take<const N: usize>(&mut self, s: S, act: impl Activation<S>, rows: Rows, p: usize) {
-        // Safety: rows of whole blocks, in which each vector lies; of weights, residuals and cells only as many numbers are touched
+        // Safety: rows of whole blocks, in which each vector lies; of scales, residuals and cells only as many numbers are touched
         // as rows are wide.
         unsafe {
             let (firsts, width, how) = (firsts::<N>(rows, p), rows.width, &self.how);
             let mut old = firsts;
             old.copy_from_slice(&how.old[p..p + N]);
             let residuals = how.residuals.and_then(|all| all[p..].first_chunk::<N>());
-            let weights = how.weights.as_ptr();
+            let inverse_scales = how.inverse_scales.as_ptr();
             let mut sums = [[s.splat(0.0); N]; 4];
             let sums = &mut sums[..16 / S::LANES];
             let mut i = 0;
             while i + 16 <= width {
                 for sums in &mut *sums {
                     let x = act.of(s, add(s, load_all(s, firsts, i), residuals, i, width), i);
-                    let weight = s.load(weights.add(i));
+                    let inverse_scale = s.load(inverse_scales.add(i));
                     for ((x, old), sum) in x.into_iter().zip(old).zip(sums) {
                         let old = old.add(i);
-                        let scaled = s.mul(s.sub(x, s.load(old)), weight);
+                        let scaled = s.mul(s.sub(x, s.load(old)), inverse_scale);
                         s.store(old, x);
                         *sum = s.fma(scaled, scaled, *sum);
                     }
@@ -43,12 +43,12 @@ impl<S: Simd> Fate<S> for Measured<'_> {
             for sums in &mut *sums {
                 if i < width {
                     let x = act.of(s, add(s, load_all(s, firsts, i), residuals, i, width), i);
-                    let weight = load_part(s, weights, i, width);
+                    let inverse_scale = load_part(s, inverse_scales, i, width);
                     for (((x, old), row), sum) in x.into_iter().zip(old).zip(firsts).zip(sums) {
                         // What is behind the row means nothing.
                         s.store(row.add(i), x);
                         let x = load_part(s, row, i, width);
-                        let scaled = s.mul(s.sub(x, load_part(s, old, i, width)), weight);
+                        let scaled = s.mul(s.sub(x, load_part(s, old, i, width)), inverse_scale);
                         store_part(s, old, x, i, width);
                         *sum = s.fma(scaled, scaled, *sum);
                     }
@@ -180,7 +180,7 @@ mod tests {
         let mut cells: Vec<f32> = finished.iter().zip(&moves).map(|(new, moved)| new + moved).collect();
         cells[..width].copy_from_slice(&finished[..width]);
         cells[stride + width - 1] = 0.0;
-        let weights: Vec<f32> = (0..width).map(|_| random.f32() * 9.0).collect();
+        let inverse_scales: Vec<f32> = (0..width).map(|_| random.f32() * 9.0).collect();
         let first = cells.as_mut_ptr();
         let old = std::array::from_fn(|p| first.wrapping_add(p * stride));
         let residuals = std::array::from_fn(|p| others[p * stride..].as_ptr());
@@ -192,7 +192,7 @@ mod tests {
                 How::Exact => [kernels.replace(new, &old); 2],
                 How::Measured(act, adds) => {
                     let residuals = adds.then_some(&residuals);
-                    let how = Measure { residuals, act, old: &old, weights: &weights, limit: LIMIT };
+                    let how = Measure { residuals, act, old: &old, inverse_scales: &inverse_scales, limit: LIMIT };
                     kernels.measure(new, how, &mut distances)
                 }
             }

@@ -196,7 +196,7 @@ impl Kernels {
     /// As for [`Kernels::act`]; as many numbers as rows are wide can be read behind each residual, and written behind each
     /// pointer of `old`.
     pub unsafe fn measure(&self, new: Rows, how: Measure<'_>, distances: &mut Distances) -> [u64; 2] {
-        assert!(how.weights.len() >= new.width, "one weight a channel");
+        assert!(how.inverse_scales.len() >= new.width, "one scale a channel");
         assert!((1..=ROWS).contains(&new.n), "a tile of rows");
         check_slopes(how.act, &new);
         // Safety: the machine has the instruction set, or the table would not be there; as of this function.
@@ -213,7 +213,7 @@ impl Kernels {
         unsafe { (self.replace)(new, old) }
     }
 
-    /// Adds to what is expected of some cells. For both limits a bit for each cell of which more is expected.
+    /// Adds to what is pending of some cells. For both limits a bit for each cell of which more is pending.
     ///
     /// # Safety
     /// Pointers and counts are as [`EstimateArgs`] says; as many numbers can be read of each tap, twice as many of which

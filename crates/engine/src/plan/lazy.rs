@@ -1,8 +1,8 @@
-//! Lazy branches: steps of which only some cells are asked for.
+//! Lazy branches: steps of which only some cells are required.
 //!
 //! A detector has classes and a box for every cell, and they count only where it sees an object: where another number
 //! of the cell reaches a threshold. Whoever reads the outputs knows that ([`Condition`]). Steps that lead to nothing
-//! else run after what decides, and only in the cells that are asked for ([`crate::exec::asked`]).
+//! else run after what decides, and only in the cells that are required ([`crate::exec::required`]).
 
 use super::program::Program;
 use super::step::{Kind, Step};
@@ -18,7 +18,7 @@ pub struct Condition {
     pub counting: Vec<usize>,
 }
 
-/// Steps of which only those cells are asked for of which some channel of a map reaches the bar, and the cells that
+/// Steps of which only those cells are required of which some channel of a map reaches the bar, and the cells that
 /// they are computed from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Branch {
@@ -48,7 +48,7 @@ pub struct LazyBranches {
 }
 
 impl LazyBranches {
-    /// Everything is asked for.
+    /// Everything is required.
     pub fn none(n_steps: usize) -> Self {
         Self { all: Vec::new(), of_step: vec![None; n_steps], order: (0..n_steps).collect() }
     }
@@ -74,12 +74,12 @@ impl LazyBranches {
         this
     }
 
-    /// Whether only some cells of a step may be asked for.
+    /// Whether only some cells of a step may be required.
     pub fn is_member(&self, step: usize) -> bool {
         self.of_step[step].is_some()
     }
 
-    /// Steps of which only some cells may be asked for.
+    /// Steps of which only some cells may be required.
     pub fn steps(&self) -> impl Iterator<Item = usize> {
         self.all.iter().flat_map(|b| b.members.iter().map(|m| m.step))
     }
@@ -212,6 +212,6 @@ mod tests {
         assert_eq!(found("trunk", "class"), of("a b class", "trunk box object a b class all"));
         assert_eq!(found("a", "class"), of("b class", "trunk a box object b class all"));
         assert_eq!(found("a", "all"), of("a b class box", "trunk object a b class box all"));
-        assert_eq!(found("a", "object"), of("", "trunk a b class box object all"), "what decides is always asked for");
+        assert_eq!(found("a", "object"), of("", "trunk a b class box object all"), "what decides is always required");
     }
 }

@@ -20,11 +20,11 @@ use program::Program;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A program, and of which of its steps only some cells may be asked for.
+/// A program, and of which of its steps only some cells may be required.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     program: Program,
-    /// Steps of which only some cells may be asked for, and the order in which all run.
+    /// Steps of which only some cells may be required, and the order in which all run.
     pub lazy: LazyBranches,
     /// As in the file.
     weights: Arc<Weights>,
@@ -58,7 +58,7 @@ impl Plan {
     }
 
     /// Says which numbers of the outputs count only where others are large enough: what leads only to them can be left
-    /// out where they are not ([`crate::exec::stream::Stream::ask`]).
+    /// out where they are not ([`crate::exec::stream::Stream::require`]).
     #[must_use]
     pub fn given(mut self, conditions: &[Condition]) -> Self {
         self.lazy = LazyBranches::of(&self.program, conditions);

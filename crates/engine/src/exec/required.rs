@@ -1,7 +1,7 @@
 //! What a stream asks for of its plan's lazy branches.
 //!
-//! Changes that reach cells that are not asked for are remembered, and made good when they come to be asked for. A cell
-//! that is asked for always holds what it would hold if every cell were asked for.
+//! Changes that reach cells that are not required are remembered, and made good when they come to be required. A cell
+//! that is required always holds what it would hold if every cell were required.
 
 use crate::buffer::Buffer;
 use crate::changes::{Cell, ChangeSet};
@@ -10,40 +10,40 @@ use crate::plan::lazy::{Branch, Member};
 
 /// What a stream asks for of its branches.
 #[derive(Debug, Clone)]
-pub(crate) struct AskedCells {
-    /// What has to be reached; `None`: everything is asked for.
+pub(crate) struct RequiredCells {
+    /// What has to be reached; `None`: everything is required.
     threshold: Option<f32>,
     /// One a branch.
-    branches: Vec<AskedOfBranch>,
+    branches: Vec<RequiredOfBranch>,
     scratch: Vec<u64>,
 }
 
 #[derive(Debug, Clone)]
-struct AskedOfBranch {
+struct RequiredOfBranch {
     /// Where the threshold is reached.
     cells: ChangeSet,
     is_known: bool,
-    /// Multiply-accumulates of the cells that are not asked for.
+    /// Multiply-accumulates of the cells that are not required.
     spared_macs: u64,
     /// One a member.
     members: Vec<Waiting>,
 }
 
-/// Cells of a step that are asked for, and those of the others that changes have reached.
+/// Cells of a step that are required, and those of the others that changes have reached.
 #[derive(Debug, Clone)]
 struct Waiting {
-    asked: ChangeSet,
+    required: ChangeSet,
     cells: ChangeSet,
 }
 
-impl AskedCells {
+impl RequiredCells {
     pub fn new(plan: &Plan) -> Self {
         let set = |map: usize| ChangeSet::of(plan.maps[map].shape);
-        let waiting = |m: &Member| Waiting { asked: set(m.output), cells: set(m.output) };
+        let waiting = |m: &Member| Waiting { required: set(m.output), cells: set(m.output) };
         let members = |b: &Branch| b.members.iter().map(waiting).collect();
-        let asked =
-            |b: &Branch| AskedOfBranch { cells: set(b.map), is_known: false, spared_macs: 0, members: members(b) };
-        Self { threshold: None, branches: plan.lazy.all.iter().map(asked).collect(), scratch: Vec::new() }
+        let required =
+            |b: &Branch| RequiredOfBranch { cells: set(b.map), is_known: false, spared_macs: 0, members: members(b) };
+        Self { threshold: None, branches: plan.lazy.all.iter().map(required).collect(), scratch: Vec::new() }
     }
 
     /// From the next frame on asks only for what counts where the threshold is reached; `None`: for everything. What it was.
@@ -52,7 +52,7 @@ impl AskedCells {
         std::mem::replace(&mut self.threshold, threshold)
     }
 
-    /// Everything is computed, or at least what is asked for.
+    /// Everything is computed, or at least what is required.
     pub fn restart(&mut self) {
         for branch in &mut self.branches {
             branch.is_known = false;
@@ -60,12 +60,12 @@ impl AskedCells {
         }
     }
 
-    /// Before a step runs: finds out what is asked for, if it is the first of a branch. `changes` are those of what
+    /// Before a step runs: finds out what is required, if it is the first of a branch. `changes` are those of what
     /// decides, in this frame.
     pub fn follow(&mut self, plan: &Plan, step: usize, changes: &[ChangeSet], buffers: &[Buffer]) {
         let Some((b, 0)) = plan.lazy.of_step[step] else { return };
         let branch = &plan.lazy.all[b];
-        let AskedOfBranch { cells, is_known, spared_macs, members } = &mut self.branches[b];
+        let RequiredOfBranch { cells, is_known, spared_macs, members } = &mut self.branches[b];
         let (map, threshold) = (&plan.maps[branch.map], self.threshold);
         let mut differs = !*is_known;
         let mut judge = |y: usize, x: usize| {
@@ -88,58 +88,58 @@ impl AskedCells {
         *spared_macs = 0;
         for (k, member) in branch.members.iter().enumerate().rev() {
             let (until, later) = members.split_at_mut(k + 1);
-            let asked = &mut until[k].asked;
-            asked.clear();
+            let required = &mut until[k].required;
+            required.clear();
             if member.is_last {
-                asked.join(cells);
+                required.join(cells);
             }
             for (reader, spread) in &member.readers {
-                spread.apply(&later[reader - k - 1].asked, asked, &mut self.scratch);
+                spread.apply(&later[reader - k - 1].required, required, &mut self.scratch);
             }
-            let n_spared = plan.maps[member.output].shape.n_cells() - asked.count();
+            let n_spared = plan.maps[member.output].shape.n_cells() - required.count();
             *spared_macs += n_spared as u64 * plan.steps[member.step].macs_per_cell;
         }
     }
 
-    /// Takes from the cells of a step that changes reach those that are not asked for.
+    /// Takes from the cells of a step that changes reach those that are not required.
     pub fn put_off(&mut self, plan: &Plan, step: usize, set: &mut ChangeSet) {
-        let Some(Waiting { asked, cells }) = self.of_step(plan, step) else { return };
-        for ((set, asked), waiting) in set.words_mut().iter_mut().zip(asked.words()).zip(cells.words_mut()) {
-            *waiting |= *set & !asked;
-            *set &= asked;
+        let Some(Waiting { required, cells }) = self.of_step(plan, step) else { return };
+        for ((set, required), waiting) in set.words_mut().iter_mut().zip(required.words()).zip(cells.words_mut()) {
+            *waiting |= *set & !required;
+            *set &= required;
         }
     }
 
-    /// Adds to the cells of a step that are computed what was put off and is asked for now, and calls `f` for it.
+    /// Adds to the cells of a step that are computed what was put off and is required now, and calls `f` for it.
     pub fn make_good(&mut self, plan: &Plan, step: usize, set: &mut ChangeSet, mut f: impl FnMut(Cell)) {
-        let Some(Waiting { asked, cells }) = self.of_step(plan, step) else { return };
-        if !cells.meets(asked) {
+        let Some(Waiting { required, cells }) = self.of_step(plan, step) else { return };
+        if !cells.meets(required) {
             return;
         }
         cells.for_each(|cell| {
             let (y, x) = (cell.y as usize, cell.x as usize);
-            if asked.get(y, x) {
+            if required.get(y, x) {
                 set.set(y, x);
                 f(cell);
             }
         });
-        cells.remove_all(asked);
+        cells.remove_all(required);
     }
 
     /// Of a whole frame, the cells of a step that are computed; the others wait.
     pub fn whole(&mut self, plan: &Plan, step: usize) -> Option<&ChangeSet> {
-        let Waiting { asked, cells } = self.of_step(plan, step)?;
+        let Waiting { required, cells } = self.of_step(plan, step)?;
         cells.fill();
-        cells.remove_all(asked);
-        Some(asked)
+        cells.remove_all(required);
+        Some(required)
     }
 
-    /// Whether a cell of a step is asked for.
+    /// Whether a cell of a step is required.
     pub fn has(&self, plan: &Plan, step: usize, y: usize, x: usize) -> bool {
-        plan.lazy.of_step[step].is_none_or(|(b, k)| self.branches[b].members[k].asked.get(y, x))
+        plan.lazy.of_step[step].is_none_or(|(b, k)| self.branches[b].members[k].required.get(y, x))
     }
 
-    /// Multiply-accumulates of a whole frame that are not asked for.
+    /// Multiply-accumulates of a whole frame that are not required.
     pub fn spared_macs(&self) -> u64 {
         self.branches.iter().map(|b| b.spared_macs).sum()
     }
@@ -157,15 +157,15 @@ mod tests {
     use crate::plan::sample::{map, plan};
 
     #[test]
-    fn windows_of_what_is_asked_for_are_asked_for_and_the_rest_waits() {
+    fn windows_of_what_is_required_are_required_and_the_rest_waits() {
         let plan = plan("trunk");
         let condition = Condition { deciding: (map(&plan, "all"), vec![4]), counting: vec![map(&plan, "all")] };
         let plan = plan.given(&[condition]);
-        let mut demand = AskedCells::new(&plan);
+        let mut demand = RequiredCells::new(&plan);
         let mut buffers: Vec<Buffer> = plan.buffers.iter().map(|n| Buffer::zeros(*n)).collect();
         let mut changes: Vec<ChangeSet> = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
         // Of each step, the cells that are computed if all are reached, and those that are made good.
-        let found = |demand: &mut AskedCells, changes: &[ChangeSet], buffers: &[Buffer]| {
+        let found = |demand: &mut RequiredCells, changes: &[ChangeSet], buffers: &[Buffer]| {
             let counts = |step: usize| {
                 demand.follow(&plan, step, changes, buffers);
                 let mut sets = [(); 2].map(|()| ChangeSet::of(plan.maps[plan.steps[step].output].shape));
