@@ -37,7 +37,6 @@ pub mod capture;
 pub mod skip;
 
 pub mod detect;
-#[cfg(feature = "daemon")]
 pub mod models;
 
 pub mod infer;

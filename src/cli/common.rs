@@ -1,10 +1,10 @@
 //! What several commands need.
 
 use crate::config::DetectorConfig;
-use crate::detect::ModelError;
 use crate::geom::Size;
 use crate::infer::InferError;
 use crate::infer::session::Runtime;
+use crate::models::ModelError;
 use crate::models::model::{Model, ModelFolders};
 use crate::pipeline::OrtFactory;
 use crate::text::printable_lines;

@@ -27,9 +27,10 @@ pub mod tap;
 #[cfg(feature = "daemon")]
 pub mod whole;
 
-use crate::detect::{Detection, ModelError};
+use crate::detect::Detection;
 use crate::frame::{Frame, FrameId};
 use crate::geom::{ModelInput, PatchMask, Rect};
+use crate::models::ModelError;
 use engine::exec::counters::Counters;
 use engine::tolerance::ToleranceMap;
 

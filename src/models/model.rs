@@ -4,9 +4,10 @@
 //! pixels become numbers, which head decodes the output, and the labels. The
 //! project's own sidecars, and `street-nano` itself, are inside the binary.
 
+use super::error::ModelError;
 use super::onnx;
 use crate::detect::heads::Head;
-use crate::detect::{Colour, ModelError, Normalise};
+use crate::detect::{Colour, Normalise};
 use crate::files::{read_at_most, read_text};
 use crate::geom::Size;
 use serde::{Deserialize, Serialize};

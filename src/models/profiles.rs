@@ -1,7 +1,7 @@
 //! Gate profiles as files: `<model>.gates.toml` beside the model's sidecar.
 
+use super::error::ModelError;
 use super::model::{Model, ModelFolders};
-use crate::detect::ModelError;
 use crate::files::{read_text, write_whole};
 use engine::gating::profile::Profile;
 use std::path::Path;
