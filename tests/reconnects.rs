@@ -8,7 +8,7 @@ use common::{footprint, free_port, wait_for};
 use passd::capture::{CameraState, SupervisorSettings};
 use std::time::Duration;
 
-/// Two thousand attempts tell a leak from what GStreamer keeps for ever.
+/// Two thousand attempts, of a camera that plays those that played, tell a leak from what GStreamer keeps for ever.
 const N: usize = 2000;
 
 #[test]
@@ -22,8 +22,9 @@ fn two_thousand_connections_leave_nothing_behind() {
         // What plays takes its time: several at once.
         let rigs: Vec<Rig> = (0..if plays { 20 } else { 1 }).map(|_| Rig::start(address, settings())).collect();
         let count = |state: CameraState| rigs.iter().map(|rig| rig.causes(state).len()).sum::<usize>();
+        let counted = if plays { CameraState::Live } else { CameraState::BackingOff };
         let attempts = |n: usize| {
-            wait_for(what, Duration::from_secs(240), || (count(CameraState::BackingOff) >= n).then_some(()));
+            wait_for(what, Duration::from_secs(600), || (count(counted) >= n).then_some(()));
             footprint()
         };
         let (mib, files) = attempts(N / 10);
@@ -34,9 +35,7 @@ fn two_thousand_connections_leave_nothing_behind() {
         let slack = if plays { rigs.len() as f64 } else { 4.0 };
         assert!(mib_after - mib < slack, "{what}: {mib} MiB became {mib_after}");
         assert!(files_after <= files + 6 * rigs.len(), "{what}: {files} open files became {files_after}");
-        let n_played = count(CameraState::Live);
-        let fits = if plays { n_played >= N * 9 / 10 } else { n_played == 0 };
-        assert!(fits, "{what}: played {n_played} times");
+        assert!(plays || count(CameraState::Live) == 0, "{what}: it played");
     };
     check("nobody listens", &format!("rtsp://127.0.0.1:{}/cam", free_port()), false);
     for oddity in [Oddity::Half, Oddity::Status(503), Oddity::Sha256, Oddity::Cut] {
