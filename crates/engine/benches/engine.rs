@@ -48,7 +48,7 @@ fn opened(graph: Graph) -> (Stream, Runner) {
     (stream, runner)
 }
 
-/// Every frame another picture in the first rows: all that is asked for is computed and passes.
+/// Every frame another picture in the first rows: all that changes reach is computed and passes.
 fn with_rows(stream: &mut Stream, runner: &mut Runner, rows: usize, value: f32) {
     let shape = stream.plan().maps[stream.plan().input].shape;
     let (data, changed) = stream.input();

@@ -44,7 +44,7 @@ impl ChangeSet {
     }
 
     /// Clears the bits beyond the last column.
-    fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         let rest = self.w % 64;
         if rest > 0 {
             for row in self.bits.chunks_exact_mut(self.words) {
@@ -111,8 +111,13 @@ impl ChangeSet {
     }
 
     /// As [`ChangeSet::words`]; bits beyond the last column must stay 0.
-    pub fn words_mut(&mut self) -> &mut [u64] {
+    pub(crate) fn words_mut(&mut self) -> &mut [u64] {
         &mut self.bits
+    }
+
+    /// Whether it is of a map of this shape.
+    pub fn is_of(&self, s: MapShape) -> bool {
+        (self.h, self.w) == (s.h, s.w)
     }
 
     pub fn words_a_row(&self) -> usize {

@@ -1,6 +1,7 @@
 //! What must hold of the layer engine on any graph, bit by bit:
 //! random graphs, shapes and change sets, borders included, unfilled memory NaN.
 
+use engine::changes::ChangeSet;
 use engine::exec::counters::Counters;
 use engine::exec::executor::{Picture, StreamMaps};
 use engine::exec::runner::Runner;
@@ -245,7 +246,7 @@ fn headed(random: &mut Rng) -> Plan {
 
 /// Whatever changes, is refreshed, or begins anew, and however high the bar is.
 #[test]
-fn what_is_required_for_is_what_it_would_be_if_everything_were() {
+fn what_is_required_is_what_it_would_be_if_everything_were() {
     let (mut n_required, mut n_cells, mut n_put_off, mut shares) = (0, 0, 0, [0.0; 2]);
     for seed in CASES {
         let mut random = Rng::with_seed(seed);
@@ -426,6 +427,24 @@ fn a_tolerance_of_two_is_a_threshold_of_twice_as_much() {
         assert_eq!(counts(runner.run(&mut eased, 0.1)), counts(runner.run(&mut wide, 0.1)), "seed {seed}");
         assert_eq!(outputs(&eased), outputs(&wide), "seed {seed}");
     }
+}
+
+#[test]
+#[should_panic(expected = "changes of the stream's picture")]
+fn a_change_set_of_another_picture_is_no_change_set() {
+    let (mut random, graph, plan) = planned(0);
+    let s = graph.shape(graph.input);
+    let mut stream = whole(&plan, Kernels::best(), &graphs::picture(&mut random, s));
+    *stream.input().1 = ChangeSet::new(s.h + 9, s.w + 9);
+    Runner::new(&plan, Kernels::best()).run(&mut stream, 0.0);
+}
+
+#[test]
+#[should_panic(expected = "decide")]
+fn channels_that_are_not_there_decide_nothing() {
+    let plan = headed(&mut Rng::with_seed(0));
+    let all = plan.outputs[0].parts[0].base.0 as usize;
+    let _ = plan.given(&[Condition { deciding: (all, vec![12]), counting: vec![all] }]);
 }
 
 /// The steps' weights, and the picture, of a graph in which some convolutions have half their weights and biases.

@@ -1,6 +1,6 @@
 //! What runs a plan: the boundary behind which a backend stands.
 //!
-//! Whoever feeds streams and reads them knows these two traits alone; `Runner` in `runner.rs` is the processor's
+//! Whoever feeds streams and reads them does so through these two traits alone; `Runner` in `runner.rs` is the processor's
 //! executor. A backend may keep maps in memory of its own: pictures are written, and cells read, in bulk.
 
 use super::counters::Counters;

@@ -12,10 +12,13 @@
 //! 5. Weights are packed as the step says: both come of one node (`plan/lower.rs`), and other weights are taken only if they
 //!    fit ([`crate::weights::Weights::fits`]).
 //! 6. Scratch is large enough: a runner runs only streams whose needs its own cover (`scratch.rs`).
-//! 7. The processor has the instruction set: a table of kernels exists only where it was found (`kernels/table.rs`).
+//! 7. The processor has the instruction set: a table of kernels exists only where it was found (`kernels()` of each set's file).
+//! 8. Listed cells lie in their map: no change set has bits beyond its columns (`changes.rs`), and the picture's is of its size
+//!    (`Runner::run`). Channels that decide lie in theirs (`Plan::given`).
 
 pub mod counters;
 pub mod executor;
+mod job;
 mod listing;
 pub mod outputs;
 mod required;
@@ -25,3 +28,4 @@ pub mod standing;
 pub mod stream;
 pub mod threads;
 mod tile;
+mod weightless;

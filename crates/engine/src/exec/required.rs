@@ -1,4 +1,4 @@
-//! What a stream asks for of its plan's lazy branches.
+//! What a stream requires of its plan's lazy branches.
 //!
 //! Changes that reach cells that are not required are remembered, and made good when they come to be required. A cell
 //! that is required always holds what it would hold if every cell were required.
@@ -8,7 +8,7 @@ use crate::changes::{Cell, ChangeSet};
 use crate::plan::Plan;
 use crate::plan::lazy::{Branch, Member};
 
-/// What a stream asks for of its branches.
+/// What a stream requires of its branches.
 #[derive(Debug, Clone)]
 pub(crate) struct RequiredCells {
     /// What has to be reached; `None`: everything is required.
@@ -46,7 +46,7 @@ impl RequiredCells {
         Self { threshold: None, branches: plan.lazy.all.iter().map(required).collect(), scratch: Vec::new() }
     }
 
-    /// From the next frame on asks only for what counts where the threshold is reached; `None`: for everything. What it was.
+    /// From the next frame on requires only what counts where the threshold is reached; `None`: everything. What it was.
     pub fn set_threshold(&mut self, threshold: Option<f32>) -> Option<f32> {
         self.branches.iter_mut().for_each(|b| b.is_known = false);
         std::mem::replace(&mut self.threshold, threshold)
@@ -70,7 +70,7 @@ impl RequiredCells {
         let mut differs = !*is_known;
         let mut judge = |y: usize, x: usize| {
             let cell = map.cell_ptr(buffers, y, x);
-            // Safety: channels of the map.
+            // Safety: channels of the map, as `Plan::given` has looked.
             let reaches = |threshold: f32| branch.channels.iter().any(|c| unsafe { *cell.add(*c) } >= threshold);
             if threshold.is_none_or(reaches) != cells.get(y, x) {
                 differs = true;
@@ -161,29 +161,29 @@ mod tests {
         let plan = plan("trunk");
         let condition = Condition { deciding: (map(&plan, "all"), vec![4]), counting: vec![map(&plan, "all")] };
         let plan = plan.given(&[condition]);
-        let mut demand = RequiredCells::new(&plan);
+        let mut required = RequiredCells::new(&plan);
         let mut buffers: Vec<Buffer> = plan.buffers.iter().map(|n| Buffer::zeros(*n)).collect();
         let mut changes: Vec<ChangeSet> = plan.maps.iter().map(|m| ChangeSet::of(m.shape)).collect();
         // Of each step, the cells that are computed if all are reached, and those that are made good.
-        let found = |demand: &mut RequiredCells, changes: &[ChangeSet], buffers: &[Buffer]| {
+        let found = |required: &mut RequiredCells, changes: &[ChangeSet], buffers: &[Buffer]| {
             let counts = |step: usize| {
-                demand.follow(&plan, step, changes, buffers);
+                required.follow(&plan, step, changes, buffers);
                 let mut sets = [(); 2].map(|()| ChangeSet::of(plan.maps[plan.steps[step].output].shape));
-                demand.make_good(&plan, step, &mut sets[1], |_| {});
+                required.make_good(&plan, step, &mut sets[1], |_| {});
                 sets[0].fill();
-                demand.put_off(&plan, step, &mut sets[0]);
+                required.put_off(&plan, step, &mut sets[0]);
                 sets.map(|set| set.count())
             };
             plan.lazy.steps().map(counts).collect::<Vec<_>>()
         };
-        assert_eq!(found(&mut demand, &changes, &buffers), [[48, 0]; 4], "everything");
-        demand.set_threshold(Some(0.5));
-        assert_eq!(found(&mut demand, &changes, &buffers), [[0; 2]; 4], "nothing");
+        assert_eq!(found(&mut required, &changes, &buffers), [[48, 0]; 4], "everything");
+        required.set_threshold(Some(0.5));
+        assert_eq!(found(&mut required, &changes, &buffers), [[0; 2]; 4], "nothing");
         let object = &plan.maps[map(&plan, "object")];
         buffers[object.buffer][(2 * 8 + 3) * object.stride + object.offset] = 0.5;
-        assert_eq!(found(&mut demand, &changes, &buffers), [[0; 2]; 4], "nobody was told");
+        assert_eq!(found(&mut required, &changes, &buffers), [[0; 2]; 4], "nobody was told");
         changes[map(&plan, "object")].set(2, 3);
-        assert_eq!(found(&mut demand, &changes, &buffers), [[9, 9], [1, 1], [1, 1], [1, 1]], "3x3 of `a`");
-        assert_eq!(found(&mut demand, &changes, &buffers), [[9, 0], [1, 0], [1, 0], [1, 0]], "made good once");
+        assert_eq!(found(&mut required, &changes, &buffers), [[9, 9], [1, 1], [1, 1], [1, 1]], "3x3 of `a`");
+        assert_eq!(found(&mut required, &changes, &buffers), [[9, 0], [1, 0], [1, 0], [1, 0]], "made good once");
     }
 }

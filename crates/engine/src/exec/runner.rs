@@ -12,11 +12,12 @@ use crate::buffer::Buffer;
 use crate::changes::{Cell, ChangeSet};
 use crate::exec::counters::Counters;
 use crate::exec::executor::{Delta, Executor};
+use crate::exec::job::TileJob;
 use crate::exec::listing::Listing;
 use crate::exec::scratch::ScratchNeeds;
 use crate::exec::stream::Stream;
 use crate::exec::threads::{self, Threads};
-use crate::exec::tile::{TileJob, Tiler};
+use crate::exec::tile::Tiler;
 use crate::gating::estimate::{BiasTally, DeltaRecorder};
 use crate::gating::gate::{Gate, Gates};
 use crate::kernels::{BLOCK, Cells, Kernels, Measure, ROWS, Rows, TILE, prefetch, prefetch_for_later};
@@ -88,10 +89,15 @@ impl Runner {
     /// [`Executor::run`], with a share (0..=1) of a refresh sweep.
     ///
     /// # Panics
-    /// The stream's plan needs more scratch than the one for which this runner was made.
+    /// The stream's plan needs more scratch than the one for which this runner was made, or the picture's change set was
+    /// replaced by one of another size.
     pub fn run(&mut self, stream: &mut Stream, refresh_share: f64) -> Counters {
         assert!(self.needs.cover(&stream.needs), "a runner that was made for the stream's plan");
         let plan = stream.plan.clone();
+        // Whoever writes the picture may have put another set in its place.
+        let s = plan.maps[plan.input].shape;
+        assert!(stream.changes[plan.input].is_of(s), "changes of the stream's picture, {s}");
+        stream.changes[plan.input].trim();
         let mut counters = Counters { dense_macs: plan.macs(), ..Counters::default() };
         stream.learnt_ago = stream.learnt_ago.map(|n| n.saturating_add(1));
         if !stream.is_filled {
@@ -159,7 +165,8 @@ impl Runner {
         }
     }
 
-    /// Leaves of them what is required and estimated to move by more than the gate's threshold.
+    /// Leaves of what changes reach those cells that are required and estimated to move by more than the gate's threshold;
+    /// notes which of the others wait, and which are deferred.
     fn gate(&self, stream: &mut Stream, plan: &Plan, i: usize, set: &mut ChangeSet, deferred: &mut ChangeSet) {
         let is_reached = !set.is_empty();
         stream.required.follow(plan, i, &stream.changes, &stream.buffers);

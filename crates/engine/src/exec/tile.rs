@@ -2,15 +2,17 @@
 
 use crate::buffer::Buffer;
 use crate::changes::{Cell, Spread};
+use crate::exec::job::{Tile, TileJob};
 use crate::exec::scratch::ScratchNeeds;
+use crate::exec::weightless;
 use crate::gating::estimate::BiasTally;
-use crate::graph::{Act, Binary, Conv, Op, PoolKind, Separable, Window};
+use crate::graph::{Act, Conv, Separable, Window};
 use crate::kernels::{
-    BLOCK, ConvArgs, InputTransformArgs, Kernels, OutputTransformArgs, Pooled, ROWS, Residuals, Rows, SQUARES, STRIP,
-    TILE, math, strips,
+    BLOCK, ConvArgs, InputTransformArgs, Kernels, OutputTransformArgs, ROWS, Residuals, Rows, SQUARES, STRIP, TILE,
+    strips,
 };
 use crate::plan::map::Map;
-use crate::plan::step::{ConvKind, Gemm, Kind, Step, Winograd2x2};
+use crate::plan::step::{ConvKind, Gemm, Kind, Winograd2x2};
 use crate::weights::packed::{Packed, blocks};
 use crate::weights::winograd::{BIASED, N_PRODUCTS};
 use std::time::Duration;
@@ -43,17 +45,6 @@ pub(crate) struct Tiler {
     /// What came of estimated changes, and cells that moved by more than the threshold, for whoever calls.
     pub tally: BiasTally,
     pub passed: u64,
-}
-
-/// A step, and what it is computed from.
-#[derive(Clone, Copy)]
-pub(crate) struct TileJob<'a> {
-    /// A stream's, of the program that the maps are of.
-    pub buffers: &'a [Buffer],
-    pub maps: &'a [Map],
-    pub step: &'a Step,
-    /// The step's.
-    pub weights: &'a [Packed],
 }
 
 /// What is left to do to the rows of a tile.
@@ -112,198 +103,94 @@ impl Tiler {
         rows: *mut f32,
         stride: usize,
     ) -> Unfinished<'a> {
-        let TileJob { buffers, maps, step, weights } = *job;
-        let input = &maps[step.inputs[0]];
-        let c = maps[step.output].shape.c;
-        // Safety: a row has room for `c` numbers, and is no part of a map that this step reads.
-        let row = |p: usize| unsafe { std::slice::from_raw_parts_mut(rows.add(p * stride), c) };
-        let one = |p: usize| Rows { first: rows.wrapping_add(p * stride), stride, n: 1, width: c };
-        // Safety: the program's windows and taps lie in their maps, which no other thread writes.
-        let read = |map: &Map, cell: Cell| unsafe {
-            std::slice::from_raw_parts(map.cell_ptr(buffers, cell.y as usize, cell.x as usize), map.shape.c)
-        };
-        match &step.kind {
-            Kind::Conv { conv, how } => {
-                match how {
-                    ConvKind::Gemm(gemm) => {
-                        let (n_taps, depth) = self.gemm_inputs(buffers, input, gemm, cells);
-                        let n_out = c / gemm.n_groups;
-                        for (g, packed) in weights.iter().enumerate() {
-                            if g > 0 {
-                                self.shift_inputs(gemm.window.kernel, cells.len(), gemm.depth);
-                            }
-                            // Safety: packed for these taps; a group's outputs, inside each row.
-                            unsafe { self.gemm(packed, n_taps, depth, cells.len(), rows.add(g * n_out), stride) };
-                        }
-                    }
-                    ConvKind::Winograd2x2(how) => {
-                        // Safety: as of `tile`.
-                        unsafe { self.winograd(buffers, input, how, &weights[0], cells, rows, stride) };
-                    }
-                    ConvKind::Depthwise => {
-                        // Safety: as of `tile`.
-                        unsafe { self.depthwise(buffers, input, conv, &weights[0], cells, rows, stride) };
-                    }
-                    ConvKind::Transposed { phases, window, depth } => {
-                        for (p, cell) in cells.iter().enumerate() {
-                            let at = [cell.y as usize, cell.x as usize];
-                            let s = window.stride;
-                            let phase = at[0] % s[0] * s[1] + at[1] % s[1];
-                            let taps = &phases[phase].taps;
-                            for (t, tap) in taps.iter().enumerate() {
-                                let from = |i: usize| {
-                                    let at = (at[i] + window.pad[i]).checked_sub(tap[i] * window.dilation[i])?;
-                                    Some(at / window.stride[i])
-                                };
-                                self.inputs[t * TILE] = match (from(0), from(1)) {
-                                    (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => {
-                                        input.cell_ptr(buffers, y, x)
-                                    }
-                                    _ => self.zeros.as_ptr(),
-                                };
-                            }
-                            // Safety: packed for the phase's taps; one row.
-                            unsafe {
-                                let row = rows.add(p * stride);
-                                self.gemm(&weights[phase], taps.len(), *depth, 1, row, stride);
-                            }
-                        }
-                    }
+        let width = job.maps[job.step.output].shape.c;
+        let tile = Tile { cells, rows: Rows { first: rows, stride, n: cells.len(), width } };
+        // Safety: as of this function.
+        unsafe {
+            match &job.step.kind {
+                Kind::Conv { conv, how } => {
+                    self.convolve(job, conv, how, tile);
+                    self.before_residual(job, conv, tile)
                 }
-                // Safety: as of `tile`.
-                return unsafe { self.before_residual(job, conv, cells, rows, stride) };
-            }
-            Kind::Separable(pair) => {
-                let Separable { depthwise, pointwise } = &**pair;
-                let (n, depth) = (cells.len(), input.shape.c);
-                let (between, apart) = (self.between.as_mut_ptr(), self.stride);
-                let seen = Rows { first: between, stride: apart, n, width: depth };
-                // Safety: scratch has room for the rows of a tile.
-                unsafe {
-                    self.depthwise(buffers, input, depthwise, &weights[0], cells, between, apart);
-                    self.kernels.act(&depthwise.act, seen);
+                Kind::Separable(pair) => {
+                    self.separable(job, pair, tile);
+                    self.before_residual(job, &pair.pointwise, tile)
                 }
-                for (p, from) in self.inputs[..n].iter_mut().enumerate() {
-                    *from = between.wrapping_add(p * apart);
-                }
-                // Safety: packed for one tap of that depth; else as of `tile`.
-                unsafe {
-                    self.gemm(&weights[1], 1, depth, n, rows, stride);
-                    return self.before_residual(job, pointwise, cells, rows, stride);
+                _ => {
+                    weightless::compute(&self.kernels, &mut self.inputs, job, tile);
+                    Unfinished { adds: false, act: &Act::Identity }
                 }
             }
-            Kind::Elementwise(op) => {
-                for (p, cell) in cells.iter().enumerate() {
-                    row(p).copy_from_slice(read(input, *cell));
-                    match op {
-                        Op::Act(act) => {
-                            // Safety: one row.
-                            unsafe { self.kernels.act(act, one(p)) }
-                        }
-                        Op::Affine { scale, shift } => {
-                            for (v, (a, b)) in row(p).iter_mut().zip(scale.iter().zip(shift)) {
-                                *v = v.mul_add(*a, *b);
-                            }
-                        }
-                        Op::Binary(op) => {
-                            let second = &maps[step.inputs[1]];
-                            let is_one = second.shape.n_cells() == 1 && input.shape.n_cells() != 1;
-                            let at = if is_one { Cell { y: 0, x: 0 } } else { *cell };
-                            let other = read(second, at);
-                            match op {
-                                // Safety: cells of as many channels.
-                                Binary::Add => unsafe { self.kernels.add(one(p), &[other.as_ptr()]) },
-                                _ => {
-                                    for (v, o) in row(p).iter_mut().zip(other) {
-                                        *v = crate::oracle::binary(*op, *v, *o);
-                                    }
-                                }
-                            }
-                        }
-                        _ => unreachable!("the program makes no other element-wise steps"),
-                    }
-                }
-            }
-            Kind::Pool(kind, window) => {
-                for (p, cell) in cells.iter().enumerate() {
-                    let mut n = 0;
-                    for ky in 0..window.kernel[0] {
-                        let y = cell.y as usize * window.stride[0] + ky * window.dilation[0];
-                        let Some(y) = y.checked_sub(window.pad[0]).filter(|y| *y < input.shape.h) else { continue };
-                        for kx in 0..window.kernel[1] {
-                            let x = cell.x as usize * window.stride[1] + kx * window.dilation[1];
-                            let Some(x) = x.checked_sub(window.pad[1]).filter(|x| *x < input.shape.w) else { continue };
-                            self.inputs[n] = input.cell_ptr(buffers, y, x);
-                            n += 1;
-                        }
-                    }
-                    let how = if *kind == PoolKind::Max { Pooled::Greatest } else { Pooled::Sum };
-                    // Safety: cells of as many channels.
-                    unsafe { self.kernels.pool(how, &self.inputs[..n], row(p)) };
-                    if let PoolKind::Average { count_pad } = kind {
-                        let n = if *count_pad { window.n_taps() } else { n };
-                        row(p).iter_mut().for_each(|v| *v /= n as f32);
-                    }
-                }
-            }
-            Kind::GlobalAverage => {
-                row(0).fill(0.0);
-                for y in 0..input.shape.h as u32 {
-                    for x in 0..input.shape.w as u32 {
-                        let cell = input.cell_ptr(buffers, y as usize, x as usize);
-                        // Safety: as many channels.
-                        unsafe { self.kernels.add(one(0), &[cell]) }
-                    }
-                }
-                let n = input.shape.n_cells() as f32;
-                row(0).iter_mut().for_each(|v| *v /= n);
-            }
-            Kind::Resize(taps) => {
-                for (p, cell) in cells.iter().enumerate() {
-                    let (r, k) = (taps.rows[cell.y as usize], taps.cols[cell.x as usize]);
-                    let at = |y: usize, x: usize| read(input, Cell { y: y as u32, x: x as u32 });
-                    if r.share == 0.0 && k.share == 0.0 {
-                        row(p).copy_from_slice(at(r.first, k.first));
-                        continue;
-                    }
-                    let (a, b) = (at(r.first, k.first), at(r.first, k.second));
-                    let (d, e) = (at(r.second, k.first), at(r.second, k.second));
-                    for (i, v) in row(p).iter_mut().enumerate() {
-                        let along = |a: f32, b: f32| crate::graph::resample::mix(a, b, k.share);
-                        *v = crate::graph::resample::mix(along(a[i], b[i]), along(d[i], e[i]), r.share);
-                    }
-                }
-            }
-            Kind::Rearrange { stride: by, runs } => {
-                for (p, cell) in cells.iter().enumerate() {
-                    let (y, x) = (cell.y as usize * by[0], cell.x as usize * by[1]);
-                    let mut to = 0;
-                    for run in runs {
-                        let from = read(input, Cell { y: (y + run.dy) as u32, x: (x + run.dx) as u32 });
-                        row(p)[to..to + run.n].copy_from_slice(&from[run.from..run.from + run.n]);
-                        to += run.n;
-                    }
-                }
-            }
-            Kind::Pad { before, value } => {
-                for (p, cell) in cells.iter().enumerate() {
-                    let at = (cell.y as usize).checked_sub(before[0]).zip((cell.x as usize).checked_sub(before[1]));
-                    match at.filter(|(y, x)| *y < input.shape.h && *x < input.shape.w) {
-                        Some((y, x)) => row(p).copy_from_slice(read(input, Cell { y: y as u32, x: x as u32 })),
-                        None => row(p).fill(*value),
-                    }
-                }
-            }
-            Kind::Softmax { group } => {
-                for (p, cell) in cells.iter().enumerate() {
-                    for (from, to) in read(input, *cell).chunks_exact(*group).zip(row(p).chunks_exact_mut(*group)) {
-                        math::softmax(from, to);
-                    }
-                }
-            }
-            Kind::Join => {}
         }
-        Unfinished { adds: false, act: &Act::Identity }
+    }
+
+    /// A convolution, before its activation.
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`].
+    unsafe fn convolve(&mut self, job: &TileJob<'_>, conv: &Conv, how: &ConvKind, tile: Tile<'_>) {
+        let (buffers, input, Rows { first, stride, n, width }) = (job.buffers, job.input(), tile.rows);
+        match how {
+            ConvKind::Gemm(gemm) => {
+                let (n_taps, depth) = self.gemm_inputs(buffers, input, gemm, tile.cells);
+                let n_out = width / gemm.n_groups;
+                for (g, packed) in job.weights.iter().enumerate() {
+                    if g > 0 {
+                        self.shift_inputs(gemm.window.kernel, n, gemm.depth);
+                    }
+                    // Safety: packed for these taps; a group's outputs, inside each row.
+                    unsafe { self.gemm(packed, n_taps, depth, n, first.add(g * n_out), stride) };
+                }
+            }
+            ConvKind::Winograd2x2(how) => {
+                // Safety: as of `tile`.
+                unsafe { self.winograd(buffers, input, how, &job.weights[0], tile.cells, first, stride) };
+            }
+            ConvKind::Depthwise => {
+                // Safety: as of `tile`.
+                unsafe { self.depthwise(buffers, input, conv, &job.weights[0], tile.cells, first, stride) };
+            }
+            ConvKind::Transposed { phases, window, depth } => {
+                for (y, x, row) in tile.each() {
+                    let phase = y % window.stride[0] * window.stride[1] + x % window.stride[1];
+                    let taps = &phases[phase].taps;
+                    for (t, tap) in taps.iter().enumerate() {
+                        let from = |i: usize| {
+                            let at = ([y, x][i] + window.pad[i]).checked_sub(tap[i] * window.dilation[i])?;
+                            Some(at / window.stride[i])
+                        };
+                        self.inputs[t * TILE] = match (from(0), from(1)) {
+                            (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => {
+                                input.cell_ptr(buffers, y, x)
+                            }
+                            _ => self.zeros.as_ptr(),
+                        };
+                    }
+                    // Safety: packed for the phase's taps; one row.
+                    unsafe { self.gemm(&job.weights[phase], taps.len(), *depth, 1, row.first, stride) };
+                }
+            }
+        }
+    }
+
+    /// A depthwise convolution in scratch, and the pointwise one that reads it, before its activation.
+    ///
+    /// # Safety
+    /// As of [`Tiler::tile`].
+    unsafe fn separable(&mut self, job: &TileJob<'_>, pair: &Separable, tile: Tile<'_>) {
+        let (input, Rows { first, stride, n, .. }) = (job.input(), tile.rows);
+        let (depth, between, apart) = (input.shape.c, self.between.as_mut_ptr(), self.stride);
+        let seen = Rows { first: between, stride: apart, n, width: depth };
+        // Safety: scratch has room for the rows of a tile.
+        unsafe {
+            self.depthwise(job.buffers, input, &pair.depthwise, &job.weights[0], tile.cells, between, apart);
+            self.kernels.act(&pair.depthwise.act, seen);
+        }
+        for (p, from) in self.inputs[..n].iter_mut().enumerate() {
+            *from = between.wrapping_add(p * apart);
+        }
+        // Safety: packed for one tap of that depth; else as of `tile`.
+        unsafe { self.gemm(&job.weights[1], 1, depth, n, first, stride) };
     }
 
     /// The arguments of a kernel whose inputs have been looked up.
@@ -511,14 +398,7 @@ impl Tiler {
     ///
     /// # Safety
     /// As of [`Tiler::tile`], whose rows hold the convolution's outputs.
-    unsafe fn before_residual<'a>(
-        &mut self,
-        job: &TileJob<'a>,
-        conv: &'a Conv,
-        cells: &[Cell],
-        rows: *mut f32,
-        stride: usize,
-    ) -> Unfinished<'a> {
+    unsafe fn before_residual<'a>(&mut self, job: &TileJob<'a>, conv: &'a Conv, tile: Tile<'_>) -> Unfinished<'a> {
         let Some(map) = job.step.inputs.get(1).map(|r| &job.maps[*r]) else {
             return Unfinished { adds: false, act: &conv.act };
         };
@@ -528,12 +408,11 @@ impl Tiler {
         };
         // Most stand for one, and a division takes as long as all else.
         let of = |at: u32, by: usize| if by == 1 { at as usize } else { at as usize / by };
-        for (residual, cell) in self.residuals.iter_mut().zip(cells) {
+        for (residual, cell) in self.residuals.iter_mut().zip(tile.cells) {
             *residual = map.cell_ptr(job.buffers, of(cell.y, down), of(cell.x, along));
         }
-        let rows = Rows { first: rows, stride, n: cells.len(), width: job.maps[job.step.output].shape.c };
         // Safety: as in `tile`.
-        unsafe { self.kernels.act(&conv.act, rows) };
+        unsafe { self.kernels.act(&conv.act, tile.rows) };
         Unfinished { adds: true, act: &conv.post }
     }
 

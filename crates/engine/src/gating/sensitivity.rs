@@ -150,7 +150,6 @@ impl InputSensitivity {
     pub fn gains(&self, program: &Program, step: &Step, weights: &[Packed], gates: &Gates, gate: &Gate) -> Vec<f32> {
         let scales = self.scales(gates);
         let scale = |c: usize| scales.map_or(1.0, |s| s[c] * s[c]);
-        // The gate's weights are one over its scales.
         let unit = |o: usize| gate.inverse_scales()[o].powi(2);
         let seen = self.at..self.at + self.channels.len();
         let n_taps = self.window(1).map_or(1, |w| w.n_taps());

@@ -60,20 +60,20 @@ pub struct ConvArgs {
     pub is_cold: bool,
 }
 
-/// Asks for `n` numbers to be brought near; a hint, which does nothing where there is none.
+/// Has `n` numbers brought near; a hint, which does nothing where there is none.
 #[inline(always)]
 pub fn prefetch(p: *const f32, n: usize) {
-    ask_for::<true>(p, n);
+    fetch::<true>(p, n);
 }
 
 /// The same into the second cache: for what would be pushed out of the first by all that is used before it.
 #[inline(always)]
 pub fn prefetch_for_later(p: *const f32, n: usize) {
-    ask_for::<false>(p, n);
+    fetch::<false>(p, n);
 }
 
 #[inline(always)]
-fn ask_for<const NEAREST: bool>(p: *const f32, n: usize) {
+fn fetch<const NEAREST: bool>(p: *const f32, n: usize) {
     for line in (0..n).step_by(16) {
         let at = p.wrapping_add(line);
         // Safety: a prefetch never faults.

@@ -4,14 +4,15 @@
 //! one file that says what its vectors can do. They are picked once, at run
 //! time. All follow the same order of operations with the same roundings
 //! (fused multiply-add, round to even, no estimates of the machine's), so that AVX-512,
-//! AVX2+FMA, NEON and the portable one agree bit by bit: the portable one is the
-//! oracle of the others.
+//! AVX2+FMA, NEON and the portable one agree bit by bit: the portable one is what the
+//! others are held to.
 //!
-//! To add a way to convolve, a product in eight bits say: a `ConvKind` and what chooses it (`plan/step.rs`, `plan/lower.rs`), its
-//! `Packing` (`weights/packed.rs`), the kernel with a function in the table (`table.rs`) and its arguments (`args.rs`), the
-//! match in `exec/tile.rs` and its scratch (`exec/scratch.rs`), the gain of its weights (`gating/sensitivity.rs`), and the
-//! oracle. A separable pair's pointwise half is computed by the same GEMM. Of `f32` alone so far: `Weights`, a stream's
-//! buffers, `Map::cell` and all arguments here.
+//! To add a way to convolve, a product in eight bits say: what reads it (`import/ops.rs`, `graph/`, the verifier), a `ConvKind` and
+//! what chooses it (`plan/step.rs`, `plan/lower.rs`), where its maps lie (`plan/layout.rs`), its `Packing` (`weights/packed.rs`),
+//! the kernel with a function in the table (`table.rs`) and its arguments (`args.rs`), the match in `exec/tile.rs`, its scratch
+//! (`exec/scratch.rs`) and whether it may write in place (`Step::fits_in_place`), the gain of its weights
+//! (`gating/sensitivity.rs`), and the oracle. A separable pair's pointwise half is computed by the same GEMM. Of `f32` alone so
+//! far: `Weights`, a stream's buffers and outputs, `Map::cell`, and all arguments here.
 
 mod act;
 mod args;

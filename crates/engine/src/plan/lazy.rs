@@ -12,13 +12,13 @@ use crate::graph::Window;
 /// Numbers of the outputs that count only in cells where others are large enough.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// A map, and those of its channels of which one has to reach the bar.
+    /// A map, and those of its channels of which one has to reach the threshold.
     pub deciding: (usize, Vec<usize>),
     /// Maps that count only there.
     pub counting: Vec<usize>,
 }
 
-/// Steps of which only those cells are required of which some channel of a map reaches the bar, and the cells that
+/// Steps of which only those cells are required of which some channel of a map reaches the threshold, and the cells that
 /// they are computed from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Branch {

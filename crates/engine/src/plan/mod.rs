@@ -59,8 +59,16 @@ impl Plan {
 
     /// Says which numbers of the outputs count only where others are large enough: what leads only to them can be left
     /// out where they are not ([`crate::exec::stream::Stream::require`]).
+    ///
+    /// # Panics
+    /// A condition names a map or a channel that is not there.
     #[must_use]
     pub fn given(mut self, conditions: &[Condition]) -> Self {
+        for Condition { deciding: (map, channels), counting } in conditions {
+            let n = self.program.maps[*map].shape.c;
+            assert!(channels.iter().all(|c| *c < n), "channels of a map of {n} decide");
+            assert!(counting.iter().all(|map| *map < self.program.maps.len()), "maps of the plan count");
+        }
         self.lazy = LazyBranches::of(&self.program, conditions);
         self
     }
