@@ -191,7 +191,7 @@ fn a_map_is_handed_out_as_what_changed_of_it_frame_by_frame() {
         if tap.frame.is_none() {
             return;
         }
-        assert_eq!((tap.frame, tap.shape, &tap.map), (Some(FrameId(i)), Some(s), &name));
+        assert_eq!((tap.frame, tap.shape, &tap.map, tap.incarnation), (Some(FrameId(i)), Some(s), &name, 1));
         let changed = tap.changed.as_ref().unwrap();
         assert_eq!(tap.numbers.len(), changed.count() * s.c);
         let is_missed = tap.number == 2;

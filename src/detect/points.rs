@@ -30,6 +30,11 @@ impl Points {
         Self::from_fn(self.len(), |i| to(self.at[i]))
     }
 
+    pub fn are_finite(&self) -> bool {
+        self.as_slice().as_flattened().iter().all(|v| v.is_finite())
+    }
+
+    /// In the order of the head.
     pub fn as_slice(&self) -> &[[f32; 2]] {
         &self.at[..self.len()]
     }

@@ -45,6 +45,8 @@ pub struct LayersDetector<E: Executor = Runner> {
     reading: Reading,
     gates: Gates,
     taps: Vec<Tap>,
+    /// Streams so far.
+    n_begun: u64,
     executor: E,
     streams: HashMap<StreamId, State<E::Stream>>,
     thresholds: Thresholds,
@@ -62,6 +64,8 @@ struct State<S> {
     stream: S,
     candidates: Candidates,
     pts_ns: u64,
+    /// How many streams were begun before it.
+    incarnation: u64,
     /// Frames of which maps were handed out.
     n_handed_out: u64,
     hands_out_whole: bool,
@@ -202,6 +206,7 @@ impl<E: Executor> LayersDetector<E> {
             gates,
             executor,
             taps,
+            n_begun: 0,
             streams: HashMap::new(),
             thresholds,
             settings,
@@ -236,6 +241,7 @@ impl<E: Executor> Detector for LayersDetector<E> {
         fresh.taps.resize_with(self.taps.len(), Tapped::default);
         let state = self.streams.entry(stream).or_insert_with(|| {
             let mut stream = self.executor.open(self.planned.plan.clone(), self.gates.clone());
+            self.n_begun += 1;
             stream.require(match &self.reading {
                 Reading::Cells(head) => head.bar(self.thresholds),
                 Reading::Whole(head) => head.bar(self.thresholds),
@@ -244,6 +250,7 @@ impl<E: Executor> Detector for LayersDetector<E> {
                 stream,
                 candidates: Candidates::default(),
                 pts_ns: work.frame.pts_ns,
+                incarnation: self.n_begun,
                 n_handed_out: 0,
                 hands_out_whole: false,
             }
@@ -282,7 +289,7 @@ impl<E: Executor> Detector for LayersDetector<E> {
         let whole = std::mem::take(&mut state.hands_out_whole);
         for (tap, tapped) in self.taps.iter().zip(fresh.taps.iter_mut()) {
             tap.take(&state.stream, work.frame.id, whole, tapped);
-            tapped.number = state.n_handed_out;
+            (tapped.incarnation, tapped.number) = (state.incarnation, state.n_handed_out);
         }
         state.n_handed_out += 1;
         let now = Seen { frame: work.frame.id, pts_ns: work.frame.pts_ns };

@@ -2,8 +2,8 @@
 //!
 //! Whoever opens a layers detector names the maps (`LayersSettings::taps`); the daemon names none yet. `Inference::taps` is
 //! written anew with each frame: who needs it for longer copies it, or encodes it on the detector's thread. What is handed
-//! out is a delta, and numbered: who misses one asks for a whole map ([`Detector::hand_out_whole`](super::Detector)), which
-//! is read and not computed again. Of a map inside a lazy branch, the numbers hold where they were computed only.
+//! out is a delta, and numbered: who misses one asks for a whole map ([`Detector::hand_out_whole`](super::Detector), on the
+//! detector's thread), which is read and not computed again. Of a map inside a lazy branch, the numbers hold where they were computed only.
 
 use crate::frame::FrameId;
 use engine::changes::ChangeSet;
@@ -26,7 +26,9 @@ pub struct Tapped {
     pub map: String,
     /// `None`: this frame computed nothing.
     pub frame: Option<FrameId>,
-    /// How many were handed out of this stream before, since it was opened: the first is a whole map.
+    /// Which memory of the stream it is of: another one has begun anew.
+    pub incarnation: u64,
+    /// How many of this incarnation were handed out before: the first is a whole map.
     pub number: u64,
     /// Of the map, which covers the model's input.
     pub shape: Option<MapShape>,

@@ -14,7 +14,7 @@ mod yolov8;
 mod yolox;
 mod yunet;
 
-pub use cell::{CellPlace, CellResult};
+pub use cell::{CellPlace, CellResult, NoNumber};
 pub use tensor::{HeadError, Tensor};
 
 use super::{Detection, nms};
@@ -228,7 +228,7 @@ impl Head {
 /// Candidates to detections: the best of them, suppression included, best first.
 /// `of` says what a candidate shows.
 pub fn select<T: Copy>(out: &mut Vec<T>, t: Thresholds, of: impl Fn(&T) -> &Detection) -> Result<(), HeadError> {
-    if let Some(bad) = out.iter().map(&of).find(|d| !d.bbox.is_finite()) {
+    if let Some(bad) = out.iter().map(&of).find(|d| !d.bbox.is_finite() || !d.points.are_finite()) {
         return Err(HeadError::NotFinite(format!("box of class {}", bad.class)));
     }
     nms::suppress(out, MAX_CANDIDATES, t.iou, of);
@@ -353,5 +353,10 @@ mod tests {
         let e = 1f32.exp() * 4.0;
         check(&found[0], 0, 0.6, [12.0 - e, 8.0, 12.0 + e, 16.0]);
         assert_eq!(found[0].points.as_slice(), [[8., 8.], [16., 8.], [12., 12.], [8., 16.], [16., 16.]]);
+        let mut none = kps.clone();
+        none[9 * 10 + 3] = f32::NAN;
+        let tensors = [tensors[0], tensors[1], tensors[2], Tensor { data: &none, ..tensors[3] }];
+        let error = decode(&Head::Yunet { strides: vec![8] }, &tensors, 1).unwrap_err();
+        assert!(matches!(error, HeadError::NotFinite(_)), "{error}");
     }
 }
