@@ -39,16 +39,19 @@ fn main() {
     if let Some((user, password)) = args.get(2).and_then(|a| a.split_once(':')) {
         protect(&rtsp, &factory, user, password);
     }
-    let media: Arc<Mutex<Vec<gst::Bin>>> = Arc::default();
+    let media: Arc<Mutex<Vec<gst::glib::WeakRef<gst::Bin>>>> = Arc::default();
     let collected = media.clone();
     factory.connect_media_configure(move |_, media| {
-        collected.lock().unwrap().extend(media.element().downcast::<gst::Bin>());
+        collected.lock().unwrap().extend(media.element().downcast::<gst::Bin>().map(|bin| bin.downgrade()));
     });
     rtsp.mount_points().expect("a server has mount points").add_factory("/cam", factory);
     let _id = rtsp.attach(None).expect("the port is free");
     println!("rtsp://127.0.0.1:{}/cam", rtsp.bound_port());
     std::thread::spawn(move || {
-        let named = |name| media.lock().unwrap().iter().filter_map(|bin| bin.by_name(name)).collect::<Vec<_>>();
+        let named = |name| {
+            let bins = media.lock().unwrap();
+            bins.iter().filter_map(|bin| bin.upgrade()?.by_name(name)).collect::<Vec<_>>()
+        };
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if line.trim() == "key" {
                 for encoder in named("encoder") {

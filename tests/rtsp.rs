@@ -124,7 +124,7 @@ fn messages_without_an_end_are_cut_off() {
         (Oddity::Flood, "more than 16 KiB", 300),
         (Oddity::FloodLater, "KiB that are no packets", 1500),
         // What is read of it takes a hundred times as much. In two seconds it would come to 250 MiB.
-        (Oddity::LongDescription, "more than 16 KiB", 150),
+        (Oddity::LongDescription, "more than 16 KiB", 100),
     ] {
         let camera = OddCamera::start(oddity);
         let rig = Rig::start(&camera.url(), settings());

@@ -7,7 +7,7 @@ use common::service::Service;
 use common::{RtspServer, free_port, get, get_json, wait_for};
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -56,7 +56,10 @@ fn ready_watchdog_reload_stop() {
 fn the_watchdog_starves_when_a_stage_hangs() {
     let config = "[cameras.street]\nsource = \"sim://street?size=320x192&traffic=0&wind=0&noise=0\"\ncapture.pace = \"fast\"\ndetector.size = \"320x192\"\n\
         [http]\nenabled = false\n[output.jsonl]\npath = \"-\"\n";
-    let mut service = Service::start_with(config, Some(Duration::from_secs(2)), Stdio::piped());
+    // One that is full after a few frames.
+    let (mut unread, pipe) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&pipe, 4096).unwrap();
+    let mut service = Service::start_with(config, Some(Duration::from_secs(2)), pipe.into());
     service.wait_told("READY=1");
     service.wait_told("WATCHDOG=1");
     let line = service.wait_log("nothing has been put out");
@@ -66,8 +69,7 @@ fn the_watchdog_starves_when_a_stage_hangs() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(fed(&service), before, "not fed while it hangs");
     // Somebody reads: it goes on, and is fed again.
-    let mut stdout = service.process.0.stdout.take().unwrap();
-    std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+    std::thread::spawn(move || std::io::copy(&mut unread, &mut std::io::sink()));
     wait_for("food", LONG, || (fed(&service) > before).then_some(()));
     service.process.signal("TERM");
     assert_eq!(service.wait_end(), Some(0));
