@@ -227,6 +227,22 @@ fn files_know_each_other_in_one_direction() {
     }
 }
 
+/// What the engine may name of the world, and where: time for counters alone, threads for the pool that it is asked for.
+#[test]
+fn the_engine_is_pure() {
+    const WORLD: [&str; 8] =
+        ["std::fs", "std::net", "std::env", "std::process", "std::thread", "tracing", "log::", "println!"];
+    const TIME: [&str; 3] = ["exec/counters.rs", "exec/runner.rs", "exec/tile.rs"];
+    for (name, text) in sources_below("crates/engine/src") {
+        let code = code(&text);
+        for word in WORLD {
+            assert!(!code.contains(word), "{name} names {word}");
+        }
+        assert!(!code.contains("std::time") || TIME.contains(&name.as_str()), "{name} has a clock");
+        assert!(!code.contains("rayon") || name.starts_with("exec/"), "{name} has threads");
+    }
+}
+
 /// Libraries that only some files may name.
 const CONFINED: [(&str, &[&str]); 9] = [
     ("ort::", &["infer/session.rs"]),

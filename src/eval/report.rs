@@ -76,7 +76,7 @@ pub struct ModeReport {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LayerReport {
     pub dense_mmacs: f64,
-    /// Cells whose inputs changed.
+    /// Of cells that changes reach.
     pub requested_mmacs: f64,
     /// Those of them that were expected to matter, and refreshed ones.
     pub executed_mmacs: f64,

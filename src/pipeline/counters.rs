@@ -44,7 +44,7 @@ pub(super) struct Handles {
 
 /// What the layer engine counts.
 pub(super) struct LayerHandles {
-    /// Dense, requested, executed.
+    /// Dense, requested (what changes reach), executed.
     macs: [Counter; 3],
     /// Computed, passed, refreshed.
     cells: [Counter; 3],

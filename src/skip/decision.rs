@@ -8,7 +8,7 @@ use crate::geom::PatchMask;
 pub enum Reason {
     /// As before: not computed.
     Kept,
-    /// Masked by the user or padding: its changes are ignored. A masked patch still grows stale.
+    /// Masked by the user, or padding: its changes are ignored. What the user masks still grows stale.
     Masked,
     /// Differs from its last accepted picture, or has just come to rest.
     Changed,
