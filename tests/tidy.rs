@@ -207,7 +207,7 @@ fn arrows(sources: &[(String, String)]) -> Vec<(Vec<String>, BTreeSet<Vec<String
     sources.iter().map(of).collect()
 }
 
-/// Whoever reads a file reads only what stands before it. A folder's `mod.rs` stands behind its files.
+/// Whoever reads a file reads only what stands before it.
 #[test]
 fn files_know_each_other_in_one_direction() {
     for (crate_name, least) in [("src", 500), ("crates/engine/src", 150)] {
