@@ -194,14 +194,17 @@ impl Conversation {
                 open.iter().for_each(|c| drop(cut(c)));
             }
         }
-        if !is_too_much || self.has_sent_too_much.swap(true, Ordering::AcqRel) {
+        let is_cut_already = self.has_sent_too_much.load(Ordering::Acquire);
+        if !is_too_much && !is_cut_already {
             return;
         }
         // Said first, as what comes of the cut says nothing.
-        if let Some(source) = self.source.upgrade() {
+        if !is_cut_already && let Some(source) = self.source.upgrade() {
             let kib = most >> 10;
             gst::element_error!(source, gst::ResourceError::Read, ["the camera sent {kib} KiB that are no packets"]);
         }
+        self.has_sent_too_much.store(true, Ordering::Release);
+        // Before it hears of the error, a source may connect anew and ask again.
         self.open.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|c| drop(cut(c)));
     }
 }
@@ -359,16 +362,16 @@ mod tests {
         static WATCH: LazyLock<Watch> = LazyLock::new(Watch::default);
         std::thread::spawn(|| WATCH.run([Duration::from_millis(1), HOUR]));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connect = |packets| {
+        let with_packets = |n| Arc::new(Conversation { packets: AtomicI64::new(n), ..Conversation::default() });
+        let connect = |conversation: &Arc<Conversation>| {
             let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let conversation = Arc::new(Conversation { packets: AtomicI64::new(packets), ..Conversation::default() });
             let socket = gio::Socket::from_fd(here.try_clone().unwrap().into()).unwrap();
             // GIO has it return at once.
             here.set_nonblocking(false).unwrap();
             conversation.adopt(&socket).unwrap();
             let mut there = listener.accept().unwrap().0;
             std::thread::spawn(move || while there.write_all(&[1; 1 << 10]).is_ok() {});
-            (here, conversation, socket)
+            (here, socket)
         };
         let read_until_cut = |mut here: TcpStream| {
             let (mut n_read, mut piece, began) = (0, [0; 4096], Instant::now());
@@ -384,15 +387,21 @@ mod tests {
             }
         };
         // Too much has come already: that this one is cut shows that it has been looked at.
-        let (mut here, playing, _socket) = connect(1);
+        let playing = with_packets(1);
+        let (mut here, _socket) = connect(&playing);
         // More than enough: what has come and was not read yet may be counted a little late.
         here.read_exact(&mut vec![0; 4 * MOST_BESIDE as usize]).unwrap();
         WATCH.add(&playing);
         read_until_cut(here);
 
-        let (here, new, _socket) = connect(0);
+        let new = with_packets(0);
+        let (here, _socket) = connect(&new);
         WATCH.add(&new);
         let n_read = read_until_cut(here);
         assert!(n_read >= MOST_BEFORE, "{n_read} bytes");
+
+        // Who asks again is cut too, however little has come.
+        let (here, _socket) = connect(&new);
+        read_until_cut(here);
     }
 }
