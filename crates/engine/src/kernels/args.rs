@@ -60,6 +60,99 @@ pub struct ConvArgs {
     pub is_cold: bool,
 }
 
+/// Cells side by side: the first input and the first gradient of the first of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    pub inputs: *const f32,
+    pub grads: *const f32,
+}
+
+// Safety: it is read in the call to which it is given alone, whose caller says what it points to.
+unsafe impl Send for Run {}
+// Safety: the same.
+unsafe impl Sync for Run {}
+
+/// One tap's part of the gradient of a convolution's weights:
+/// `sums[c][o] += sum over runs, cells i of inputs[i * input_step + c] * grads[i * grad_step + o]`.
+#[derive(Debug, Clone, Copy)]
+pub struct WeightGradArgs<'a> {
+    pub runs: &'a [Run],
+    /// Cells of each run.
+    pub n: usize,
+    /// Numbers from cell to cell.
+    pub input_step: usize,
+    pub grad_step: usize,
+    /// Input channels.
+    pub n_inputs: usize,
+    /// Of output channels; whole blocks can be read of each cell's gradients, and those behind the last channel mean nothing.
+    pub n_blocks: usize,
+    /// `n_inputs` rows with room for whole blocks.
+    pub sums: *mut f32,
+    /// From row to row.
+    pub stride: usize,
+}
+
+/// Some cells of a map in eight bits times weights:
+/// `sums[p][o] = sum over taps t, channels c of (cells[p][taps[t] + c] - zero) * weights[t][c][o]`.
+#[derive(Debug, Clone, Copy)]
+pub struct ProductArgs<'a> {
+    /// Cells, 1..=[`TILE`].
+    pub n: usize,
+    /// The first number of each. At every tap as many bytes can be read as `n_quads` say.
+    pub cells: &'a [*const u8; TILE],
+    /// Bytes from a cell to what it sees.
+    pub taps: &'a [isize],
+    /// Input channels of a tap, in fours; weights of those that fill them up are 0.
+    pub n_quads: usize,
+    /// What stands for 0 in the map.
+    pub zero: i32,
+    /// Weights and their sums, as a [`crate::weights::int8::PackedInt8`] holds them.
+    pub weights: *const i8,
+    pub column_sums: *const i32,
+    pub n_blocks: usize,
+    /// `n` rows with room for `n_blocks` blocks each.
+    pub sums: *mut i32,
+    /// From row to row.
+    pub stride: usize,
+}
+
+/// Cells side by side, in fours.
+#[derive(Debug, Clone, Copy)]
+pub struct DotRun {
+    /// `[channel][cell]`, at the first cell.
+    pub inputs: *const u8,
+    /// `[four cells][channel in whole blocks][cell]`.
+    pub grads: *const i8,
+}
+
+// Safety: it is read in the call to which it is given alone, whose caller says what it points to.
+unsafe impl Send for DotRun {}
+// Safety: the same.
+unsafe impl Sync for DotRun {}
+
+/// One tap's part of the gradient of a convolution's weights in eight bits:
+/// `sums[c][o] = sum over runs, cells i of (inputs[c][i] - zero) * grads[i][o]`.
+#[derive(Debug, Clone, Copy)]
+pub struct SumArgs<'a> {
+    pub runs: &'a [DotRun],
+    /// Cells of each run, in fours; gradients of those that fill them up are 0.
+    pub n_quads: usize,
+    /// Bytes from channel to channel of the inputs.
+    pub input_step: usize,
+    /// Input channels.
+    pub n_inputs: usize,
+    /// Of output channels.
+    pub n_blocks: usize,
+    /// What stands for 0 in the inputs.
+    pub zero: i32,
+    /// Of all cells, one an output channel in whole blocks.
+    pub grad_sums: *const i32,
+    /// `n_inputs` rows with room for whole blocks.
+    pub sums: *mut i32,
+    /// From row to row.
+    pub stride: usize,
+}
+
 /// Has `n` numbers brought near; a hint, which does nothing where there is none.
 #[inline(always)]
 pub fn prefetch(p: *const f32, n: usize) {

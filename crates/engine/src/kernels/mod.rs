@@ -23,6 +23,7 @@ mod avx512;
 mod depthwise;
 mod estimate;
 mod gemm;
+pub mod int8;
 pub mod math;
 mod measure;
 #[cfg(target_arch = "aarch64")]
@@ -33,6 +34,7 @@ mod rows;
 mod simd;
 mod table;
 mod transform;
+mod weight_grad;
 
 pub use args::*;
 pub use table::Kernels;

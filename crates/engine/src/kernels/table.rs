@@ -2,7 +2,7 @@
 
 use super::args::{
     BLOCK, Cells, ConvArgs, Distances, EstimateArgs, FollowArgs, InputTransformArgs, LANES, Measure,
-    OutputTransformArgs, Pooled, ROWS, Rows,
+    OutputTransformArgs, Pooled, ROWS, Rows, WeightGradArgs,
 };
 use crate::graph::Act;
 
@@ -77,6 +77,12 @@ macro_rules! functions {
             unsafe { $crate::kernels::transform::output_transform(simd, args) }
         }
         $(#[target_feature(enable = $feature)])?
+        unsafe fn weight_grad(args: &$crate::kernels::args::WeightGradArgs<'_>) {
+            let simd = <$S>::here();
+            // Safety: as of [`$crate::kernels::table::Kernels::weight_grad`].
+            unsafe { $crate::kernels::weight_grad::run(simd, args) }
+        }
+        $(#[target_feature(enable = $feature)])?
         fn follow(args: &mut $crate::kernels::args::FollowArgs<'_>) -> u32 {
             $crate::kernels::pixels::follow(<$S>::here(), args)
         }
@@ -94,6 +100,7 @@ macro_rules! functions {
             estimate,
             input_transform,
             output_transform,
+            weight_grad,
             follow,
         };
     };
@@ -121,6 +128,7 @@ pub struct Kernels {
     pub(super) estimate: unsafe fn(&EstimateArgs<'_>) -> [u64; 2],
     pub(super) input_transform: unsafe fn(&InputTransformArgs),
     pub(super) output_transform: unsafe fn(&OutputTransformArgs<'_>),
+    pub(super) weight_grad: unsafe fn(&WeightGradArgs<'_>),
     pub(super) follow: unsafe fn(&mut FollowArgs<'_>) -> u32,
 }
 
@@ -138,6 +146,15 @@ impl Kernels {
     pub unsafe fn gemm(&self, args: &ConvArgs) {
         // Safety: the machine has the instruction set, or the table would not be there; as of this function.
         unsafe { (self.gemm)(args) }
+    }
+
+    /// One tap's part of the gradient of a convolution's weights.
+    ///
+    /// # Safety
+    /// Runs, steps and counts are as [`WeightGradArgs`] says; sums have room for whole blocks.
+    pub unsafe fn weight_grad(&self, args: &WeightGradArgs<'_>) {
+        // Safety: the machine has the instruction set, or the table would not be there; as of this function.
+        unsafe { (self.weight_grad)(args) }
     }
 
     /// A depthwise convolution of some cells, before its activation.

@@ -43,14 +43,30 @@ pub struct Done {
     pub n_rewrites: usize,
 }
 
+/// As many of the first ones as leave each convolution a node of its own, with its activation.
+const SIMPLE: usize = 3;
+
 /// Runs all passes.
 ///
 /// # Errors
 /// The verifier's, naming the pass after which it failed.
 pub fn optimise(graph: &mut Graph) -> Result<Vec<Done>, Broken> {
+    run(graph, &PASSES)
+}
+
+/// Runs those that leave each convolution a node of its own, with its activation: for training. Who runs the others later
+/// has what [`optimise`] alone would have given.
+///
+/// # Errors
+/// As [`optimise`].
+pub fn simplify(graph: &mut Graph) -> Result<Vec<Done>, Broken> {
+    run(graph, &PASSES[..SIMPLE])
+}
+
+fn run(graph: &mut Graph, passes: &[Pass]) -> Result<Vec<Done>, Broken> {
     verify(graph)?;
     let mut done = Vec::new();
-    for (pass, run) in PASSES {
+    for &(pass, run) in passes {
         let n_rewrites = run(graph);
         verify(graph).map_err(|e| Broken { place: format!("after '{pass}': {}", e.place), ..e })?;
         done.push(Done { pass, n_rewrites });

@@ -3,6 +3,7 @@
 //! A program says what is computed and has no weights. A stream runs with some [`Weights`], and with others from one
 //! frame to the next; what is equal in both is in memory once.
 
+pub mod int8;
 pub mod packed;
 pub mod winograd;
 

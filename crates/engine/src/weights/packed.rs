@@ -112,12 +112,12 @@ impl<T: Element> Packed<T> {
     }
 
     /// The weights as they lie.
-    pub(crate) fn weights(&self) -> &Buffer<T> {
+    pub fn weights(&self) -> &Buffer<T> {
         &self.weights
     }
 
     /// The biases, in whole blocks.
-    pub(crate) fn biases(&self) -> &Buffer {
+    pub fn biases(&self) -> &Buffer {
         &self.bias
     }
 
