@@ -34,7 +34,7 @@ test:
 # The core without GStreamer, OpenCV and ONNX Runtime, cross-compiled and run under qemu.
 test-aarch64: setup
 	. "$$HOME/.cargo/env" 2>/dev/null; scripts/cargo-aarch64.sh test --locked --no-default-features \
-		-p passd -p passd-engine -p passd-train --lib --test identities --test engine_allocations --test gradients
+		-p passd -p passd-engine -p passd-train --lib --test identities --test engine_allocations --test gradients --test int8
 
 test-sanitize: setup
 	scripts/sanitize.sh

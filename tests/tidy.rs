@@ -240,7 +240,8 @@ fn the_engine_and_training_are_pure() {
     const WORLD: [&str; 8] =
         ["std::fs", "std::net", "std::env", "std::process", "std::thread", "tracing", "log::", "println!"];
     const TIME: [&str; 3] = ["engine/exec/counters.rs", "engine/exec/runner.rs", "engine/exec/tile.rs"];
-    const THREADS: [&str; 3] = ["engine/exec/", "train/batch.rs", "train/float/conv.rs"];
+    const THREADS: [&str; 5] =
+        ["engine/exec/", "train/batch.rs", "train/float/conv.rs", "train/int8/conv.rs", "train/int8/transpose.rs"];
     for (name, text) in CRATES.iter().flat_map(|c| all_sources().into_iter().filter(move |(n, _)| n.starts_with(c))) {
         let code = code(&text);
         for word in WORLD {

@@ -6,13 +6,15 @@
 
 use engine::import::import;
 use engine::kernels::Kernels;
+use engine::kernels::int8::Int8Kernels;
 use engine::passes;
 use std::sync::Arc;
 use std::time::Instant;
 use train::float::FloatTrainer;
+use train::int8::{Int8Trainer, Settings};
 use train::optimise::Adam;
 use train::params::Params;
-use train::plan::Plan;
+use train::plan::TrainPlan;
 
 fn option(name: &str, default: &str) -> String {
     let args: Vec<String> = std::env::args().collect();
@@ -35,7 +37,7 @@ fn main() {
     let (w, h) = (number("--width", 640), number("--height", 384));
     let mut graph = import(&file, h, w).expect("a model that the engine reads");
     passes::simplify(&mut graph).expect("a graph");
-    let plan = Arc::new(Plan::whole(graph).expect("a graph that can be trained"));
+    let plan = Arc::new(TrainPlan::whole(graph).expect("a graph that can be trained"));
     let mut random = fastrand::Rng::with_seed(1);
     let pictures: Vec<f32> = (0..n * w * h * 3).map(|_| random.f32()).collect();
     let grads: Vec<Vec<f32>> = (plan.outputs().iter())
@@ -43,25 +45,50 @@ fn main() {
         .collect();
     let grads: Vec<&[f32]> = grads.iter().map(|g| &g[..]).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    let mut params = Params::of(&plan);
-    let mut adam = Adam::new(&params, 1e-4);
-    let mut float = FloatTrainer::new(&plan, n, Kernels::best());
-    float.map_mut(plan.sources()[0]).fill(&pictures);
-    let mut step = || {
-        let start = Instant::now();
-        float.forward(&params);
-        let forward = start.elapsed().as_secs_f64();
-        let grads = float.backward(&params, &grads);
-        let backward = start.elapsed().as_secs_f64();
-        adam.step(&mut params, &grads, 1e-5);
-        [forward, backward - forward, start.elapsed().as_secs_f64() - backward]
+    let int8 = Int8Kernels::all().iter().find(|k| k.name == option("--int8", Int8Kernels::best().name));
+    let kernels = Kernels::all().iter().find(|k| k.name == option("--f32", Kernels::best().name));
+    let (Some(int8), Some(kernels)) = (int8, kernels) else {
+        panic!("one of {:?}, {:?}", Int8Kernels::all(), Kernels::all())
     };
-    let mut times = Vec::new();
+    let mut float = FloatTrainer::new(&plan, n, *kernels);
+    let mut eight = Int8Trainer::new(&plan, n, (*kernels, *int8), Settings::default());
+    let mut params = [Params::of(&plan), Params::of(&plan)];
+    let mut adam = params.clone().map(|p| Adam::new(&p, 1e-4));
+    let mut step = |which: usize| {
+        let params = &mut params[which];
+        let source = plan.sources()[0];
+        let start = Instant::now();
+        let split = |seconds: &mut f64| *seconds = start.elapsed().as_secs_f64();
+        let mut at = [0.0; 3];
+        let grads = if which == 0 {
+            float.map_mut(source).fill(&pictures);
+            float.forward(params);
+            split(&mut at[0]);
+            float.backward(params, &grads)
+        } else {
+            eight.fill_source(source, &pictures);
+            eight.forward(params);
+            split(&mut at[0]);
+            eight.backward(params, &grads)
+        };
+        split(&mut at[1]);
+        adam[which].step(params, &grads, 1e-5);
+        split(&mut at[2]);
+        [at[0], at[1] - at[0], at[2] - at[1], at[2]].map(|t| t * 1e3 / n as f64)
+    };
+    let mut times = [Vec::new(), Vec::new()];
     pool.install(|| {
-        step();
-        times.extend((0..rounds).map(|_| step()));
+        // The first steps make room, and look for ranges.
+        [0, 0, 1, 1].into_iter().for_each(|i| _ = step(i));
+        for _ in 0..rounds {
+            (0..2).for_each(|i| times[i].push(step(i)));
+        }
     });
-    let of = |i: usize| median(times.iter().map(|t| t[i] * 1e3 / n as f64).collect());
     println!("{n} pictures of {w}x{h}, {threads} threads, {:.0} MMAC forwards, ms a picture", plan.macs() as f64 / 1e6);
-    println!("f32 ({:?}): forward {:.2}, backward {:.2}, Adam {:.2}", Kernels::best(), of(0), of(1), of(2));
+    for (name, times) in [format!("f32 ({kernels:?})"), format!("eight bits ({int8:?})")].iter().zip(&times) {
+        let of = |i: usize| median(times.iter().map(|t| t[i]).collect());
+        println!("{name}: forward {:.2}, backward {:.2}, Adam {:.2}, all {:.2}", of(0), of(1), of(2), of(3));
+    }
+    let ratios = times[0].iter().zip(&times[1]).map(|(f, e)| f[3] / e[3]).collect();
+    println!("f32 to eight bits: {:.2}", median(ratios));
 }

@@ -1,6 +1,6 @@
 //! The numbers that are trained: as they are, or a gradient of each.
 
-use crate::plan::{LayerId, Plan};
+use crate::plan::{LayerId, TrainPlan};
 use engine::graph::{Conv, Graph, Op};
 
 /// Of one layer. What the layer computes is `gain * (weights x) + bias`, an output channel.
@@ -50,7 +50,7 @@ pub struct Params(pub Vec<LayerParams>);
 
 impl Params {
     /// As they stand in the plan's graph.
-    pub fn of(plan: &Plan) -> Self {
+    pub fn of(plan: &TrainPlan) -> Self {
         Self((0..plan.layers().len()).map(|i| LayerParams::of(plan.conv(LayerId(i)))).collect())
     }
 
@@ -78,7 +78,7 @@ impl Params {
     }
 
     /// The plan's graph with these numbers in their places, gains folded.
-    pub fn write_to(&self, plan: &Plan) -> Graph {
+    pub fn write_to(&self, plan: &TrainPlan) -> Graph {
         let mut graph = plan.graph().clone();
         for (layer, params) in plan.layers().iter().zip(&self.0) {
             if let Op::Conv(conv) = &mut graph.nodes[layer.node].op {

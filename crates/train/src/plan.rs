@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 /// A graph that is trained, from some of its maps on.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct TrainPlan {
     graph: Graph,
     sources: Vec<ValueId>,
     outputs: Vec<ValueId>,
@@ -40,7 +40,7 @@ pub enum Untrainable {
     Nothing,
 }
 
-impl Plan {
+impl TrainPlan {
     /// A plan from `sources` to `outputs` that trains the convolutions of which `is_trained` says so. The graph is one of
     /// [`engine::passes::simplify`].
     ///
@@ -98,7 +98,7 @@ impl Plan {
     /// From the picture to the maps of all outputs, all convolutions trained.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As [`TrainPlan::new`].
     pub fn whole(graph: Graph) -> Result<Self, Untrainable> {
         let mut outputs: Vec<ValueId> = graph.outputs.iter().flat_map(|o| &o.parts).map(|p| p.base).collect();
         let mut seen = HashSet::new();

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use train::float::FloatTrainer;
 use train::params::Params;
-use train::plan::{Plan, Untrainable};
+use train::plan::{TrainPlan, Untrainable};
 
 fn numbers(random: &mut Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| random.f32() * 2.0 - 1.0).collect()
@@ -19,7 +19,7 @@ fn numbers(random: &mut Rng, n: usize) -> Vec<f32> {
 
 /// A random graph that can be trained, its numbers and pictures.
 struct Case {
-    plan: Arc<Plan>,
+    plan: Arc<TrainPlan>,
     params: Params,
     pictures: Vec<Vec<f32>>,
     /// What the outputs' numbers count: by output and picture.
@@ -31,7 +31,7 @@ impl Case {
         let mut random = Rng::with_seed(seed);
         let mut graph: Graph = graphs::graph(&mut random, 3 + seed as usize % 14);
         passes::simplify(&mut graph).unwrap();
-        let plan = match Plan::whole(graph) {
+        let plan = match TrainPlan::whole(graph) {
             Ok(plan) => Arc::new(plan),
             Err(Untrainable::Op { .. } | Untrainable::Nothing) => return None,
             Err(e) => panic!("seed {seed}: {e}"),

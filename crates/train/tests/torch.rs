@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use train::float::FloatTrainer;
 use train::params::Params;
-use train::plan::{LayerId, Plan};
+use train::plan::{LayerId, TrainPlan};
 
 /// A network's tensors by name: dimensions and numbers.
 struct Fixture {
@@ -49,7 +49,7 @@ fn gradients_are_those_of_pytorch() {
         let mut graph = import(&fixture.file, dims[2], dims[3]).unwrap();
         passes::simplify(&mut graph).unwrap();
         let names: Vec<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
-        let plan = Arc::new(Plan::whole(graph).unwrap());
+        let plan = Arc::new(TrainPlan::whole(graph).unwrap());
         assert_eq!(plan.outputs().len(), names.len(), "a map an output");
         let params = Params::of(&plan);
         let mut trainer = FloatTrainer::new(&plan, dims[0], Kernels::best());

@@ -62,21 +62,21 @@ pub struct ConvArgs {
 
 /// Cells side by side: the first input and the first gradient of the first of them.
 #[derive(Debug, Clone, Copy)]
-pub struct Run {
+pub struct CellRun {
     pub inputs: *const f32,
     pub grads: *const f32,
 }
 
 // Safety: it is read in the call to which it is given alone, whose caller says what it points to.
-unsafe impl Send for Run {}
+unsafe impl Send for CellRun {}
 // Safety: the same.
-unsafe impl Sync for Run {}
+unsafe impl Sync for CellRun {}
 
 /// One tap's part of the gradient of a convolution's weights:
 /// `sums[c][o] += sum over runs, cells i of inputs[i * input_step + c] * grads[i * grad_step + o]`.
 #[derive(Debug, Clone, Copy)]
 pub struct WeightGradArgs<'a> {
-    pub runs: &'a [Run],
+    pub runs: &'a [CellRun],
     /// Cells of each run.
     pub n: usize,
     /// Numbers from cell to cell.

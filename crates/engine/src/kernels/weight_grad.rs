@@ -91,7 +91,7 @@ pub unsafe fn run<S: Simd>(s: S, a: &WeightGradArgs<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kernels, Run, bits};
+    use super::super::{CellRun, Kernels, bits};
     use super::*;
     use crate::buffer::Buffer;
 
@@ -105,8 +105,8 @@ mod tests {
             let inputs: Vec<_> = (0..3).map(|_| some(n * input_step)).collect();
             // Room for whole blocks behind the last cell.
             let grads: Vec<_> = (0..3).map(|_| some(n * grad_step + n_blocks * BLOCK)).collect();
-            let runs: Vec<Run> =
-                inputs.iter().zip(&grads).map(|(x, dy)| Run { inputs: x.as_ptr(), grads: dy.as_ptr() }).collect();
+            let runs: Vec<CellRun> =
+                inputs.iter().zip(&grads).map(|(x, dy)| CellRun { inputs: x.as_ptr(), grads: dy.as_ptr() }).collect();
             for kernels in Kernels::all() {
                 let mut sums = Buffer::new(n_inputs * n_blocks * BLOCK, 0.25f32);
                 let (sums_at, stride) = (sums.as_mut_ptr(), n_blocks * BLOCK);

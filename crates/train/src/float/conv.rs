@@ -5,7 +5,7 @@ use crate::geometry::Gather;
 use crate::params::LayerParams;
 use engine::buffer::Buffer;
 use engine::graph::{Act, Conv, MapShape, Window};
-use engine::kernels::{BLOCK, ConvArgs, Kernels, Rows, Run, TILE, WeightGradArgs};
+use engine::kernels::{BLOCK, CellRun, ConvArgs, Kernels, Rows, TILE, WeightGradArgs};
 use engine::weights::packed::{Packed, Packing, blocks};
 use rayon::prelude::*;
 
@@ -342,12 +342,12 @@ impl FloatConv {
         for picture in 0..x.n() {
             let run = |j: usize| {
                 let y = (self.window.stride[0] * j) as isize + tap.offset[0];
-                Run {
+                CellRun {
                     inputs: x.data()[x.at(picture, y, tap.offset[1]) + group * depth + first..].as_ptr(),
                     grads: dy.data()[dy.at(picture, j as isize, 0) + group * width..].as_ptr(),
                 }
             };
-            let runs: Vec<Run> = (0..self.out.h).map(run).collect();
+            let runs: Vec<CellRun> = (0..self.out.h).map(run).collect();
             let args = WeightGradArgs {
                 runs: &runs,
                 n: self.out.w,

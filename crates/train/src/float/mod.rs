@@ -3,13 +3,13 @@
 //! Every map of a batch is kept from the way forwards for the way back. A gradient is kept from its first part until the
 //! node that made its map has been passed.
 
-mod act;
-mod conv;
-mod ops;
+pub(crate) mod act;
+pub(crate) mod conv;
+pub(crate) mod ops;
 
 use crate::batch::Batch;
 use crate::params::{LayerParams, Params};
-use crate::plan::Plan;
+use crate::plan::TrainPlan;
 use conv::{FloatConv, Put};
 use engine::graph::{Act, Conv, Op, ValueId};
 use engine::kernels::Kernels;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Computes forwards and backwards for batches of one size.
 pub struct FloatTrainer {
-    plan: Arc<Plan>,
+    plan: Arc<TrainPlan>,
     kernels: Kernels,
     n: usize,
     /// By node.
@@ -34,7 +34,7 @@ pub struct FloatTrainer {
 
 impl FloatTrainer {
     /// For batches of `n` pictures.
-    pub fn new(plan: &Arc<Plan>, n: usize, kernels: Kernels) -> Self {
+    pub fn new(plan: &Arc<TrainPlan>, n: usize, kernels: Kernels) -> Self {
         let graph = plan.graph();
         let n_values = graph.values.len();
         let mut convs = vec![None; graph.nodes.len()];
@@ -71,7 +71,7 @@ impl FloatTrainer {
         Self { plan: plan.clone(), kernels, n, convs, maps, before, grad_borders, spare: Vec::new() }
     }
 
-    pub fn plan(&self) -> &Arc<Plan> {
+    pub fn plan(&self) -> &Arc<TrainPlan> {
         &self.plan
     }
 

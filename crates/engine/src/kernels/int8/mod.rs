@@ -14,6 +14,8 @@ mod avxvnni;
 mod dot;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
 mod portable;
 mod product;
 mod sum;
@@ -35,7 +37,7 @@ impl Int8Kernels {
             #[cfg(target_arch = "x86_64")]
             all.extend([avx512vnni::kernels(), avxvnni::kernels(), avx2::kernels()].into_iter().flatten());
             #[cfg(target_arch = "aarch64")]
-            all.extend([neon::dot_kernels(), neon::kernels()].into_iter().flatten());
+            all.extend([neon_dot::kernels(), neon::kernels()].into_iter().flatten());
             all.push(portable::kernels());
             all
         })

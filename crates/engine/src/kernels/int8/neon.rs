@@ -1,19 +1,7 @@
-//! NEON: with the dot product of Armv8.2 four products and their sum in one instruction, else widened to 16 bits.
+//! NEON of Armv8.0: widened to 16 bits.
 
 use super::dot::Dot;
 use std::arch::aarch64::*;
-
-/// NEON is there, and the dot product.
-#[derive(Clone, Copy)]
-struct NeonDot(());
-
-impl NeonDot {
-    #[target_feature(enable = "neon,dotprod")]
-    #[inline]
-    fn here() -> Self {
-        Self(())
-    }
-}
 
 /// NEON is there.
 #[derive(Clone, Copy)]
@@ -29,54 +17,11 @@ impl Neon {
 
 /// Four bytes less 128, again and again.
 #[inline(always)]
-unsafe fn signed(p: *const u8) -> int8x16_t {
+pub(super) unsafe fn signed(p: *const u8) -> int8x16_t {
     // Safety: the caller's pointer; NEON is part of every aarch64 that this is built for.
     unsafe {
         let one = vreinterpretq_u8_u32(vdupq_n_u32(p.cast::<u32>().read_unaligned()));
         vreinterpretq_s8_u8(veorq_u8(one, vdupq_n_u8(0x80)))
-    }
-}
-
-impl Dot for NeonDot {
-    type Many = int8x16_t;
-    type One = int8x16_t;
-    type Sums = int32x4_t;
-    const SUMS: usize = 4;
-    const MOST: [(usize, usize); 3] = [(6, 4), (6, 4), (6, 4)];
-    const SHIFT: i32 = 128;
-
-    #[inline(always)]
-    unsafe fn load(self, p: *const i32) -> int32x4_t {
-        // Safety: the token; the caller's pointer.
-        unsafe { vld1q_s32(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut i32, sums: int32x4_t) {
-        // Safety: the token; the caller's pointer.
-        unsafe { vst1q_s32(p, sums) }
-    }
-    #[inline(always)]
-    unsafe fn many(self, p: *const i8) -> int8x16_t {
-        // Safety: the token; the caller's pointer.
-        unsafe { vld1q_s8(p) }
-    }
-    #[inline(always)]
-    unsafe fn one(self, p: *const u8) -> int8x16_t {
-        // Safety: the caller's pointer.
-        unsafe { signed(p) }
-    }
-    #[inline(always)]
-    fn dot(self, mut sums: int32x4_t, one: int8x16_t, many: int8x16_t) -> int32x4_t {
-        // Safety: the token. (The intrinsic is not in stable Rust.)
-        unsafe {
-            std::arch::asm!(
-                ".arch_extension dotprod",
-                "sdot {sums:v}.4s, {one:v}.16b, {many:v}.16b",
-                sums = inout(vreg) sums, one = in(vreg) one, many = in(vreg) many,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
-        sums
     }
 }
 
@@ -122,15 +67,6 @@ impl Dot for Neon {
         }
     }
 }
-
-mod with_dot {
-    use super::NeonDot;
-    super::super::table::functions!("neon-dotprod", NeonDot, "neon,dotprod");
-    pub fn kernels() -> Option<super::super::table::Int8Kernels> {
-        std::arch::is_aarch64_feature_detected!("dotprod").then_some(KERNELS)
-    }
-}
-pub use with_dot::kernels as dot_kernels;
 
 super::table::functions!("neon", Neon, "neon");
 
