@@ -160,8 +160,10 @@ fn unit(numbers: impl Iterator<Item = f32>) -> f32 {
     (numbers.fold(0.0, |a: f32, b| a.max(b.abs())) / 127.0).max(f32::MIN_POSITIVE)
 }
 
+/// The nearest step, ties to even: no instruction for it is needed everywhere, so a large number rounds.
 fn code(v: f32, unit: f32) -> i8 {
-    (v / unit).round_ties_even().clamp(-127.0, 127.0) as i8
+    const LARGE: f32 = 12_582_912.0;
+    ((v / unit).clamp(-127.0, 127.0) + LARGE - LARGE) as i8
 }
 
 /// A gather with weights in eight bits, on maps of one size.
@@ -235,6 +237,36 @@ impl<'a> Product<'a> {
             // Safety: every tap of every target lies in the source or its border, with three more bytes behind each cell;
             // sums have room for the row.
             unsafe { self.int8.product(&args) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::graph::Act;
+
+    /// More products of the greatest bytes than an `i32` holds.
+    #[test]
+    fn large_maps_are_summed_in_pieces() {
+        let shape = MapShape::new(300, 300, 1);
+        let conv = Conv {
+            window: Window::POINT,
+            groups: 1,
+            weights: vec![1.0],
+            bias: vec![0.0],
+            act: Act::Identity,
+            post: Act::Identity,
+            transposed: false,
+        };
+        let int8 = Int8Conv::new(&conv, shape, shape);
+        let (mut planes, mut quads) = (Planes::default(), Quads::default());
+        planes.fill(&Batch::new(2, shape, 0, 255), 1);
+        quads.fill(&Batch::new(2, shape, 0, 255));
+        for kernels in Int8Kernels::all() {
+            let (weights, bias) = int8.weight_grad(*kernels, (&planes, 0, 0), &quads, 2);
+            let n = 2.0 * 300.0 * 300.0 * 127.0;
+            assert_eq!((weights, bias), (vec![n * 255.0], vec![n]), "{kernels:?}");
         }
     }
 }

@@ -85,11 +85,16 @@ impl Coded {
 
     /// Takes over numbers; the first ones show their range first.
     fn take(&mut self, numbers: &Batch) {
+        self.take_rows(|picture, y| numbers.row(picture, y));
+    }
+
+    /// As [`Coded::take`], row by row of each picture.
+    fn take_rows<'a>(&mut self, numbers: impl Fn(usize, usize) -> &'a [f32] + Sync + Send) {
         for _ in 0..if self.range.is_none() { 2 } else { 1 } {
             self.begin();
             let coding = self.coding;
             let code = |seen: &mut Range, picture, y, row: &mut [u8]| {
-                *seen = seen.with(rows::code(numbers.row(picture, y), coding, row));
+                *seen = seen.with(rows::code(numbers(picture, y), coding, row));
             };
             let seen = self.codes.fold_rows(|| Range::NONE, code, Range::with);
             self.range = self.range.after(seen);
@@ -238,9 +243,10 @@ impl Int8Trainer {
     /// It is no source, or there are not as many numbers.
     pub fn fill_source(&mut self, value: ValueId, numbers: &[f32]) {
         assert!(self.plan.sources().contains(&value), "a source");
-        let mut batch = Batch::new(self.n, self.plan.graph().shape(value), 0, 0.0);
-        batch.fill(numbers);
-        self.coded_mut(value).take(&batch);
+        let shape = self.plan.graph().shape(value);
+        assert_eq!(numbers.len(), self.n * shape.n_values(), "a map of each picture");
+        let width = shape.w * shape.c;
+        self.coded_mut(value).take_rows(|picture, y| &numbers[(picture * shape.h + y) * width..][..width]);
     }
 
     /// An output's map.
@@ -317,7 +323,8 @@ impl Int8Trainer {
                 coded.range = coded.range.after(Range { low: 0.0, high });
             }
         } else {
-            let mut numbers = Batch::new(self.n, shape, 0, 0.0);
+            let is_output = float.is_some();
+            let mut numbers = float.take().unwrap_or_else(|| Batch::new(self.n, shape, 0, 0.0));
             let mut given = before.as_ref().map(|_| Batch::new(self.n, shape, 0, 0.0));
             let compute = |s: &mut Scratch, picture: usize, y: usize, row: &mut [f32], given: Option<&mut [f32]>| {
                 product.row(picture, y, &mut s.sums);
@@ -347,7 +354,7 @@ impl Int8Trainer {
                 before.take(given);
             }
             coded.take(&numbers);
-            float = float.map(|_| numbers);
+            float = is_output.then_some(numbers);
         }
         self.maps[at] = Some(coded);
         self.before[at] = before;
