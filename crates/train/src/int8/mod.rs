@@ -88,6 +88,21 @@ impl Coded {
         self.take_rows(|picture, y| numbers.row(picture, y));
     }
 
+    /// As [`Coded::take`], of rows that are made while they are near.
+    fn take_made(&mut self, make: impl Fn(&mut [f32], usize, usize) + Sync + Send) {
+        let width = self.codes.shape().w * self.codes.shape().c;
+        for _ in 0..if self.range.is_none() { 2 } else { 1 } {
+            self.begin();
+            let coding = self.coding;
+            let code = |s: &mut Scratch, picture, y, row: &mut [u8]| {
+                make(&mut s.row, picture, y);
+                s.range = s.range.with(rows::code(&s.row, coding, row));
+            };
+            let seen = self.codes.fold_rows(|| Scratch::new(0, width, 0), code, Scratch::merged);
+            self.range = self.range.after(seen.range);
+        }
+    }
+
     /// As [`Coded::take`], row by row of each picture.
     fn take_rows<'a>(&mut self, numbers: impl Fn(usize, usize) -> &'a [f32] + Sync + Send) {
         for _ in 0..if self.range.is_none() { 2 } else { 1 } {
@@ -275,6 +290,10 @@ impl Int8Trainer {
                     self.conv_forward(i, conv, &mut int8, params);
                     self.convs[i] = Some(int8);
                 }
+                // An output is more than its codes tell.
+                _ if self.passes_codes(node) && self.outputs[node.output.0 as usize].is_none() => {
+                    self.code_forward(node)
+                }
                 _ => self.float_forward(i, node, params),
             }
         }
@@ -359,6 +378,43 @@ impl Int8Trainer {
         self.maps[at] = Some(coded);
         self.before[at] = before;
         self.outputs[at] = float;
+    }
+
+    /// A map that is told from codes, row by row.
+    fn code_forward(&mut self, node: &Node) {
+        let at = node.output.0 as usize;
+        let Some(mut coded) = self.maps[at].take() else { return };
+        let inputs: Vec<(&Coded, Vec<f32>)> =
+            node.inputs.iter().map(|v| self.coded(*v)).map(|m| (m, m.scales())).collect();
+        let (shape, from) = (coded.codes.shape(), inputs[0].0.codes.shape());
+        let by = repeats(from, shape).unwrap_or([1; 2]);
+        coded.take_made(|row, picture, y| match &node.op {
+            Op::Resize(_) => {
+                let (x, scales) = &inputs[0];
+                let codes = x.codes.row(picture, y / by[0]).chunks_exact(shape.c);
+                for (to, codes) in row.chunks_exact_mut(by[1] * shape.c).zip(codes) {
+                    to.chunks_exact_mut(shape.c).for_each(|to| rows::decode(codes, scales, x.coding.zero, to));
+                }
+            }
+            Op::Concat => {
+                let mut first = 0;
+                for (x, scales) in &inputs {
+                    let c = x.codes.shape().c;
+                    let codes = x.codes.row(picture, y).chunks_exact(c);
+                    for (to, codes) in row.chunks_exact_mut(shape.c).zip(codes) {
+                        rows::decode(codes, scales, x.coding.zero, &mut to[first..first + c]);
+                    }
+                    first += c;
+                }
+            }
+            _ => {
+                for (k, (x, scales)) in inputs.iter().enumerate() {
+                    let put = if k == 0 { rows::decode } else { rows::add_decoded };
+                    put(x.codes.row(picture, y), scales, x.coding.zero, row);
+                }
+            }
+        });
+        self.maps[at] = Some(coded);
     }
 
     /// On decoded maps.
