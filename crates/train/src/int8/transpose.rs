@@ -141,10 +141,22 @@ impl Quads {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
 fn quads(row: &[u8], c: usize, width: usize, to: &mut [i8], sums: &mut [i32]) {
     for (cells, to) in row.chunks(4 * c).zip(to.chunks_exact_mut(4 * width)) {
+        let signed = |v: &u8| (v ^ 0x80) as i8;
+        if cells.len() == 4 * c {
+            let (first, last) = cells.split_at(2 * c);
+            let (pairs, others) = (first.split_at(c), last.split_at(c));
+            let pairs = pairs.0.iter().zip(pairs.1).zip(others.0.iter().zip(others.1));
+            for (((a, b), (c, d)), (to, sum)) in pairs.zip(to.chunks_exact_mut(4).zip(sums.iter_mut())) {
+                let four = [signed(a), signed(b), signed(c), signed(d)];
+                to.copy_from_slice(&four);
+                *sum += four.iter().map(|v| i32::from(*v)).sum::<i32>();
+            }
+            continue;
+        }
         for (k, cell) in cells.chunks_exact(c).enumerate() {
             for ((to, sum), v) in to.chunks_exact_mut(4).zip(sums.iter_mut()).zip(cell) {
-                to[k] = (v ^ 0x80) as i8;
-                *sum += i32::from((v ^ 0x80) as i8);
+                to[k] = signed(v);
+                *sum += i32::from(signed(v));
             }
         }
         // What fills the last four cells up is 0, also where something else was before.
