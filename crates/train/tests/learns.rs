@@ -62,7 +62,7 @@ fn plan(seed: u64) -> Arc<TrainPlan> {
 /// Either trainer.
 enum Trainer {
     Float(FloatTrainer),
-    Int8(Int8Trainer),
+    Int8(Box<Int8Trainer>),
 }
 
 impl Trainer {
@@ -128,7 +128,7 @@ fn eight_bits_learn_as_f32_does() {
         let student = plan(seed + 1000);
         let float = learn(Trainer::Float(FloatTrainer::new(&student, PICTURES, Kernels::best())), seed);
         let kernels = (Kernels::best(), Int8Kernels::best());
-        let int8 = learn(Trainer::Int8(Int8Trainer::new(&student, PICTURES, kernels, settings)), seed);
+        let int8 = learn(Trainer::Int8(Box::new(Int8Trainer::new(&student, PICTURES, kernels, settings))), seed);
         println!("seed {seed}: f32 {:.4} -> {:.5}, eight bits -> {:.5}", float[0], float[1], int8[1]);
         assert!(float[1] < 0.2 * float[0], "it learns");
         ratios.push(int8[1] / float[1]);
