@@ -61,7 +61,7 @@ fn plan(seed: u64) -> Arc<TrainPlan> {
 
 /// Either trainer.
 enum Trainer {
-    Float(FloatTrainer),
+    Float(Box<FloatTrainer>),
     Int8(Box<Int8Trainer>),
 }
 
@@ -94,14 +94,14 @@ impl Trainer {
 /// The mean square error on pictures that were not trained on, before and after.
 fn learn(mut trainer: Trainer, seed: u64) -> [f64; 2] {
     let (teacher, student) = (plan(seed), plan(seed + 1000));
-    let mut teacher_runs = Trainer::Float(FloatTrainer::new(&teacher, PICTURES, Kernels::best()));
+    let mut teacher_runs = Trainer::Float(Box::new(FloatTrainer::new(&teacher, PICTURES, Kernels::best())));
     let (truth, mut params) = (Params::of(&teacher), Params::of(&student));
     let mut random = Rng::with_seed(seed + 2000);
     let mut pictures = || (0..PICTURES * PICTURE.n_values()).map(|_| random.f32()).collect::<Vec<f32>>();
     let held_out = pictures();
     let wanted = teacher_runs.run(&truth, &held_out);
     // The last weights are judged in `f32`, where they will be used.
-    let mut judge = Trainer::Float(FloatTrainer::new(&student, PICTURES, Kernels::best()));
+    let mut judge = Trainer::Float(Box::new(FloatTrainer::new(&student, PICTURES, Kernels::best())));
     let mut error = |params: &Params| {
         let found = judge.run(params, &held_out);
         let squares = found.iter().zip(&wanted).map(|(a, b)| f64::from((a - b) * (a - b)));
@@ -126,7 +126,7 @@ fn eight_bits_learn_as_f32_does() {
     let (mut ratios, settings) = (Vec::new(), Settings::default());
     for seed in 0..5 {
         let student = plan(seed + 1000);
-        let float = learn(Trainer::Float(FloatTrainer::new(&student, PICTURES, Kernels::best())), seed);
+        let float = learn(Trainer::Float(Box::new(FloatTrainer::new(&student, PICTURES, Kernels::best()))), seed);
         let kernels = (Kernels::best(), Int8Kernels::best());
         let int8 = learn(Trainer::Int8(Box::new(Int8Trainer::new(&student, PICTURES, kernels, settings))), seed);
         println!("seed {seed}: f32 {:.4} -> {:.5}, eight bits -> {:.5}", float[0], float[1], int8[1]);
