@@ -100,35 +100,12 @@ impl<T: Element> Batch<T> {
         rows.fold(&state, fold).reduce(&state, merge)
     }
 
-    /// As [`Batch::fold_rows`], of two batches as in [`Batch::for_rows_of_both`].
-    ///
-    /// # Panics
-    /// They differ.
-    pub fn fold_rows_of_both<S: Send>(
-        &mut self,
-        other: &mut Self,
-        state: impl Fn() -> S + Sync + Send,
-        f: impl Fn(&mut S, usize, usize, &mut [T], &mut [T]) + Sync + Send,
-        merge: impl Fn(S, S) -> S + Sync + Send,
-    ) -> S {
-        let frame = self.frame();
-        assert_eq!(frame, other.frame(), "batches of one size");
-        let rows = self.whole_rows_mut().zip(other.whole_rows_mut()).enumerate();
-        let fold = |mut s: S, (i, (a, b)): (usize, (&mut [T], &mut [T]))| {
-            if let Some((picture, y)) = frame.inside(i) {
-                f(&mut s, picture, y, &mut a[frame.cells()], &mut b[frame.cells()]);
-            }
-            s
-        };
-        rows.fold(&state, fold).reduce(&state, merge)
-    }
-
     /// Sets everything, the border too.
     pub fn set_all(&mut self, value: T) {
         self.data.fill(value);
     }
 
-    /// The same of two batches of one size, with one border.
+    /// As [`Batch::for_rows`], of two batches of one size, with one border.
     ///
     /// # Panics
     /// They differ.

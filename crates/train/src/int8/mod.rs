@@ -3,7 +3,7 @@
 //!
 //! Forwards a row of sums is scaled, activated and coded while it is near. Backwards the gradient of a map is made once, row
 //! by row, of the parts that come from all who read the map, and coded by the scale of each channel; that scale goes into
-//! the weights of the next product, so that one code serves both products. Ranges come from the steps before. GradRounding
+//! the weights of the next product, so that one code serves both products. Ranges come from the steps before. Rounding
 //! of gradients is random, by a hash of step, map and place: the same bits for any instruction set and number of threads.
 //!
 //! What has no product of its own here (depthwise and grouped convolutions, pools, ...) is computed in `f32` on decoded maps.
@@ -83,37 +83,40 @@ impl Coded {
         out
     }
 
-    /// Takes over numbers; the first ones show their range first.
+    /// Takes over numbers.
     fn take(&mut self, numbers: &Batch) {
         self.take_rows(|picture, y| numbers.row(picture, y));
+    }
+
+    /// Codes what `code` says by the ranges so far, and takes in the range that it saw; the first numbers show theirs first.
+    fn settle(&mut self, mut code: impl FnMut(&mut Batch<u8>, Coding) -> Range) {
+        for _ in 0..if self.range.is_none() { 2 } else { 1 } {
+            self.begin();
+            let seen = code(&mut self.codes, self.coding);
+            self.range = self.range.after(seen);
+        }
     }
 
     /// As [`Coded::take`], of rows that are made while they are near.
     fn take_made(&mut self, make: impl Fn(&mut [f32], usize, usize) + Sync + Send) {
         let width = self.codes.shape().w * self.codes.shape().c;
-        for _ in 0..if self.range.is_none() { 2 } else { 1 } {
-            self.begin();
-            let coding = self.coding;
+        self.settle(|codes, coding| {
             let code = |s: &mut Scratch, picture, y, row: &mut [u8]| {
                 make(&mut s.row, picture, y);
                 s.range = s.range.with(rows::code(&s.row, coding, row));
             };
-            let seen = self.codes.fold_rows(|| Scratch::new(0, width, 0), code, Scratch::merged);
-            self.range = self.range.after(seen.range);
-        }
+            codes.fold_rows(|| Scratch::new(0, width, 0), code, Scratch::merged).range
+        });
     }
 
     /// As [`Coded::take`], row by row of each picture.
     fn take_rows<'a>(&mut self, numbers: impl Fn(usize, usize) -> &'a [f32] + Sync + Send) {
-        for _ in 0..if self.range.is_none() { 2 } else { 1 } {
-            self.begin();
-            let coding = self.coding;
+        self.settle(|codes, coding| {
             let code = |seen: &mut Range, picture, y, row: &mut [u8]| {
                 *seen = seen.with(rows::code(numbers(picture, y), coding, row));
             };
-            let seen = self.codes.fold_rows(|| Range::NONE, code, Range::with);
-            self.range = self.range.after(seen);
-        }
+            codes.fold_rows(|| Range::NONE, code, Range::with)
+        });
     }
 }
 
@@ -123,6 +126,8 @@ struct CodedGrad {
     codes: Batch<u8>,
     /// What a unit is worth, a channel.
     scales: Vec<f32>,
+    /// The same, spread.
+    spread: Vec<f32>,
 }
 
 /// Computes forwards and backwards for batches of one size.
@@ -324,9 +329,8 @@ impl Int8Trainer {
         offset.resize(stride, 0.0);
         let scratch = || Scratch::new(product.room(), shape.w * c, stride);
         if conv.act == Act::Relu && float.is_none() {
-            for _ in 0..if coded.range.is_none() { 2 } else { 1 } {
-                coded.begin();
-                let inverse = 1.0 / coded.coding.scale;
+            coded.settle(|codes, coding| {
+                let inverse = 1.0 / coding.scale;
                 let row = |s: &mut Scratch, picture: usize, y: usize, row: &mut [u8]| {
                     product.row(picture, y, &mut s.sums);
                     let room = product.room();
@@ -337,10 +341,9 @@ impl Int8Trainer {
                     let cells = row.chunks_exact_mut(c).zip(s.codes.chunks_exact(stride));
                     cells.for_each(|(to, from)| to.copy_from_slice(&from[..c]));
                 };
-                let seen = coded.codes.fold_rows(scratch, row, Scratch::merged);
-                let high = seen.most[..c].iter().fold(0.0, |a: f32, b| a.max(*b));
-                coded.range = coded.range.after(Range { low: 0.0, high });
-            }
+                let seen = codes.fold_rows(scratch, row, Scratch::merged);
+                Range { low: 0.0, high: seen.most[..c].iter().fold(0.0, |a: f32, b| a.max(*b)) }
+            });
         } else {
             let is_output = float.is_some();
             let mut numbers = float.take().unwrap_or_else(|| Batch::new(self.n, shape, 0, 0.0));
@@ -584,9 +587,7 @@ impl Int8Trainer {
                     let all = grad.codes.shape().c;
                     let codes = grad.codes.row(picture, y);
                     if all == c {
-                        let mut scales = Vec::new();
-                        rows::spread(&grad.scales, &mut scales);
-                        rows::add_decoded(codes, &scales, ZERO_GRAD, row);
+                        rows::add_decoded(codes, &grad.spread, ZERO_GRAD, row);
                     } else {
                         let scales = &grad.scales[*first..first + c];
                         for (to, codes) in row.chunks_exact_mut(c).zip(codes.chunks_exact(all)) {
@@ -654,7 +655,9 @@ impl Int8Trainer {
             range::after(&mut range, &most);
         }
         self.grad_ranges[at] = range;
-        CodedGrad { codes, scales }
+        let mut spread = Vec::new();
+        rows::spread(&scales, &mut spread);
+        CodedGrad { codes, scales, spread }
     }
 
     /// On decoded maps: parts of the inputs' gradients in `f32`.

@@ -88,8 +88,6 @@ pub unsafe fn run<D: Dot>(d: D, a: &ProductArgs<'_>) {
                 let (column, weights) = (strip.first * BLOCK + part, weights.add(part * 4));
                 for p in (0..a.n).step_by(evenly) {
                     let n = (a.n - p).min(evenly);
-                    let args = (d, a, p, column, weights, row);
-                    let (d, a, p, column, weights, row) = args;
                     match (D::MOST[strip.n - 1].1, D::SUMS) {
                         (1, _) => {
                             by_number!(block, n, D, 1, (d, a, p, column, weights, row), 1 2 3 4 5 6 7 8 9 10 11 12)
