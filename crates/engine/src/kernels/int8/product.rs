@@ -62,16 +62,25 @@ unsafe fn block<D: Dot, const P: usize, const V: usize>(
     }
 }
 
-/// Calls `$f` with the number of cells as a constant.
-macro_rules! by_number {
-    ($f:ident, $n:expr, $D:ty, $V:literal, $args:tt, $($P:literal)*) => {
+/// Calls `$f` with the numbers of cells, and of sums side by side, as constants.
+macro_rules! by_shape {
+    ($f:ident, $n:expr, $at_once:expr, $D:ty, $args:tt) => {
+        match ($at_once, <$D>::SUMS) {
+            (1, _) => by_shape!(@ $f, $n, $D, 1, $args, 1 2 3 4 5 6 7 8 9 10 11 12),
+            (2, 16) => by_shape!(@ $f, $n, $D, 2, $args, 1 2 3 4 5 6 7 8 9 10 11 12),
+            (2, _) => by_shape!(@ $f, $n, $D, 2, $args, 1 2 3 4 5 6),
+            (3, _) => by_shape!(@ $f, $n, $D, 3, $args, 1 2 3 4 5 6 7 8),
+            _ => by_shape!(@ $f, $n, $D, 4, $args, 1 2 3 4 5 6),
+        }
+    };
+    (@ $f:ident, $n:expr, $D:ty, $V:literal, $args:tt, $($P:literal)*) => {
         match $n {
             $($P => $f::<$D, $P, $V> $args,)*
             _ => unreachable!("at most as many as registers hold"),
         }
     };
 }
-pub(super) use by_number;
+pub(super) use by_shape;
 
 /// # Safety
 /// As of [`super::table::Int8Kernels::product`].
@@ -88,17 +97,7 @@ pub unsafe fn run<D: Dot>(d: D, a: &ProductArgs<'_>) {
                 let (column, weights) = (strip.first * BLOCK + part, weights.add(part * 4));
                 for p in (0..a.n).step_by(evenly) {
                     let n = (a.n - p).min(evenly);
-                    match (D::MOST[strip.n - 1].1, D::SUMS) {
-                        (1, _) => {
-                            by_number!(block, n, D, 1, (d, a, p, column, weights, row), 1 2 3 4 5 6 7 8 9 10 11 12)
-                        }
-                        (2, 16) => {
-                            by_number!(block, n, D, 2, (d, a, p, column, weights, row), 1 2 3 4 5 6 7 8 9 10 11 12)
-                        }
-                        (2, _) => by_number!(block, n, D, 2, (d, a, p, column, weights, row), 1 2 3 4 5 6),
-                        (3, _) => by_number!(block, n, D, 3, (d, a, p, column, weights, row), 1 2 3 4 5 6 7 8),
-                        _ => by_number!(block, n, D, 4, (d, a, p, column, weights, row), 1 2 3 4 5 6),
-                    }
+                    by_shape!(block, n, at_once, D, (d, a, p, column, weights, row));
                 }
             }
         }

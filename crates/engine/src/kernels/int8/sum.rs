@@ -1,7 +1,7 @@
 //! Products of two maps, summed over cells, four cells at once: the gradient of a convolution's weights.
 
 use super::dot::Dot;
-use super::product::by_number;
+use super::product::by_shape;
 use crate::kernels::args::{BLOCK, SumArgs, strips};
 
 /// `P` inputs from `first`, `V` times [`Dot::SUMS`] outputs from `column`.
@@ -62,13 +62,7 @@ pub unsafe fn run<D: Dot>(d: D, a: &SumArgs<'_>) {
                 let column = strip.first * BLOCK + part;
                 for p in (0..a.n_inputs).step_by(most) {
                     let n = (a.n_inputs - p).min(most);
-                    match (D::MOST[strip.n - 1].1, D::SUMS) {
-                        (1, _) => by_number!(block, n, D, 1, (d, a, p, column), 1 2 3 4 5 6 7 8 9 10 11 12),
-                        (2, 16) => by_number!(block, n, D, 2, (d, a, p, column), 1 2 3 4 5 6 7 8 9 10 11 12),
-                        (2, _) => by_number!(block, n, D, 2, (d, a, p, column), 1 2 3 4 5 6),
-                        (3, _) => by_number!(block, n, D, 3, (d, a, p, column), 1 2 3 4 5 6 7 8),
-                        _ => by_number!(block, n, D, 4, (d, a, p, column), 1 2 3 4 5 6),
-                    }
+                    by_shape!(block, n, at_once, D, (d, a, p, column));
                 }
             }
         }
