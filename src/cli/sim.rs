@@ -1,7 +1,7 @@
 //! `passd sim`: the simulated camera as files.
 
 use super::common::{Failure, print_line};
-use crate::sim::{SimCamera, SimSettings, Truth};
+use crate::sim::{DecoyTruth, SimCamera, SimSettings, Truth};
 use serde_json::json;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 ///
 /// OUT is a folder (000000.png, 000001.png, … and truth.jsonl) or a file that ends in .mp4 or .mkv
 /// (H.264, and FILE.truth.jsonl beside it). A line of ground truth: {"frame", "objects": [{"track",
-/// "class", "label", "box", "visible", "counts"}]}.
+/// "class", "label", "box", "visible", "counts"}]}. Where the address asks for decoys (decoys=all), "decoys" beside
+/// it names those that are seen: [{"kind", "box", "visible"}]. They look like objects and are none.
 ///
 /// Example: passd sim 'sim://street?scene=night&seed=7&frames=100' --out night/
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to draw: sim://street?scene=day|cloud|night|rain|crowd&seed=N&size=WxH&fps=F&frames=N&…
+    /// What to draw: sim://street?scene=day|cloud|night|rain|crowd|snow|infrared&seed=N&size=WxH&fps=F&frames=N
+    /// &decoys=mannequin+poster+bush+trailer|all&palette=usual|other&…
     address: String,
     /// Folder or video file
     #[arg(long)]
@@ -46,12 +48,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut truth_file = BufWriter::new(std::fs::File::create(&truth_path).map_err(named)?);
     let mut camera = SimCamera::new(settings.clone());
     let mut bgr = vec![0; settings.size.area() * 3];
-    let mut truth = Vec::new();
+    let (mut truth, mut decoys) = (Vec::new(), Vec::new());
     for n in 0..n_frames {
         camera.render(n.saturating_mul(args.every), &mut bgr);
         camera.truth(n.saturating_mul(args.every), &mut truth);
         sink.put(n, &bgr).map_err(Failure::Failed)?;
-        let line = json!({ "frame": n, "objects": truth.iter().map(object).collect::<Vec<_>>() });
+        let mut line = json!({ "frame": n, "objects": truth.iter().map(object).collect::<Vec<_>>() });
+        if !settings.decoys.is_empty() {
+            camera.decoys(n.saturating_mul(args.every), &mut decoys);
+            line["decoys"] = decoys.iter().map(decoy).collect();
+        }
         writeln!(truth_file, "{line}").map_err(named)?;
     }
     sink.finish().map_err(Failure::Failed)?;
@@ -64,6 +70,10 @@ fn object(t: &Truth) -> serde_json::Value {
         "track": t.track, "class": t.kind as u8, "label": t.kind, "box": t.bbox.to_array(),
         "visible": t.visible, "counts": t.counts(),
     })
+}
+
+fn decoy(d: &DecoyTruth) -> serde_json::Value {
+    json!({ "kind": d.kind, "box": d.bbox.to_array(), "visible": d.visible })
 }
 
 /// Where frames go.

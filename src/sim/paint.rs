@@ -11,6 +11,12 @@ pub const fn rgb(r: u8, g: u8, b: u8) -> Rgba {
     [r, g, b, 255]
 }
 
+/// Darker below 1, lighter above; the alpha stays.
+pub fn shade(c: Rgba, factor: f32) -> Rgba {
+    let f = |v: u8| (f32::from(v) * factor).min(255.0) as u8;
+    [f(c[0]), f(c[1]), f(c[2]), c[3]]
+}
+
 /// What a stroke of the brush leaves behind.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Ink {
@@ -54,6 +60,13 @@ impl<'a> Brush<'a> {
         let stroke = Stroke { width, line_cap: LineCap::Round, ..Stroke::default() };
         let paint = self.paint(colour);
         self.target.stroke_path(&path, &paint, &stroke, self.transform, None);
+    }
+
+    /// A pattern on what was just painted: who is who does not depend on it.
+    pub fn decorate(&mut self, path: Option<Path>, colour: Rgba) {
+        if self.ink == Ink::Colour {
+            self.fill(path, colour);
+        }
     }
 
     /// Light, added to what is there; identities cast none.
@@ -112,10 +125,14 @@ pub fn polygon(points: &[(f32, f32)]) -> Option<Path> {
 
 /// Light that fades from `colour` at the middle to nothing at `radius`.
 pub fn radial(x: f32, y: f32, radius: f32, colour: Rgba) -> Option<Shader<'static>> {
+    radial_between(x, y, radius, colour, [colour[0], colour[1], colour[2], 0])
+}
+
+/// `inner` at the middle, `outer` from `radius` on.
+pub fn radial_between(x: f32, y: f32, radius: f32, inner: Rgba, outer: Rgba) -> Option<Shader<'static>> {
     use tiny_skia::{GradientStop, Point, RadialGradient, SpreadMode};
-    let c = Color::from_rgba8(colour[0], colour[1], colour[2], colour[3]);
-    let stops =
-        vec![GradientStop::new(0.0, c), GradientStop::new(1.0, Color::from_rgba8(colour[0], colour[1], colour[2], 0))];
+    let colour = |c: Rgba| Color::from_rgba8(c[0], c[1], c[2], c[3]);
+    let stops = vec![GradientStop::new(0.0, colour(inner)), GradientStop::new(1.0, colour(outer))];
     let p = Point::from_xy(x, y);
     RadialGradient::new(p, 0.0, p, radius, stops, SpreadMode::Pad, Transform::identity())
 }

@@ -1,5 +1,7 @@
 //! `sim://street?scene=night&seed=7&…`: what the simulated camera shows.
 
+use super::palette::Palette;
+use super::truth::DecoyKind;
 use crate::geom::Size;
 
 /// Ready-made conditions; every single setting can still be changed.
@@ -10,15 +12,20 @@ pub enum StreetScene {
     Night,
     Rain,
     Crowd,
+    Snow,
+    /// By night, seen by the light of the camera's own infrared lamp.
+    Infrared,
 }
 
 impl StreetScene {
-    pub const ALL: [(&'static str, StreetScene); 5] = [
+    pub const ALL: [(&'static str, StreetScene); 7] = [
         ("day", StreetScene::Day),
         ("cloud", StreetScene::Cloud),
         ("night", StreetScene::Night),
         ("rain", StreetScene::Rain),
         ("crowd", StreetScene::Crowd),
+        ("snow", StreetScene::Snow),
+        ("infrared", StreetScene::Infrared),
     ];
 }
 
@@ -45,6 +52,10 @@ pub struct SimSettings {
     pub gop: u32,
     /// Every how many seconds a light is switched; 0 never.
     pub switch_s: f32,
+    /// What stands about that only looks like an object; sorted, each kind once.
+    pub decoys: Vec<DecoyKind>,
+    /// Colours of cars and clothes.
+    pub palette: Palette,
 }
 
 /// Why an address does not describe a street.
@@ -53,8 +64,10 @@ pub struct SimSettings {
 pub struct SettingsError(String);
 
 /// The settings' names, as in an address.
-const KEYS: [&str; 12] =
-    ["scene", "seed", "size", "fps", "frames", "noise", "traffic", "wind", "shake", "clouds", "gop", "switch"];
+const KEYS: [&str; 14] = [
+    "scene", "seed", "size", "fps", "frames", "noise", "traffic", "wind", "shake", "clouds", "gop", "switch", "decoys",
+    "palette",
+];
 
 impl SimSettings {
     pub fn new(scene: StreetScene) -> Self {
@@ -71,6 +84,8 @@ impl SimSettings {
             clouds: 0.0,
             gop: 0,
             switch_s: 0.0,
+            decoys: Vec::new(),
+            palette: Palette::Usual,
         };
         match scene {
             StreetScene::Day => base,
@@ -78,15 +93,18 @@ impl SimSettings {
             StreetScene::Night => Self { noise: 4.0, traffic: 0.7, ..base },
             StreetScene::Rain => Self { noise: 3.0, wind: 2.0, ..base },
             StreetScene::Crowd => Self { traffic: 4.0, ..base },
+            StreetScene::Snow => Self { noise: 3.0, ..base },
+            StreetScene::Infrared => Self { noise: 5.0, traffic: 0.7, ..base },
         }
     }
 
     /// Reads `sim://street?key=value&…`.
     ///
-    /// Keys: `scene` (day, cloud, night, rain, crowd), `seed`, `size` (640x384),
-    /// `fps` (0.1..=240), `frames` (length), `noise` (sigma, 0..=50), `traffic`
-    /// (0..=8), `wind`, `shake` (pixels, 0..=20), `clouds` (0..=1), `gop`
-    /// (frames), `switch` (seconds).
+    /// Keys: `scene` (day, cloud, night, rain, crowd, snow, infrared), `seed`,
+    /// `size` (640x384), `fps` (0.1..=240), `frames` (length), `noise` (sigma,
+    /// 0..=50), `traffic` (0..=8), `wind`, `shake` (pixels, 0..=20), `clouds`
+    /// (0..=1), `gop` (frames), `switch` (seconds), `decoys` (some of mannequin,
+    /// poster, bush and trailer, joined by +, or all), `palette` (usual, other).
     ///
     /// # Errors
     /// An unknown key or a value out of range, named.
@@ -131,11 +149,34 @@ impl SimSettings {
                 "clouds" => s.clouds = number(0.0, 1.0)?,
                 "gop" => s.gop = u32::try_from(whole()?).map_err(|_| err(format!("gop={value}: too large")))?,
                 "switch" => s.switch_s = number(0.0, 3600.0)?,
+                "decoys" => {
+                    s.decoys = decoy_kinds(value).ok_or_else(|| {
+                        let names = DecoyKind::ALL.map(|d| d.0).join(", ");
+                        err(format!("decoys={value}: expected all, or some of {names}, joined by +"))
+                    })?;
+                }
+                "palette" => {
+                    s.palette = Palette::ALL.iter().find(|(name, _)| *name == value).map(|p| p.1).ok_or_else(|| {
+                        err(format!("palette={value}: expected one of {}", Palette::ALL.map(|p| p.0).join(", ")))
+                    })?;
+                }
                 _ => return Err(err(format!("unknown setting '{key}'; there are {}", KEYS.join(", ")))),
             }
         }
         Ok(s)
     }
+}
+
+/// `all`, or names joined by +.
+fn decoy_kinds(value: &str) -> Option<Vec<DecoyKind>> {
+    if value == "all" {
+        return Some(DecoyKind::ALL.map(|d| d.1).to_vec());
+    }
+    let kind = |name: &str| DecoyKind::ALL.iter().find(|d| d.0 == name).map(|d| d.1);
+    let mut kinds = value.split('+').map(kind).collect::<Option<Vec<_>>>()?;
+    kinds.sort_unstable();
+    kinds.dedup();
+    Some(kinds)
 }
 
 #[cfg(test)]
@@ -148,6 +189,14 @@ mod tests {
         assert_eq!((s.scene, s.seed, s.size, s.n_frames), (StreetScene::Night, 7, Size::new(320, 192), Some(5)));
         assert_eq!((s.noise, s.traffic), (0.0, 0.7), "what is named wins over the scene, wherever it stands");
         assert_eq!(SimSettings::parse("sim://"), SimSettings::parse("sim://street"));
+        let decoys = |value: &str| SimSettings::parse(&format!("sim://street?decoys={value}")).unwrap().decoys;
+        assert_eq!(decoys("poster+mannequin+poster"), [DecoyKind::Mannequin, DecoyKind::Poster]);
+        assert_eq!(decoys("all"), DecoyKind::ALL.map(|d| d.1));
+        assert_eq!(SimSettings::parse("sim://street?palette=other").unwrap().palette, Palette::Other);
+        let usual = SimSettings::parse("sim://street").unwrap();
+        assert!(usual.decoys.is_empty() && usual.palette == Palette::Usual);
+        let noise = |scene: &str| SimSettings::parse(&format!("sim://street?scene={scene}")).unwrap().noise;
+        assert_eq!((noise("snow"), noise("infrared")), (3.0, 5.0));
         let check = |bad: &str, part: &str| {
             let text = SimSettings::parse(bad).unwrap_err().to_string();
             assert!(text.contains(part), "{bad}: {text}");
@@ -159,5 +208,8 @@ mod tests {
         check("sim://street?fps=nan", "fps=nan");
         check("sim://street?size=8x8", "size=8x8");
         check("sim://street?seed=-1", "whole number");
+        check("sim://street?decoys=tiger", "decoys=tiger: expected all, or some of mannequin, poster, bush, trailer");
+        check("sim://street?decoys=", "decoys=: expected");
+        check("sim://street?palette=loud", "palette=loud: expected one of usual, other");
     }
 }

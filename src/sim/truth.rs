@@ -10,6 +10,29 @@ pub enum ActorKind {
     Car = 1,
 }
 
+/// What looks like an object and is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecoyKind {
+    /// A shop's, in clothes.
+    Mannequin,
+    /// A board with a person painted on it.
+    Poster,
+    /// Cut to a person's shape.
+    Bush,
+    /// Has a car's body and wheels.
+    Trailer,
+}
+
+impl DecoyKind {
+    pub const ALL: [(&'static str, DecoyKind); 4] = [
+        ("mannequin", DecoyKind::Mannequin),
+        ("poster", DecoyKind::Poster),
+        ("bush", DecoyKind::Bush),
+        ("trailer", DecoyKind::Trailer),
+    ];
+}
+
 /// An object in a picture, as it really is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Truth {
@@ -30,4 +53,14 @@ impl Truth {
     pub fn counts(&self) -> bool {
         self.visible >= 0.35 && self.bbox.width() >= 6.0 && self.bbox.height() >= 12.0
     }
+}
+
+/// A decoy in a picture: who reports an object there is wrong.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DecoyTruth {
+    pub kind: DecoyKind,
+    /// As [`Truth::bbox`].
+    pub bbox: Rect<CameraPixels>,
+    /// As [`Truth::visible`].
+    pub visible: f32,
 }

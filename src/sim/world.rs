@@ -75,7 +75,7 @@ fn mix(mut z: u64) -> u64 {
 }
 
 /// Height of a person whose feet stand at `y` (a share of the height), as a share of the height.
-fn person_share(y: f32) -> f32 {
+pub fn person_share(y: f32) -> f32 {
     0.15 + (y - FAR_WALK) / (NEAR_WALK - FAR_WALK) * (0.34 - 0.15)
 }
 
@@ -105,6 +105,14 @@ const PATHS: [Path; 3] = [
 /// Lanes: key, base line, direction, seconds between two cars at traffic 1.
 const LANES: [(u64, f32, f32, f32); 2] = [(1, FAR_LANE, -1.0, 9.0), (2, NEAR_LANE, 1.0, 11.0)];
 
+/// Parking places along the far kerb.
+const SLOTS: u64 = 5;
+
+/// Middle of a parking place, world units.
+fn slot_x(slot: u64) -> f32 {
+    WIDTH * (0.05 + 0.225 * slot as f32)
+}
+
 /// The longest anybody is in the picture: bounds the search for who is there.
 const LONGEST_S: f32 = 75.0;
 
@@ -132,14 +140,23 @@ impl World {
     fn parked(&self, out: &mut Vec<Actor>) {
         let scale = person_share(PARKED) * self.height;
         let dice = self.dice.child(3);
-        for slot in 0..5 {
-            if dice.unit(slot) < 0.7 {
+        for slot in 0..SLOTS {
+            if self.is_taken(slot) {
                 let looks = dice.child(100 + slot);
-                let x = WIDTH * (0.05 + 0.225 * slot as f32) + looks.range(1, -8.0, 8.0);
+                let x = slot_x(slot) + looks.range(1, -8.0, 8.0);
                 let facing = looks.pick(2, &[1.0, -1.0]);
                 out.push(self.actor(3, slot as i64, ActorKind::Car, x, PARKED * self.height, scale, facing, looks));
             }
         }
+    }
+
+    fn is_taken(&self, slot: u64) -> bool {
+        self.dice.child(3).unit(slot) < 0.7
+    }
+
+    /// Middles of the parking places where no car stands, world units.
+    pub fn free_slots(&self) -> Vec<f32> {
+        (0..SLOTS).filter(|slot| !self.is_taken(*slot)).map(slot_x).collect()
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -232,6 +249,14 @@ impl World {
 
     pub fn is_rain(&self) -> bool {
         self.scene == StreetScene::Rain
+    }
+
+    pub fn is_snow(&self) -> bool {
+        self.scene == StreetScene::Snow
+    }
+
+    pub fn is_infrared(&self) -> bool {
+        self.scene == StreetScene::Infrared
     }
 }
 
