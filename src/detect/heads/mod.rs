@@ -7,6 +7,8 @@
 mod cell;
 mod fastestdet;
 pub mod levels;
+pub mod logits;
+pub mod loss;
 mod street;
 mod tensor;
 mod ultraface;
