@@ -15,6 +15,8 @@ pub enum OnnxError {
     Node { node: String, op: String, what: String },
     #[error("tensor '{tensor}': {what}")]
     External { tensor: String, what: String },
+    #[error("no convolution of the model makes '{output}': {what}")]
+    Layer { output: String, what: String },
 }
 
 /// A shape as people write it; `?`: any size.

@@ -11,11 +11,13 @@ mod external;
 mod flow;
 mod tag;
 mod vet;
+mod weights;
 mod wire;
 
 pub use error::OnnxError;
 pub use external::inlined;
 pub use vet::vet;
+pub use weights::{NewWeights, with_weights};
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 use std::collections::HashSet;

@@ -24,6 +24,7 @@ pub const ATTRIBUTE_GRAPHS: u32 = 11;
 pub const ATTRIBUTE_REFERENCE: u32 = 21;
 pub const ATTRIBUTE_SPARSE_TENSOR: u32 = 22;
 pub const ATTRIBUTE_SPARSE_TENSORS: u32 = 23;
+pub const TENSOR_DIMS: u32 = 1;
 pub const TENSOR_TYPE: u32 = 2;
 pub const TENSOR_INT64: u32 = 7;
 pub const TENSOR_NAME: u32 = 8;
