@@ -4,14 +4,12 @@
 
 use super::Seen;
 use super::candidates::{CANDIDATE_SCORE, Candidate, Candidates, MOST_CANDIDATES};
+use super::planes::{MapLevel, map_levels};
 use crate::detect::Detection;
-use crate::detect::heads::levels::{Layout, Level, Plane};
 use crate::detect::heads::{Head, HeadError, Thresholds, select};
 use crate::geom::Size;
 use engine::changes::ChangeSet;
 use engine::exec::executor::StreamMaps;
-use engine::graph::Output;
-use engine::graph::view::View;
 use engine::plan::Plan;
 use engine::plan::lazy::Condition;
 
@@ -24,30 +22,14 @@ pub struct CellHead {
     n_classes: usize,
 }
 
-/// A grid of cells whose planes are maps.
-#[derive(Debug, Clone, PartialEq)]
-struct MapLevel {
-    level: Level,
-    /// The map of each of the level's planes.
-    maps: Vec<usize>,
-}
-
-impl MapLevel {
-    /// Most candidates.
-    fn room(&self) -> usize {
-        self.level.cols * self.level.rows * self.level.n_boxes()
-    }
-}
-
 impl CellHead {
     /// Finds a head's planes in a plan's outputs.
     ///
     /// # Errors
     /// The outputs are not what this family puts out, or not cell by cell.
     pub fn bind(head: &Head, plan: &Plan, input: Size, n_classes: usize) -> Result<Self, String> {
-        let levels = head.levels(input, n_classes).ok_or("this head's output is not made of cells")?;
-        let bind = |(i, level): (usize, Level)| bind_level(plan, level, i);
-        let levels = levels.into_iter().enumerate().map(bind).collect::<Result<_, _>>()?;
+        let maps = |map: usize| (plan.maps[map].shape, &*plan.maps[map].name);
+        let levels = map_levels(head, &plan.outputs, maps, input, n_classes)?;
         Ok(Self { head: head.clone(), levels, input, n_classes })
     }
 
@@ -151,54 +133,4 @@ impl CellHead {
 /// The score from which a cell is a candidate.
 fn least(t: Thresholds) -> f32 {
     t.score.min(CANDIDATE_SCORE)
-}
-
-fn output<'a>(plan: &'a Plan, name: Option<&str>) -> Result<&'a Output, String> {
-    let found = match name {
-        Some(name) => plan.outputs.iter().find(|o| o.name == name),
-        None => plan.outputs.first(),
-    };
-    found.ok_or_else(|| format!("there is no output '{}'", name.unwrap_or("(any)")))
-}
-
-fn bind_level(plan: &Plan, level: Level, i: usize) -> Result<MapLevel, String> {
-    let bind = |plane: &Plane| -> Result<usize, String> {
-        let output = output(plan, plane.output.as_deref())?;
-        let part = if plane.layout == Layout::AllLevels { i } else { 0 };
-        let view = output.parts.get(part).ok_or_else(|| format!("output '{}' has no part {part}", output.name))?;
-        let beside = plane.width - plane.n_classes;
-        let width = view.shape().get(if plane.layout == Layout::Channels { 1 } else { 2 }).copied().unwrap_or(0);
-        if plane.n_classes > 0 && width != plane.width && width > beside {
-            return Err(HeadError::Labels { classes: width - beside, labels: plane.n_classes }.to_string());
-        }
-        let (map, n_boxes) = if plane.layout != Layout::Channels {
-            rows_of(plan, view, plane.width)?
-        } else if *view == View::whole(view.base, plan.maps[view.base.0 as usize].shape) {
-            (view.base.0 as usize, 1)
-        } else {
-            return Err(format!("output '{}' is no map", output.name));
-        };
-        let s = plan.maps[map].shape;
-        if (s.h, s.w, s.c, n_boxes) != (level.rows, level.cols, n_boxes * plane.width, level.n_boxes()) {
-            return Err(format!("output '{}' has a map of {s} for {}x{} cells", output.name, level.rows, level.cols));
-        }
-        Ok(map)
-    };
-    let maps = level.planes.iter().map(bind).collect::<Result<_, _>>()?;
-    Ok(MapLevel { level, maps })
-}
-
-/// The map of which a view reads cell by cell, boxes of `width` numbers one after another, and
-/// the number of boxes a cell.
-fn rows_of(plan: &Plan, view: &View, width: usize) -> Result<(usize, usize), String> {
-    let map = view.base.0 as usize;
-    let s = plan.maps[map].shape;
-    let n_anchors = s.c / width;
-    let rows = View::whole(view.base, s)
-        .transpose(&[0, 2, 3, 1])
-        .and_then(|v| v.reshape(&[1, s.n_cells() * n_anchors, width]));
-    if n_anchors > 0 && s.c.is_multiple_of(width) && rows.as_ref() == Some(view) {
-        return Ok((map, n_anchors));
-    }
-    Err(format!("map '{}' of {s} is not read cell by cell", plan.maps[map].name))
 }

@@ -20,6 +20,7 @@ pub mod factory;
 #[cfg(feature = "daemon")]
 pub mod layers;
 pub mod plan;
+pub mod planes;
 pub mod preprocess;
 #[cfg(feature = "daemon")]
 pub mod session;
