@@ -14,9 +14,12 @@
 //! them gives the same bits.
 
 pub mod batch;
+pub mod cut;
+pub mod ends;
 pub mod float;
 pub mod geometry;
 pub mod int8;
 pub mod optimise;
 pub mod params;
 pub mod plan;
+pub mod trainer;

@@ -10,6 +10,7 @@ use train::int8::{Int8Trainer, Settings};
 use train::optimise::Adam;
 use train::params::Params;
 use train::plan::TrainPlan;
+use train::trainer::Trainer;
 
 const PICTURES: usize = 4;
 const PICTURE: MapShape = MapShape::new(12, 16, 3);
@@ -59,51 +60,27 @@ fn plan(seed: u64) -> Arc<TrainPlan> {
     Arc::new(TrainPlan::new(graph, &[input], &[output], |_| true).unwrap())
 }
 
-/// Either trainer.
-enum Trainer {
-    Float(Box<FloatTrainer>),
-    Int8(Box<Int8Trainer>),
-}
-
-impl Trainer {
-    fn run(&mut self, params: &Params, pictures: &[f32]) -> Vec<f32> {
-        match self {
-            Self::Float(t) => {
-                let (source, output) = (t.plan().sources()[0], t.plan().outputs()[0]);
-                t.map_mut(source).fill(pictures);
-                t.forward(params);
-                t.map(output).numbers()
-            }
-            Self::Int8(t) => {
-                let (source, output) = (t.plan().sources()[0], t.plan().outputs()[0]);
-                t.fill_source(source, pictures);
-                t.forward(params);
-                t.output(output).numbers()
-            }
-        }
-    }
-
-    fn backward(&mut self, params: &Params, grads: &[f32]) -> Params {
-        match self {
-            Self::Float(t) => t.backward(params, &[grads]),
-            Self::Int8(t) => t.backward(params, &[grads]),
-        }
-    }
+/// The output's numbers.
+fn run(trainer: &mut dyn Trainer, params: &Params, pictures: &[f32]) -> Vec<f32> {
+    let (source, output) = (trainer.plan().sources()[0], trainer.plan().outputs()[0]);
+    trainer.fill_source(source, pictures);
+    trainer.forward(params);
+    trainer.output(output).numbers()
 }
 
 /// The mean square error on pictures that were not trained on, before and after.
-fn learn(mut trainer: Trainer, seed: u64) -> [f64; 2] {
+fn learn(trainer: &mut dyn Trainer, seed: u64) -> [f64; 2] {
     let (teacher, student) = (plan(seed), plan(seed + 1000));
-    let mut teacher_runs = Trainer::Float(Box::new(FloatTrainer::new(&teacher, PICTURES, Kernels::best())));
+    let mut teacher_runs = FloatTrainer::new(&teacher, PICTURES, Kernels::best());
     let (truth, mut params) = (Params::of(&teacher), Params::of(&student));
     let mut random = Rng::with_seed(seed + 2000);
     let mut pictures = || (0..PICTURES * PICTURE.n_values()).map(|_| random.f32()).collect::<Vec<f32>>();
     let held_out = pictures();
-    let wanted = teacher_runs.run(&truth, &held_out);
+    let wanted = run(&mut teacher_runs, &truth, &held_out);
     // The last weights are judged in `f32`, where they will be used.
-    let mut judge = Trainer::Float(Box::new(FloatTrainer::new(&student, PICTURES, Kernels::best())));
+    let mut judge = FloatTrainer::new(&student, PICTURES, Kernels::best());
     let mut error = |params: &Params| {
-        let found = judge.run(params, &held_out);
+        let found = run(&mut judge, params, &held_out);
         let squares = found.iter().zip(&wanted).map(|(a, b)| f64::from((a - b) * (a - b)));
         squares.sum::<f64>() / found.len() as f64
     };
@@ -111,11 +88,11 @@ fn learn(mut trainer: Trainer, seed: u64) -> [f64; 2] {
     let mut adam = Adam::new(&params, 0.0);
     for step in 0..300u16 {
         let pictures = pictures();
-        let wanted = teacher_runs.run(&truth, &pictures);
-        let found = trainer.run(&params, &pictures);
+        let wanted = run(&mut teacher_runs, &truth, &pictures);
+        let found = run(trainer, &params, &pictures);
         let n = found.len() as f32;
         let grads: Vec<f32> = found.iter().zip(&wanted).map(|(a, b)| 2.0 * (a - b) / n).collect();
-        let grads = trainer.backward(&params, &grads);
+        let grads = trainer.backward(&params, &[&grads]);
         adam.step(&mut params, &grads, 0.01 * (1.0 - f32::from(step) / 300.0));
     }
     [before, error(&params)]
@@ -126,9 +103,9 @@ fn eight_bits_learn_as_f32_does() {
     let (mut ratios, settings) = (Vec::new(), Settings::default());
     for seed in 0..5 {
         let student = plan(seed + 1000);
-        let float = learn(Trainer::Float(Box::new(FloatTrainer::new(&student, PICTURES, Kernels::best()))), seed);
+        let float = learn(&mut FloatTrainer::new(&student, PICTURES, Kernels::best()), seed);
         let kernels = (Kernels::best(), Int8Kernels::best());
-        let int8 = learn(Trainer::Int8(Box::new(Int8Trainer::new(&student, PICTURES, kernels, settings))), seed);
+        let int8 = learn(&mut Int8Trainer::new(&student, PICTURES, kernels, settings), seed);
         println!("seed {seed}: f32 {:.4} -> {:.5}, eight bits -> {:.5}", float[0], float[1], int8[1]);
         assert!(float[1] < 0.2 * float[0], "it learns");
         ratios.push(int8[1] / float[1]);

@@ -257,6 +257,11 @@ impl Int8Trainer {
         &self.plan
     }
 
+    /// Pictures of a batch.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
     /// Takes over a source's maps, `[picture][row][column][channel]`.
     ///
     /// # Panics
