@@ -63,3 +63,5 @@ pub mod daemon;
 pub mod doctor;
 #[cfg(feature = "daemon")]
 pub mod eval;
+#[cfg(feature = "daemon")]
+pub mod learn;

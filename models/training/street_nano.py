@@ -28,7 +28,7 @@ W, H = 640, 384
 def data(a):
     rng = random.Random(0)
     for part, first, seeds, frames in (("train", 1, a.seeds, 6), ("test", 1001, 8, 25)):
-        for scene in SCENES:
+        for scene in a.scenes if part == "train" else SCENES:
             for seed in range(first, first + seeds):
                 out = pathlib.Path(a.dir) / part / f"{scene}-{seed}"
                 if (out / "truth.jsonl").exists():
@@ -320,6 +320,7 @@ if __name__ == "__main__":
     p.add_argument("--passd", default="target/release/passd")
     p.add_argument("--dir", default="/tmp/street")
     p.add_argument("--out", default="models/street-nano.onnx")
+    p.add_argument("--scenes", nargs="+", default=SCENES)  # that are trained on: tests/fixtures/street-day.onnx knows "day" alone
     p.add_argument("--seeds", type=int, default=140)  # many streets: what stands about in one must not be learnt as its objects
     p.add_argument("--steps", type=int, default=5500)
     p.add_argument("--batch", type=int, default=16)

@@ -9,6 +9,7 @@ mod detect;
 mod doctor;
 mod engines;
 mod eval;
+mod learn;
 mod log;
 mod models;
 mod numbers;
@@ -58,6 +59,7 @@ enum Command {
     Detect(detect::Args),
     Eval(eval::Args),
     Calibrate(calibrate::Args),
+    Learn(learn::Args),
     Models(models::Args),
     Engines(engines::Args),
     Doctor(doctor::Args),
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Detect(args) => detect::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Learn(args) => learn::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -10,7 +10,7 @@ pub mod mot;
 mod report;
 mod run;
 pub mod score;
-mod truth;
+pub mod truth;
 
 pub use report::{FloorReport, LayerReport, ModeReport, PatchReport, Percentiles, RawDifference, Report};
 pub use run::{EvalProgress, EvalSettings, evaluate};

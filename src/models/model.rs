@@ -34,9 +34,26 @@ pub struct Sidecar {
     /// Trained on simulated pictures (`sim://`): of real ones it knows nothing.
     #[serde(default)]
     pub simulated: bool,
+    /// Clips of what the model knows (`sim://…`): what learns further from it may not forget them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<String>,
+    /// What it was learned from, if it was learned on a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
     /// Measured accuracy, free-form: shown by `models info`, never interpreted.
     #[serde(default)]
     pub measured: toml::Table,
+}
+
+/// Where a model comes from that was learned on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Learned {
+    /// Name and SHA-256 of the model with which learning began.
+    pub base: String,
+    pub base_sha256: String,
+    /// What it was learned from, in words.
+    pub from: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

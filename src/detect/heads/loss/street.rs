@@ -1,12 +1,14 @@
-//! The loss of the project's own head, as `models/training/street_nano.py` has it: quality focal loss of the classes
-//! (Li et al., "Generalized Focal Loss", arXiv:2006.04388) and generalised IoU of the boxes.
+//! The loss of the project's own head: cross-entropy of the classes with how well the box fits, and generalised IoU of the
+//! boxes. `models/training/street_nano.py` owns cells alike, and weighs its cross-entropy by how far off a score is (Li et al.,
+//! "Generalized Focal Loss", arXiv:2006.04388): that orders boxes well and leaves scores that say nothing, which it then
+//! calibrates. What learns further begins with calibrated scores, and plain cross-entropy keeps them so.
 //!
 //! A cell holds `[class logits…, log distances left, top, right, bottom]`, distances in strides from the cell's middle.
 
 use super::boxes;
 use super::claims::{Claim, Claims};
 use super::grid::{LossGrid, LossInput};
-use super::logits::{bce, sigmoid};
+use super::logits::bce;
 use super::parts::LossParts;
 use super::roles::{Assignment, CellRole};
 
@@ -80,17 +82,6 @@ pub fn assign(case: &LossInput<'_>) -> Assignment {
 
 /// Adds the gradient to `grads`; parts and gradient are divided by `per`.
 pub fn loss(case: &LossInput<'_>, assignment: &Assignment, per: f64, grads: &mut [Vec<f32>]) -> LossParts {
-    loss_beside(case, case.grids, assignment, per, grads)
-}
-
-/// The loss with how far off a score is, which weighs it, taken from the numbers `beside`: a constant of the gradient.
-fn loss_beside(
-    case: &LossInput<'_>,
-    beside: &[LossGrid<'_>],
-    assignment: &Assignment,
-    per: f64,
-    grads: &mut [Vec<f32>],
-) -> LossParts {
     let mut parts = LossParts::default();
     for (level, cell, owned) in assignment.judged() {
         let grid = &case.grids[level];
@@ -99,9 +90,8 @@ fn loss_beside(
         for (class, out) in scores.iter_mut().enumerate() {
             let wanted = target.filter(|(object, _)| object.class == class).map_or(0.0, |(_, quality)| quality);
             let (value, slope) = bce(f64::from(grid.cell(cell)[class]), wanted);
-            let weight = (sigmoid(f64::from(beside[level].cell(cell)[class])) - wanted).powi(2) / per;
-            parts.class += weight * value;
-            *out += (weight * slope) as f32;
+            parts.class += value / per;
+            *out += (slope / per) as f32;
         }
         let Some((object, _)) = target else { continue };
         let giou = boxes::giou(&corners(grid, cell, case.n_classes), &object.corners);
@@ -179,7 +169,7 @@ mod tests {
         let parts = loss(&case, &assignment, 3.0, &mut grads);
         assert!(parts.class > 0.0 && parts.bbox > 0.0 && parts.objectness == 0.0);
         check_gradient(&maps, &grads, |moved| {
-            loss_beside(&picture(moved, &labels, 2), &grids, &assignment, 3.0, &mut maps.zeros()).total()
+            loss(&picture(moved, &labels, 2), &assignment, 3.0, &mut maps.zeros()).total()
         });
     }
 }

@@ -1,0 +1,209 @@
+//! What learning from marks and labels brings, in the simulated street, where the truth is known.
+//!
+//!     cargo bench --bench learn -- decoys [--kinds mannequin,poster,bush,trailer] [--seeds 5] [--steps 400] [--bits 8|32]
+//!     cargo bench --bench learn -- shift  [--scenes snow,infrared] [--seeds 5] [--steps 400]
+//!
+//! `decoys`: a street has decoys of one kind. Somebody looks at its first minutes and marks what is falsely reported, ten
+//! times at most. Counted before and after: false alarms of that kind and persons and cars found, in later hours of the same
+//! street, and in other streets.
+//!
+//! Results are kept in `benches/results`.
+
+use passd::detect::Detection;
+use passd::detect::heads::Thresholds;
+use passd::detect::heads::loss::{LabelledBox, PictureLabels};
+use passd::geom::{ModelInput, Rect, Size};
+use passd::learn::backbone::Backbone;
+use passd::learn::fit::{Bits, FitSettings};
+use passd::learn::gate::{Standing, stand};
+use passd::learn::latents::Latents;
+use passd::learn::lesson::{Lesson, teach};
+use passd::learn::net::{Depth, LearnNet};
+use passd::learn::sample::{Origin, Sample};
+use passd::models::model::{Model, ModelFolders};
+use passd::sim::{DecoyTruth, SimCamera, SimSettings, Truth};
+use std::ops::ControlFlow;
+use std::time::Instant;
+use train::float::FloatTrainer;
+
+const SCORE: f32 = 0.4;
+const IOU: f32 = 0.5;
+
+fn option(name: &str, default: &str) -> String {
+    let args: Vec<String> = std::env::args().collect();
+    args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).cloned().unwrap_or_else(|| default.into())
+}
+
+fn number<T: std::str::FromStr>(name: &str, default: T) -> T
+where
+    T: std::fmt::Display,
+{
+    option(name, &default.to_string()).parse().unwrap_or_else(|_| panic!("{name}: a number"))
+}
+
+/// A street, frame by frame.
+struct Street {
+    camera: SimCamera,
+    bgr: Vec<u8>,
+}
+
+/// A frame of it.
+struct Seen {
+    latents: Latents,
+    labels: PictureLabels,
+    decoys: Vec<Rect<ModelInput>>,
+}
+
+impl Street {
+    fn new(address: &str) -> Self {
+        let settings = SimSettings::parse(address).expect("an address");
+        let bgr = vec![0; settings.size.area() * 3];
+        Self { camera: SimCamera::new(settings), bgr }
+    }
+
+    fn see(&mut self, n: u64, backbone: &mut Backbone) -> Seen {
+        let input = |r: Rect<passd::geom::CameraPixels>| Rect::<ModelInput>::new(r.x1, r.y1, r.x2, r.y2);
+        self.camera.render(n, &mut self.bgr);
+        let (mut truth, mut decoys): (Vec<Truth>, Vec<DecoyTruth>) = (Vec::new(), Vec::new());
+        self.camera.truth(n, &mut truth);
+        self.camera.decoys(n, &mut decoys);
+        let mut labels = PictureLabels { is_complete: true, ..PictureLabels::default() };
+        for t in truth {
+            match t.counts() {
+                true => labels.objects.push(LabelledBox { class: t.kind as u16, bbox: input(t.bbox) }),
+                false => labels.ignored.push(input(t.bbox)),
+            }
+        }
+        let decoys: Vec<_> = decoys.iter().map(|d| input(d.bbox)).collect();
+        labels.absent.clone_from(&decoys);
+        Seen { latents: backbone.latents(&self.bgr), labels, decoys }
+    }
+}
+
+/// What the base model reports.
+struct Base<'a> {
+    net: &'a LearnNet,
+    trainer: FloatTrainer,
+}
+
+impl Base<'_> {
+    fn detections(&mut self, latents: &Latents, score: f32) -> Vec<Detection> {
+        self.net.feed(&mut self.trainer, &[latents]);
+        self.trainer.forward(&self.net.params());
+        let numbers = self.net.numbers(&self.trainer, 0);
+        self.net.detections(&numbers, Thresholds { score, iou: 0.5 })
+    }
+}
+
+fn line(what: &str, before: &Standing, after: &Standing) {
+    let recall = |s: &Standing| 100.0 * s.n_found as f64 / s.n_objects.max(1) as f64;
+    let ap = |s: &Standing| 100.0 * s.ap50.unwrap_or(0.0);
+    println!(
+        "  {what:12} false alarms {:4} -> {:4} ({:+.0} %)  recall {:.1} -> {:.1} %  AP50 {:.1} -> {:.1}  stray {} -> {}",
+        before.n_false,
+        after.n_false,
+        100.0 * (after.n_false as f64 / before.n_false.max(1) as f64 - 1.0),
+        recall(before),
+        recall(after),
+        ap(before),
+        ap(after),
+        before.n_stray,
+        after.n_stray,
+    );
+}
+
+/// Frames between two looks, and of each hour.
+const EVERY: u64 = 50;
+
+fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
+    let mut backbone = Backbone::open(model, net).expect("a model that the engine runs");
+    let mut base = Base { net, trainer: FloatTrainer::new(net.plan(), 1, engine::kernels::Kernels::best()) };
+    for kind in option("--kinds", "mannequin,poster,bush,trailer").split(',') {
+        for seed in 0..number("--seeds", 5u64) {
+            let address =
+                |seed: u64| format!("sim://street?decoys={kind}&seed={seed}&scene={}", option("--scene", "day"));
+            let started = Instant::now();
+            let n_streets = number("--streets", 1u64);
+            let mut streets: Vec<Street> =
+                (0..n_streets).map(|i| Street::new(&address(9000 + seed + 100 * i))).collect();
+            let (mut lesson, mut n_marks) = (Lesson::default(), 0);
+            let mut marked: Vec<Vec<(Rect<ModelInput>, Latents)>> = vec![Vec::new(); streets.len()];
+            for i in 0..60 {
+                let at = i as usize % streets.len();
+                let marked = &mut marked[at];
+                let seen = streets[at].see(i * EVERY, &mut backbone);
+                let found = base.detections(&seen.latents, SCORE / 2.0);
+                let mut labels = PictureLabels::default();
+                for d in &found {
+                    let is_false = seen.decoys.iter().any(|r| r.iou(&d.bbox) >= IOU);
+                    if is_false && d.score >= SCORE && n_marks < number("--marks", 10) {
+                        n_marks += 1;
+                        marked.push((d.bbox, seen.latents.clone()));
+                        labels.absent.push(d.bbox);
+                    } else if marked.iter().any(|(m, then)| {
+                        let like = then.likeness(&seen.latents, net.input(), m);
+                        m.iou(&d.bbox) >= 0.7 && like >= number("--like", 0.75)
+                    }) {
+                        // What stands where something was marked, as it stood there.
+                        labels.absent.push(d.bbox);
+                    }
+                }
+                let origin = if labels.absent.is_empty() { Origin::Labelled } else { Origin::Marked };
+                lesson.learned.push(Sample { latents: seen.latents, labels, origin, block: i });
+            }
+            lesson.add_anchors(model, net, &mut backbone).expect("anchors");
+            let collected = started.elapsed();
+            if n_marks == 0 {
+                println!("{kind}, street {seed}: nothing is falsely reported");
+                continue;
+            }
+            let started = Instant::now();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+            let taught = pool
+                .install(|| teach(net, &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(())))
+                .expect("a lesson");
+            let took = started.elapsed();
+            println!(
+                "{kind}, street {seed}: {n_marks} marks, {:.1} s to collect, {:.1} s to learn and judge, share {}; {}",
+                collected.as_secs_f32(),
+                took.as_secs_f32(),
+                taught.share,
+                taught.verdict.refused.as_deref().unwrap_or("taken")
+            );
+            let judge = |what: &str, frames: Vec<Seen>| {
+                let samples: Vec<Sample> = frames
+                    .into_iter()
+                    .map(|s| Sample { latents: s.latents, labels: s.labels, origin: Origin::Labelled, block: 0 })
+                    .collect();
+                let samples: Vec<&Sample> = samples.iter().collect();
+                line(what, &stand(net, &net.params(), &samples, SCORE), &stand(net, &taught.params, &samples, SCORE));
+            };
+            let later = (0..60)
+                .map(|i| streets[i as usize % n_streets as usize].see(36_000 + i * EVERY, &mut backbone))
+                .collect();
+            judge("later hours", later);
+            let others = (0..6u64).flat_map(|other| {
+                let mut street = Street::new(&address(9500 + 10 * seed + other));
+                (0..10).map(|i| street.see(i * 83, &mut backbone)).collect::<Vec<_>>()
+            });
+            judge("other streets", others.collect());
+        }
+    }
+}
+
+fn main() {
+    let model = Model::load(&option("--model", "street-nano"), &ModelFolders::usual(None)).expect("a model");
+    let net = LearnNet::open(&model, Size::new(640, 384), Depth::Head).expect("a model that can be trained");
+    let settings = FitSettings {
+        bits: if number("--bits", 8) == 8 { Bits::Eight } else { Bits::Float },
+        n_steps: number("--steps", 400),
+        rate: number("--rate", 5e-4),
+        pull: number("--pull", FitSettings::default().pull),
+        keep: number("--keep", FitSettings::default().keep),
+        ..FitSettings::default()
+    };
+    match std::env::args().nth(1).as_deref() {
+        Some("decoys") => decoys(&model, &net, settings),
+        _ => panic!("decoys or shift"),
+    }
+}

@@ -1,0 +1,199 @@
+//! `passd learn`: what a camera was told, and what was made of it.
+
+use super::common::{Failure, ModelArgs, print_line};
+use crate::learn::backbone::Backbone;
+use crate::learn::coco::Truths;
+use crate::learn::error::LearnError;
+use crate::learn::export::{learned_file, write_model};
+use crate::learn::fit::{Bits, FitSettings};
+use crate::learn::frames::Frames;
+use crate::learn::gate::{Compared, Standing, Verdict};
+use crate::learn::lesson::{Lesson, teach};
+use crate::learn::net::{Depth, LearnNet};
+use crate::learn::sample::{Origin, Sample};
+use crate::models::model::Learned;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Learn from a camera's own pictures, so that it does not err twice
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Train(TrainArgs),
+}
+
+/// Learn from clips with labels, and write a model like any other
+///
+/// Blocks of time are held out: the new model is written only if it is better there, if it keeps what the model
+/// knew before (its anchors), and if nothing is lost that was found. Exit status 1: it was not, and why.
+///
+/// Labels are a COCO file whose images are frames of the clip, numbered from 0 by their names (000123.png);
+/// simulated clips need none.
+///
+/// Example: passd learn train yard.mp4 --labels yard.json --model street-nano --out learned/
+#[derive(clap::Args)]
+struct TrainArgs {
+    /// Video files, or simulated cameras such as 'sim://street?scene=snow&frames=600'
+    #[arg(required = true)]
+    clips: Vec<String>,
+    /// COCO file, one a clip, in the clips' order
+    #[arg(long, value_name = "FILE")]
+    labels: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Folder for MODEL.onnx, MODEL.toml and MODEL.report.json
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+    /// Name of the new model [default: the model's, and "-learned"]
+    #[arg(long)]
+    name: Option<String>,
+    /// Take every Nth frame
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Steps of training
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
+    steps: u32,
+    /// Pictures of a step
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    batch: u16,
+    /// Largest change of a weight in a step
+    #[arg(long, default_value_t = 5e-4)]
+    rate: f32,
+    /// Train all layers, not only those behind the backbone
+    #[arg(long)]
+    all_layers: bool,
+    /// Compute in 32-bit floats, not in eight bits: slower, to compare with
+    #[arg(long)]
+    float: bool,
+    /// Least score that counts as reported
+    #[arg(long, default_value_t = 0.4)]
+    score: f32,
+    /// Threads to train with; 0: one a core
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Seed of the order of pictures
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl From<LearnError> for Failure {
+    fn from(e: LearnError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        Command::Train(args) => train(args),
+    }
+}
+
+/// Frames of a block of time.
+const BLOCK: u64 = 100;
+
+fn train(args: &TrainArgs) -> Result<(), Failure> {
+    if !args.labels.is_empty() && args.labels.len() != args.clips.len() {
+        let (labels, clips) = (args.labels.len(), args.clips.len());
+        return Err(Failure::Usage(format!(
+            "--labels: {labels} files for {clips} clips; give one a clip, in their order"
+        )));
+    }
+    if !(args.rate > 0.0 && args.rate <= 0.1) || !(0.05..1.0).contains(&args.score) {
+        return Err(Failure::Usage("expected --rate above 0 to 0.1, --score 0.05 to 1".into()));
+    }
+    let (model, size) = args.model.model()?;
+    crate::capture::init().map_err(|e| Failure::Failed(e.to_string()))?;
+    let depth = if args.all_layers { Depth::All } else { Depth::Head };
+    let net = LearnNet::open(&model, size, depth)?;
+    let mut backbone = Backbone::open(&model, &net)?;
+    let mut lesson = Lesson::default();
+    for (i, clip) in args.clips.iter().enumerate() {
+        let truths = args.labels.get(i).map(|path| Truths::read(path, &model.labels)).transpose()?;
+        let mut frames = Frames::open(clip, size, args.every, truths)?;
+        while let Some(frame) = frames.next_frame()? {
+            let Some(labels) = frame.labels else { continue };
+            let latents = backbone.latents(frame.frame.data());
+            let block = i as u64 + frame.number / BLOCK;
+            lesson.add(Sample { latents, labels, origin: Origin::Labelled, block });
+        }
+    }
+    let n_frames = lesson.learned.len() + lesson.held_out.len();
+    if n_frames == 0 {
+        return Err(Failure::Failed("no frame of the clips has labels".into()));
+    }
+    lesson.add_anchors(&model, &net, &mut backbone)?;
+    drop(backbone);
+    print_line(&format!(
+        "{n_frames} frames, {} anchors; {} MiB to learn from",
+        lesson.learned.len() + lesson.held_out.len() - n_frames,
+        lesson.learned.iter().map(|s| s.latents.n_bytes()).sum::<usize>() >> 20
+    ))?;
+    let settings = FitSettings {
+        bits: if args.float { Bits::Float } else { Bits::Eight },
+        n_batch: usize::from(args.batch),
+        n_steps: args.steps,
+        rate: args.rate,
+        seed: args.seed,
+        ..FitSettings::default()
+    };
+    let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}, {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(1000).with_style(style);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build()
+        .map_err(|e| Failure::Failed(format!("threads to train with: {e}")))?;
+    let mut progress = |share: f32, loss: f32| {
+        bar.set_position((share * 1000.0) as u64);
+        bar.set_message(format!("loss {loss:.3}"));
+        ControlFlow::Continue(())
+    };
+    let started = std::time::Instant::now();
+    let taught = pool.install(|| teach(&net, &lesson, settings, args.score, &mut progress))?;
+    bar.finish_and_clear();
+    let took = started.elapsed();
+    let curve: Vec<String> = taught.curve.iter().map(|v| format!("{v:.3}")).collect();
+    print_line(&format!("loss, a tenth of the steps each: {}; {:.1} s", curve.join(" "), took.as_secs_f32()))?;
+    for line in lines(&taught.verdict) {
+        print_line(&line)?;
+    }
+    if let Some(why) = &taught.verdict.refused {
+        return Err(Failure::Failed(format!("nothing is written: {why}")));
+    }
+    let name = args.name.clone().unwrap_or_else(|| format!("{}-learned", model.name));
+    let onnx = learned_file(&model, &net, &taught.params)?;
+    std::fs::create_dir_all(&args.out).map_err(|e| Failure::Failed(format!("{}: {e}", args.out.display())))?;
+    let from = args.clips.clone();
+    let learned = Learned { base: model.name.clone(), base_sha256: model.sha256.clone(), from };
+    write_model(&args.out, &name, &model, &onnx, learned)?;
+    let report = args.out.join(format!("{name}.report.json"));
+    let text = serde_json::to_string_pretty(&taught.verdict).map_err(|e| Failure::Failed(e.to_string()))?;
+    crate::files::write_whole(&report, text.as_bytes())?;
+    print_line(&format!("written to {}", args.out.join(format!("{name}.onnx")).display()))
+}
+
+/// A judgement in words.
+fn lines(v: &Verdict) -> Vec<String> {
+    let points = |s: &Standing| s.ap50.map_or_else(|| "none".to_owned(), |ap| format!("{ap:.3}"));
+    let line = |what: &str, c: &Compared| {
+        format!(
+            "{what}: AP50 {} -> {}, found {} -> {} of {}, stray {} -> {}, false alarms {} -> {}",
+            points(&c.before),
+            points(&c.after),
+            c.before.n_found,
+            c.after.n_found,
+            c.after.n_objects,
+            c.before.n_stray,
+            c.after.n_stray,
+            c.before.n_false,
+            c.after.n_false
+        )
+    };
+    vec![line("held out", &v.held_out), line("anchors, held out", &v.anchors)]
+}

@@ -1,0 +1,178 @@
+//! Labels of pictures in COCO's JSON.
+
+use super::error::LearnError;
+use crate::detect::heads::loss::{LabelledBox, PictureLabels};
+use crate::files::read_text;
+use crate::geom::{CameraPixels, Letterbox, Rect, Size};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Largest file that is read.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// A file as written: the parts that count.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CocoFile {
+    pub images: Vec<CocoImage>,
+    pub annotations: Vec<CocoAnnotation>,
+    pub categories: Vec<CocoCategory>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CocoImage {
+    pub id: u64,
+    pub width: u32,
+    pub height: u32,
+    pub file_name: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CocoAnnotation {
+    pub id: u64,
+    pub image_id: u64,
+    pub category_id: u64,
+    /// Left, top, width, height.
+    pub bbox: [f32; 4],
+    /// 1: many objects in one box, in doubt.
+    #[serde(default)]
+    pub iscrowd: u8,
+    #[serde(default)]
+    pub area: f32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CocoCategory {
+    pub id: u64,
+    pub name: String,
+}
+
+/// What is in the frames of a clip.
+#[derive(Debug, Clone, Default)]
+pub struct Truths {
+    frames: BTreeMap<u64, FrameTruth>,
+}
+
+#[derive(Debug, Clone)]
+struct FrameTruth {
+    size: Size,
+    /// Class (`None`: in doubt) and box.
+    objects: Vec<(Option<u16>, Rect<CameraPixels>)>,
+}
+
+impl Truths {
+    /// Reads a file whose images are frames of a clip, numbered from 0 by the last digits of their names. Categories are
+    /// found among the model's labels by name; of others nothing is learned, and where they are, nothing is background.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn read(path: &Path, labels: &[String]) -> Result<Self, LearnError> {
+        let err = |e: &dyn std::fmt::Display| LearnError::file(path, e);
+        let text = read_text(path, MOST_BYTES, "labels").map_err(|e| err(&e))?;
+        let file: CocoFile = serde_json::from_str(&text)
+            .map_err(|e| err(&format!("it is no COCO file (images, annotations, categories): {e}")))?;
+        let class = |name: &str| labels.iter().position(|l| l == name).map(|c| c as u16);
+        let classes: HashMap<u64, Option<u16>> = file.categories.iter().map(|c| (c.id, class(&c.name))).collect();
+        let mut truths = Self::default();
+        let mut numbers = HashMap::new();
+        for image in &file.images {
+            let number = frame_number(&image.file_name)
+                .ok_or_else(|| err(&format!("image '{}': its name ends with no number of a frame", image.file_name)))?;
+            if image.width == 0 || image.height == 0 {
+                return Err(err(&format!("image '{}': it has no size", image.file_name)));
+            }
+            numbers.insert(image.id, number);
+            let truth = FrameTruth { size: Size::new(image.width, image.height), objects: Vec::new() };
+            if truths.frames.insert(number, truth).is_some() {
+                return Err(err(&format!("two images are frame {number}")));
+            }
+        }
+        for a in &file.annotations {
+            let frame = numbers.get(&a.image_id).and_then(|n| truths.frames.get_mut(n));
+            let frame = frame.ok_or_else(|| err(&format!("annotation {}: there is no image {}", a.id, a.image_id)))?;
+            let class = classes
+                .get(&a.category_id)
+                .ok_or_else(|| err(&format!("annotation {}: there is no category {}", a.id, a.category_id)))?;
+            let [x, y, w, h] = a.bbox;
+            let bbox = Rect::new(x, y, x + w, y + h);
+            if !bbox.is_finite() || bbox.is_empty() {
+                return Err(err(&format!("annotation {}: its box {:?} is none", a.id, a.bbox)));
+            }
+            frame.objects.push((class.filter(|_| a.iscrowd == 0), bbox));
+        }
+        if !truths.frames.values().flat_map(|f| &f.objects).any(|(class, _)| class.is_some()) {
+            let names = file.categories.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(err(&format!("none of its categories ({names}) is a label of the model")));
+        }
+        Ok(truths)
+    }
+
+    /// What is known of a frame; `None`: nothing.
+    pub fn of_frame(&self, number: u64, letterbox: &Letterbox) -> Option<PictureLabels> {
+        let truth = self.frames.get(&number)?;
+        let scale = [
+            letterbox.source.width as f32 / truth.size.width as f32,
+            letterbox.source.height as f32 / truth.size.height as f32,
+        ];
+        let mut labels = PictureLabels { is_complete: true, ..PictureLabels::default() };
+        for (class, b) in &truth.objects {
+            let here = Rect::new(b.x1 * scale[0], b.y1 * scale[1], b.x2 * scale[0], b.y2 * scale[1]);
+            let bbox = letterbox.to_input(&here);
+            match class {
+                Some(class) => labels.objects.push(LabelledBox { class: *class, bbox }),
+                None => labels.ignored.push(bbox),
+            }
+        }
+        Some(labels)
+    }
+}
+
+/// The number with which a file's name ends, before its ending.
+fn frame_number(name: &str) -> Option<u64> {
+    let stem = Path::new(name).file_stem()?.to_str()?;
+    let digits = stem.len() - stem.bytes().rev().take_while(u8::is_ascii_digit).count();
+    stem[digits..].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"{
+        "images": [{"id": 7, "width": 200, "height": 100, "file_name": "out/000012.png"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [20, 10, 40, 30]},
+            {"id": 2, "image_id": 7, "category_id": 4, "bbox": [0, 0, 10, 10]}],
+        "categories": [{"id": 3, "name": "car"}, {"id": 4, "name": "tram"}]}"#;
+
+    fn read(text: &str) -> Result<Truths, LearnError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Truths::read(file.path(), &["person".into(), "car".into()])
+    }
+
+    #[test]
+    fn boxes_come_to_where_the_model_sees_them() {
+        let truths = read(FILE).unwrap();
+        let letterbox = Letterbox::fit(Size::new(400, 200), Size::new(200, 200));
+        assert!(truths.of_frame(11, &letterbox).is_none());
+        let labels = truths.of_frame(12, &letterbox).unwrap();
+        assert_eq!(labels.objects[0].class, 1);
+        assert_eq!(labels.objects[0].bbox.to_array(), [20.0, 60.0, 60.0, 90.0]);
+        assert_eq!(labels.ignored.len(), 1, "a tram is nothing that the model knows, and no background");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |from: &str, to: &str, part: &str| {
+            let error = read(&FILE.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        check("\"car\"", "\"bus\"", "none of its categories (bus, tram)");
+        check("000012.png", "a.png", "ends with no number");
+        check("\"image_id\": 7", "\"image_id\": 8", "there is no image 8");
+        check("\"category_id\": 3", "\"category_id\": 9", "no category 9");
+        check("[20, 10, 40, 30]", "[20, 10, -40, 30]", "is none");
+        check("\"images\"", "\"pictures\"", "no COCO file");
+    }
+}

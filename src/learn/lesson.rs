@@ -1,0 +1,133 @@
+//! One whole run of learning: samples in, judged weights out.
+
+use super::backbone::Backbone;
+use super::error::LearnError;
+use super::fit::{Fit, FitSettings};
+use super::frames::Frames;
+use super::gate::{Verdict, judge};
+use super::net::LearnNet;
+use super::sample::{Origin, Sample};
+use crate::models::model::Model;
+use std::ops::ControlFlow;
+use train::params::Params;
+
+/// Every so manieth block of time is held out.
+const HELD_OUT: u64 = 4;
+
+/// Of the way from the first weights to the learned ones, what is tried in turn until the gate is passed (weights between
+/// two models of one origin keep what both know: Wortsman et al., arXiv:2109.01903).
+const SHARES: [f32; 4] = [1.0, 0.7, 0.5, 0.3];
+
+/// What is learned from, and what judges.
+#[derive(Debug, Default)]
+pub struct Lesson {
+    pub learned: Vec<Sample>,
+    pub held_out: Vec<Sample>,
+}
+
+impl Lesson {
+    /// Puts each sample where its block belongs.
+    pub fn add(&mut self, sample: Sample) {
+        let is_held_out = sample.block % HELD_OUT == HELD_OUT - 1;
+        if is_held_out { self.held_out.push(sample) } else { self.learned.push(sample) }
+    }
+
+    /// Adds what the model is to keep knowing: frames of its anchors.
+    ///
+    /// # Errors
+    /// A clip cannot be read.
+    pub fn add_anchors(&mut self, model: &Model, net: &LearnNet, backbone: &mut Backbone) -> Result<(), LearnError> {
+        let mut n = 0;
+        for clip in &model.sidecar.anchors {
+            let mut frames = Frames::open(clip, net.input(), ANCHOR_EVERY, None)?;
+            while let Some(frame) = frames.next_frame()? {
+                let Some(labels) = frame.labels else { continue };
+                let latents = backbone.latents(frame.frame.data());
+                self.add(Sample { latents, labels, origin: Origin::Anchor, block: n });
+                n += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Anchors' frames are so far apart.
+const ANCHOR_EVERY: u64 = 83;
+
+/// What was reached.
+#[derive(Debug, Clone)]
+pub struct Taught {
+    pub params: Params,
+    pub verdict: Verdict,
+    /// Share of the way to the learned weights that was taken.
+    pub share: f32,
+    /// Mean loss of each tenth of the steps.
+    pub curve: Vec<f32>,
+    /// Steps that were left out, their gradients being no numbers.
+    pub n_left_out: u32,
+}
+
+/// Called after every step with how far it is, 0..=1, and the loss; says whether to go on.
+pub type LessonProgress<'a> = &'a mut dyn FnMut(f32, f32) -> ControlFlow<()>;
+
+/// Learns; `score` is the least that is reported.
+///
+/// # Errors
+/// There is nothing to learn from, it was stopped, or the numbers went astray.
+pub fn teach(
+    net: &LearnNet,
+    lesson: &Lesson,
+    settings: FitSettings,
+    score: f32,
+    progress: LessonProgress<'_>,
+) -> Result<Taught, LearnError> {
+    if lesson.learned.iter().all(|s| s.origin == Origin::Anchor) {
+        return Err(LearnError::Refused("there is nothing to learn from: no marked or labelled picture".into()));
+    }
+    let mut fit = Fit::new(net, &lesson.learned, settings);
+    let (mut curve, mut n_left_out) = (vec![Vec::new(); 10], 0);
+    while !fit.is_done() {
+        let tenth = ((fit.share() * 10.0) as usize).min(9);
+        let step = fit.step();
+        n_left_out += u32::from(!step.is_taken);
+        let loss = step.loss.total() as f32 + step.kept;
+        if step.is_taken {
+            curve[tenth].push(loss);
+        }
+        if progress(fit.share(), loss).is_break() {
+            return Err(LearnError::Refused("it was stopped".into()));
+        }
+    }
+    if n_left_out > settings.n_steps / 10 {
+        return Err(LearnError::Refused(format!(
+            "the gradients of {n_left_out} of {} steps were no numbers: nothing is taken",
+            settings.n_steps
+        )));
+    }
+    let mean = |v: &Vec<f32>| v.iter().sum::<f32>() / v.len().max(1) as f32;
+    let curve = curve.iter().map(mean).collect();
+    let first = net.params();
+    let mut reached: Option<(Params, Verdict, f32)> = None;
+    for share in SHARES {
+        let params = between(&first, fit.params(), share);
+        let verdict = judge(net, &params, &lesson.learned, &lesson.held_out, score);
+        let is_taken = verdict.refused.is_none();
+        if is_taken || reached.is_none() {
+            reached = Some((params, verdict, share));
+        }
+        if is_taken {
+            break;
+        }
+    }
+    let (params, verdict, share) = reached.expect("shares are tried");
+    Ok(Taught { params, verdict, share, curve, n_left_out })
+}
+
+/// Of the way from some weights to others.
+fn between(from: &Params, to: &Params, share: f32) -> Params {
+    let mut params = to.clone();
+    for (w, first) in params.tensors_mut().zip(from.tensors()) {
+        w.iter_mut().zip(first).for_each(|(w, first)| *w = first + share * (*w - first));
+    }
+    params
+}
