@@ -42,3 +42,13 @@ pub fn give_way() {
     let of_process = rustix::process::getpriority_process(Some(rustix::process::getpid())).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, of_process + GIVES_WAY);
 }
+
+/// The calling thread runs only when nobody else wants the processor.
+pub fn only_when_idle() {
+    // Safety: 0 is the calling thread, and the parameter outlives the call.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        let parameter = libc::sched_param { sched_priority: 0 };
+        libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter);
+    }
+}

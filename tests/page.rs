@@ -135,7 +135,7 @@ fn who_has_no_token_sees_nothing() {
     {
         assert_eq!(get(http, path).0, 401, "{path}");
     }
-    for path in ["/live", "/ready", "/startup", "/", "/page.js"] {
+    for path in ["/live", "/ready", "/startup", "/", "/page.js", "/learn.js"] {
         assert!([200, 503].contains(&get(http, path).0), "{path}");
     }
     let ask = |headers: &str| request(http, "GET", "/api/cameras", headers, b"").0;
@@ -149,6 +149,16 @@ fn who_has_no_token_sees_nothing() {
         status == 204 && head.contains("HttpOnly") && head.contains("SameSite=Strict") && !head.contains(TOKEN),
         "{head}"
     );
+
+    // What changes something needs the token as well, and no page from elsewhere.
+    let mark = |headers: &str| request(http, "POST", "/api/marks", headers, br#"{"said":"right","event":"1"}"#);
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(mark("").0, 401);
+    assert_eq!(mark(&format!("{bearer}Origin: http://evil.example\r\n")).0, 403);
+    assert_eq!(mark(&format!("{bearer}Sec-Fetch-Site: same-site\r\n")).0, 403);
+    let (status, _, body) = mark(&format!("{bearer}Origin: http://{http}\r\nContent-Type: application/json\r\n"));
+    assert!(status == 404 && String::from_utf8_lossy(&body).contains("nothing is learned here"), "{status}");
+    assert_eq!(request(http, "DELETE", "/api/cameras", &bearer, b"").0, 405);
 
     let browser = Browser::start();
     browser.open(&format!("http://{http}/"));

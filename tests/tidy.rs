@@ -63,7 +63,7 @@ fn without_tests(text: &str) -> &str {
 /// For each module those of ours that it may use. Arrows point one way:
 /// leaves <- pure <- adapters <- pipeline <- daemon <- cli.
 /// Arrows between crates are the compiler's; `engine` is the layer engine, of which the skip stage knows only tolerances and the policy.
-const MAY_USE: [(&str, &[&str]); 30] = [
+const MAY_USE: [(&str, &[&str]); 31] = [
     ("geom", &[]),
     ("clock", &[]),
     ("files", &[]),
@@ -95,7 +95,10 @@ const MAY_USE: [(&str, &[&str]); 30] = [
     ),
     (
         "config",
-        &["capture", "detect", "files", "geom", "infer", "output", "scene", "schedule", "secret", "skip", "track"],
+        &[
+            "capture", "detect", "files", "geom", "infer", "learn", "output", "scene", "schedule", "secret", "skip",
+            "track",
+        ],
     ),
     (
         "pipeline",
@@ -111,13 +114,23 @@ const MAY_USE: [(&str, &[&str]); 30] = [
             "stage", "track",
         ],
     ),
-    ("daemon", &["capture", "clock", "config", "files", "infer", "models", "output", "pipeline", "schedule", "skip"]),
+    (
+        "learn",
+        &[
+            "capture", "clock", "detect", "engine", "eval", "files", "frame", "geom", "infer", "models", "outcome",
+            "output", "process", "schedule", "sim", "track", "wire",
+        ],
+    ),
+    (
+        "daemon",
+        &["capture", "clock", "config", "files", "infer", "learn", "models", "output", "pipeline", "schedule", "skip"],
+    ),
     ("doctor", &["capture", "config", "engine", "files", "infer", "models", "output", "pipeline", "web"]),
     (
         "cli",
         &[
             "capture", "config", "daemon", "detect", "doctor", "engine", "eval", "files", "frame", "geom", "infer",
-            "merge", "models", "outcome", "output", "pipeline", "sim", "skip", "text", "wire",
+            "learn", "merge", "models", "outcome", "output", "pipeline", "sim", "skip", "text", "web", "wire",
         ],
     ),
     ("main.rs", &["cli"]),

@@ -13,7 +13,11 @@ const HIDDEN: &str = "***";
 /// The config as TOML.
 pub fn effective(config: &Config) -> String {
     let file = File {
-        cameras: config.cameras.iter().map(|c| (c.id.clone(), camera(c))).collect(),
+        cameras: config
+            .cameras
+            .iter()
+            .map(|c| (c.id.clone(), file::CameraTable { learn: camera_learn(config, &c.id), ..camera(c) }))
+            .collect(),
         inference: inference(config),
         budget: file::BudgetTable { cpu: config.budget.cpu, latency: config.budget.latency.map(seconds) },
         http: http(config),
@@ -22,6 +26,7 @@ pub fn effective(config: &Config) -> String {
         mqtt: mqtt(config),
         webhook: webhook(config),
         restream: restream(config),
+        learn: learn(config),
         ..File::default()
     };
     toml::to_string(&file).unwrap_or_else(|e| format!("# the config cannot be written: {e}\n"))
@@ -68,7 +73,29 @@ fn camera(c: &CameraConfig) -> file::CameraTable {
             backoff_max: Some(seconds(c.capture.backoff_cap)),
         },
         priority: Some(c.priority),
+        learn: file::CameraLearn::default(),
     }
+}
+
+fn learn(config: &Config) -> file::LearnTable {
+    let Some(l) = config.learn.as_ref().map(|l| &l.settings) else { return file::LearnTable::default() };
+    file::LearnTable {
+        mode: None,
+        path: Some(l.path.clone()),
+        daily: Some(l.daily.as_secs_f64()),
+        share: Some(l.share),
+        max_mib: Some(l.max_bytes >> 20),
+        max_days: Some(l.max_age.as_secs_f64() / 86_400.0),
+        every: Some(l.every.as_secs_f64()),
+        steps: Some(l.n_steps),
+        quiet: Some(l.quiet.as_secs_f64()),
+    }
+}
+
+fn camera_learn(config: &Config, id: &str) -> file::CameraLearn {
+    let groups = config.learn.iter().flat_map(|l| &l.groups);
+    let group = groups.into_iter().find(|g| g.cameras.iter().any(|c| c.id == id));
+    file::CameraLearn { mode: group.map(|g| g.mode), group: group.map(|g| g.name.clone()) }
 }
 
 fn zone(z: &crate::scene::Zone) -> file::ZoneTable {

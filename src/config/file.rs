@@ -3,6 +3,7 @@
 //! The words here become the schema (`passd schema`) and so the reference.
 
 use crate::infer::session::Provider;
+use crate::learn::settings::LearnMode;
 use crate::scene::event::Phase;
 use crate::schedule::Priority;
 use crate::skip::ModeChoice;
@@ -37,6 +38,8 @@ pub struct File {
     pub mqtt: Mqtt,
     pub webhook: Webhook,
     pub restream: RestreamTable,
+    /// Learning from what people say of pictures, on this machine.
+    pub learn: LearnTable,
 }
 
 /// One camera.
@@ -65,6 +68,7 @@ pub struct CameraTable {
     pub skip: Skip,
     pub tracking: TrackingTable,
     pub capture: Capture,
+    pub learn: CameraLearn,
     /// Who is looked at first when not all can be: `high` gets four times the computing time of `normal`, that
     /// four times that of `low`; nobody is left out. Default: normal.
     pub priority: Option<Priority>,
@@ -326,6 +330,48 @@ pub struct Events {
     /// Most events that are kept, 10000 at most. Default: 10000.
     #[schemars(range(min = 1, max = 10000))]
     pub max_events: Option<usize>,
+}
+
+/// Learning from what people say of pictures. `[cameras.NAME.learn]` says who learns with whom.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearnTable {
+    /// `off`: nothing is kept and nothing is learned. `ask`: what was learned waits until somebody accepts it. `auto`:
+    /// what was learned and passed is taken over. Default: off.
+    pub mode: Option<LearnMode>,
+    /// Folder for marks, pictures and learned models. Default: `learn` in STATE_DIRECTORY of systemd.
+    pub path: Option<PathBuf>,
+    /// Seconds of learning a day. Default: 600.
+    #[schemars(range(min = 1.0, max = 86400.0))]
+    pub daily: Option<f64>,
+    /// Share of one core while it learns, 0 to 1. It learns only when nobody else wants the core. Default: 0.5.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub share: Option<f32>,
+    /// Most MiB of pictures that are kept, a group. Default: 256.
+    #[schemars(range(min = 16, max = 1048576))]
+    pub max_mib: Option<u64>,
+    /// Days after which a picture goes that nobody marked. Default: 90.
+    #[schemars(range(min = 0.01, max = 36500.0))]
+    pub max_days: Option<f64>,
+    /// Seconds between two pictures that are kept of a camera. Default: 60.
+    #[schemars(range(min = 1.0, max = 86400.0))]
+    pub every: Option<f64>,
+    /// Steps of a run. Default: 800.
+    #[schemars(range(min = 10, max = 100000))]
+    pub steps: Option<u32>,
+    /// Seconds without a new mark after which learning begins. Default: 20.
+    #[schemars(range(min = 0.0, max = 86400.0))]
+    pub quiet: Option<f64>,
+}
+
+/// Whether a camera learns, and with whom.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CameraLearn {
+    /// As `learn.mode`, of this camera.
+    pub mode: Option<LearnMode>,
+    /// Cameras of one group learn from each other's marks; they have one model. Default: the camera's name.
+    pub group: Option<String>,
 }
 
 /// A broker that is told of events, counts and states, and takes commands.

@@ -10,6 +10,7 @@
 mod checks;
 mod effective;
 mod file;
+mod learn;
 mod load;
 mod locate;
 mod mqtt;
@@ -20,6 +21,7 @@ mod webhook;
 
 pub use effective::effective;
 pub use file::{File, schema};
+pub use learn::LearnConfig;
 pub use load::{load, load_text};
 pub use locate::{ConfigError, Problem};
 pub use reference::reference;

@@ -3,6 +3,7 @@
 use super::checks::{Complain, address_of, check_name, ns, within};
 pub use super::file::ProviderPolicy;
 use super::file::{self, File, PaceChoice};
+use super::learn::{self, LearnConfig};
 use super::{mqtt, scene, webhook};
 use crate::capture::{CameraSource, SourceSpec, SupervisorSettings};
 use crate::detect::heads::Thresholds;
@@ -34,6 +35,7 @@ pub struct Config {
     pub mqtt: Option<MqttSettings>,
     pub webhook: Option<WebhookSettings>,
     pub restream: Option<RestreamSettings>,
+    pub learn: Option<LearnConfig>,
     pub budget: Budget,
     /// The libonnxruntime.so to use.
     pub library: Option<PathBuf>,
@@ -252,10 +254,12 @@ pub(super) fn resolve(file: &File, lookup: Lookup<'_>) -> Result<Config, Complai
     let mqtt = mqtt::resolve(&file.mqtt, &mut complain);
     let webhook = webhook::resolve(&file.webhook, &mut complain);
     let restream = resolve_restream(&file.restream, &mut complain);
+    let learn = learn::resolve(file, &cameras, &mut complain);
     if !complaints.is_empty() {
         return Err(complaints);
     }
     Ok(Config {
+        learn,
         cameras,
         http,
         jsonl,

@@ -4,6 +4,7 @@
 //! for the tick at which it looks after the watchdog and the status line.
 
 mod error;
+mod learning;
 mod notify;
 mod outputs;
 mod overrides;
@@ -18,6 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::files::OwnFolder;
 use crate::infer::session::Runtime;
+use crate::learn::learner::InUse;
 use crate::models::model::ModelFolders;
 use crate::output::board::Board;
 use crate::output::metrics::Metrics;
@@ -25,6 +27,7 @@ use crate::output::{Command, Sink};
 use crate::pipeline::{CameraContext, Detectors, OrtFactory, Pipeline, Prepared, StartError, open_source};
 use crate::schedule::load::Degraded;
 use crossbeam_channel::{Receiver, bounded, select, tick};
+use learning::Learning;
 use outputs::RunningOutputs;
 use overrides::Overrides;
 use std::path::Path;
@@ -48,6 +51,7 @@ pub struct Daemon {
     outputs: RunningOutputs,
     config: Config,
     overrides: Overrides,
+    learning: Learning,
     /// What somebody wants to be set.
     commands: Receiver<Command>,
     /// What is kept there is this daemon's alone.
@@ -75,6 +79,9 @@ impl Daemon {
         board.healthy.store(true, Ordering::Relaxed);
         let (commander, commands) = bounded(COMMANDS);
         let mut outputs = RunningOutputs::new(board.clone(), metrics.clone(), commander, extra);
+        let mut learning = Learning::new(board.clone());
+        learning.apply(&config)?;
+        outputs.set_learning(learning.ends());
         outputs.apply(&config)?;
         let around = CameraContext {
             clock: Arc::new(SystemClock::new()),
@@ -91,8 +98,8 @@ impl Daemon {
         let state = state.transpose()?;
         let mut overrides = Overrides::from_environment();
         pipeline.set_budget(config.budget);
-        apply(&mut pipeline, &config, &mut overrides)?;
-        let daemon = Self { pipeline, board, metrics, outputs, config, overrides, commands, _state: state };
+        apply(&mut pipeline, &config, &mut overrides, &mut learning)?;
+        let daemon = Self { pipeline, board, metrics, outputs, config, overrides, learning, commands, _state: state };
         daemon.show_config();
         Ok(daemon)
     }
@@ -102,13 +109,21 @@ impl Daemon {
     /// # Errors
     /// A new camera cannot be started; running ones go on.
     pub fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+        match self.learning.apply(&config) {
+            Ok(true) => self.outputs.set_learning(self.learning.ends()),
+            Ok(false) => {}
+            Err(e) => {
+                self.pipeline.hold(Prepared::default());
+                return Err(e);
+            }
+        }
         if let Err(e) = self.outputs.apply(&config) {
             self.restore_outputs();
             // What was opened for this config goes.
             self.pipeline.hold(Prepared::default());
             return Err(e);
         }
-        if let Err(e) = apply(&mut self.pipeline, &config, &mut self.overrides) {
+        if let Err(e) = apply(&mut self.pipeline, &config, &mut self.overrides, &mut self.learning) {
             self.restore_outputs();
             return Err(e.into());
         }
@@ -133,9 +148,29 @@ impl Daemon {
     /// Opens the models that a config asks for and that are not open yet; a reload finds them then. As [`apply`]: with
     /// what was set laid over it, and where that does not fit any more, without it.
     fn preparation(&self, config: &Config) -> impl FnOnce() -> Result<Prepared, StartError> + Send + use<> {
-        let set = self.pipeline.preparation(&self.overrides.apply(config).cameras);
-        let plain = (!self.overrides.is_empty()).then(|| self.pipeline.preparation(&config.cameras));
+        let set = self.pipeline.preparation(&self.laid_over(config).cameras);
+        let plain = (!self.overrides.is_empty() || self.learning.is_in_use())
+            .then(|| self.pipeline.preparation(&config.cameras));
         move || set().or_else(|e| plain.map_or(Err(e), |plain| plain()))
+    }
+
+    /// A config with what was set, and what was learned.
+    fn laid_over(&self, config: &Config) -> Config {
+        self.learning.lay_over(self.overrides.apply(config))
+    }
+
+    /// Has cameras use another model, their streams untouched.
+    ///
+    /// # Errors
+    /// It cannot be run: they go on with the one that they have.
+    fn use_learned(&mut self, in_use: &InUse) -> Result<(), DaemonError> {
+        let before = self.learning.use_model(in_use);
+        if let Err(e) = self.pipeline.apply(&self.laid_over(&self.config).cameras) {
+            self.learning.put_back(before);
+            return Err(e.into());
+        }
+        self.show_config();
+        Ok(())
     }
 
     fn restore_outputs(&mut self) {
@@ -151,7 +186,7 @@ impl Daemon {
     fn obey(&mut self, command: &Command) -> Result<(), DaemonError> {
         let before = self.overrides.get(&command.camera);
         self.overrides.set(command);
-        if let Err(e) = self.pipeline.apply(&self.overrides.apply(&self.config).cameras) {
+        if let Err(e) = self.pipeline.apply(&self.laid_over(&self.config).cameras) {
             self.overrides.put_back(&command.camera, before);
             return Err(e.into());
         }
@@ -164,7 +199,7 @@ impl Daemon {
 
     /// Puts the config on the board, with what was set laid over it.
     fn show_config(&self) {
-        self.board.set_config(&config::effective(&self.overrides.apply(&self.config)));
+        self.board.set_config(&config::effective(&self.laid_over(&self.config)));
     }
 
     /// Where HTTP listens.
@@ -210,6 +245,7 @@ impl Daemon {
 
     /// Ends in order: cameras, what they still put out, sinks, HTTP.
     pub fn stop(self) {
+        drop(self.learning);
         self.pipeline.stop(SHUTDOWN.saturating_sub(Duration::from_secs(1)));
         self.outputs.stop();
     }
@@ -217,8 +253,24 @@ impl Daemon {
 
 /// Brings the pipeline to the config, with what was set laid over it: where that does not fit the config any
 /// more, without it.
-fn apply(pipeline: &mut Pipeline, config: &Config, overrides: &mut Overrides) -> Result<(), StartError> {
-    match pipeline.apply(&overrides.apply(config).cameras) {
+fn apply(
+    pipeline: &mut Pipeline,
+    config: &Config,
+    overrides: &mut Overrides,
+    learning: &mut Learning,
+) -> Result<(), StartError> {
+    let done = match pipeline.apply(&learning.lay_over(overrides.apply(config)).cameras) {
+        Err(e) if learning.is_in_use() => {
+            let done = pipeline.apply(&overrides.apply(config).cameras);
+            if done.is_ok() {
+                tracing::error!("what was learned is not used: {e}");
+                learning.clear();
+            }
+            done
+        }
+        done => done,
+    };
+    match done {
         Err(e) if !overrides.is_empty() => {
             // Else it is the config's own fault, and what was set stays.
             pipeline.apply(&config.cameras)?;
@@ -388,6 +440,7 @@ fn serve(
     let mut since = (0, Instant::now());
     let mut complained = false;
     let commands = daemon.commands.clone();
+    let learned = daemon.learning.in_use();
     loop {
         if let Some(signal) = pending.take() {
             if signal == Signal::Stop {
@@ -420,6 +473,13 @@ fn serve(
                 match done {
                     Ok(()) => tracing::info!(camera = command.camera, "is set: {:?}", command.setting),
                     Err(e) => tracing::error!(camera = command.camera, "cannot be set to {:?}: {e}", command.setting),
+                }
+                pending = told;
+            },
+            recv(learned) -> in_use => if let Ok(in_use) = in_use {
+                let (done, told) = while_busy(signals, || notifier.feed(), || daemon.use_learned(&in_use));
+                if let Err(e) = done {
+                    tracing::error!(cameras = in_use.cameras.join(", "), "what was learned cannot be used: {e}");
                 }
                 pending = told;
             },

@@ -3,6 +3,7 @@
 use super::error::DaemonError;
 use crate::config::{Config, EventsConfig, JsonlConfig, JsonlTarget};
 use crate::output::board::Board;
+use crate::output::desk::Desk;
 use crate::output::events::store::Limits;
 use crate::output::events::{Archive, EventSink};
 use crate::output::http::{HttpServer, HttpSettings};
@@ -31,6 +32,8 @@ pub struct RunningOutputs {
     webhook: Running<WebhookSettings, Arc<dyn Sink>>,
     http: Running<HttpSettings, HttpServer>,
     restream: Running<RestreamSettings, Restream>,
+    /// Where what learns is asked, and what it is told of events.
+    learning: Option<(Desk, Arc<dyn Sink>)>,
 }
 
 /// So long somebody may go on writing to an output that has ended.
@@ -53,7 +56,17 @@ impl RunningOutputs {
             webhook: None,
             http: None,
             restream: None,
+            learning: None,
         }
+    }
+
+    /// Has another learner be asked from the next [`RunningOutputs::apply`] on.
+    pub fn set_learning(&mut self, learning: Option<(Desk, Arc<dyn Sink>)>) {
+        self.learning = learning;
+        // They hold the desk of the one before.
+        self.http = None;
+        self.mqtt.take().into_iter().for_each(|(_, sink)| drop(sink));
+        self.publish();
     }
 
     /// What the pipeline writes to.
@@ -111,7 +124,7 @@ impl RunningOutputs {
             self.events = Some((e.clone(), Arc::new(sink)));
         }
         if let (None, Some(m)) = (&self.mqtt, &config.mqtt) {
-            let sink = MqttSink::start(m.clone(), self.board.clone(), metrics(), self.commands.clone())
+            let sink = MqttSink::start(m.clone(), self.board.clone(), metrics(), self.commands.clone(), self.desk())
                 .map_err(|e| DaemonError::Other(format!("MQTT: {e}")))?;
             self.mqtt = Some((m.clone(), Arc::new(sink)));
         }
@@ -127,12 +140,16 @@ impl RunningOutputs {
         }
         if let (None, Some(h)) = (&self.http, &config.http) {
             let archive: Option<Archive> = self.events.as_ref().map(|(_, sink)| sink.archive.clone());
-            let server = HttpServer::start(h, self.board.clone(), metrics(), archive)
+            let server = HttpServer::start(h, self.board.clone(), metrics(), archive, self.desk())
                 .map_err(|source| DaemonError::Http { address: h.listen, source })?;
             tracing::info!("HTTP on http://{}", server.address);
             self.http = Some((h.clone(), server));
         }
         Ok(())
+    }
+
+    fn desk(&self) -> Option<Desk> {
+        self.learning.as_ref().map(|(desk, _)| desk.clone())
     }
 
     /// Tells the pipeline what there is to write to.
@@ -142,6 +159,7 @@ impl RunningOutputs {
         sinks.extend(self.events.iter().map(|(_, sink)| sink.clone() as Arc<dyn Sink>));
         sinks.extend(self.mqtt.iter().map(|(_, sink)| sink.clone()));
         sinks.extend(self.webhook.iter().map(|(_, sink)| sink.clone()));
+        sinks.extend(self.learning.iter().map(|(_, sink)| sink.clone()));
         self.sinks.set(sinks);
     }
 

@@ -7,6 +7,7 @@
 //! A sample holds the maps that training begins with, not the picture: the backbone does not run again. Method and numbers
 //! are those of `crates/train`.
 
+mod answers;
 pub mod backbone;
 pub mod coco;
 pub mod error;
@@ -14,7 +15,19 @@ pub mod export;
 pub mod fit;
 pub mod frames;
 pub mod gate;
+pub mod labelling;
 pub mod latents;
+pub mod learner;
 pub mod lesson;
+pub mod mark;
 pub mod net;
+pub mod picture;
+pub mod pupil;
+pub mod run;
 pub mod sample;
+pub mod settings;
+pub mod shadow;
+pub mod sink;
+pub mod store;
+pub mod stored;
+pub mod versions;

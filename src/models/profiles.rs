@@ -14,7 +14,8 @@ const BUILT_IN: (&str, &str) =
     ("(built in) street-nano.gates.toml", include_str!("../../models/street-nano.gates.toml"));
 
 /// The profile of a model: the given file, else `<name>.gates.toml` in a model folder, else the built-in one if it is
-/// this model's; `None` if there is none.
+/// this model's; `None` if there is none. What was learned from a model has its profile: the maps are the same, and their
+/// numbers alike.
 ///
 /// # Errors
 /// The file is no profile, or one of another model.
@@ -22,12 +23,18 @@ pub fn find(model: &Model, folders: &ModelFolders, file: Option<&Path>) -> Resul
     if let Some(file) = file {
         return read(file, model).map(Some);
     }
-    if let Some(path) = folders.find(&format!("{}.gates.toml", model.name)) {
+    let name = model.sidecar.learned.as_ref().map_or(&model.name, |learned| &learned.base);
+    if let Some(path) = folders.find(&format!("{name}.gates.toml")) {
         return read(&path, model).map(Some);
     }
     let (name, text) = BUILT_IN;
-    let ours = text.contains(&model.sidecar.sha256);
+    let ours = text.contains(origin(model));
     ours.then(|| parse(name, text, model)).transpose()
+}
+
+/// The checksum of the model that it is, or was learned from.
+fn origin(model: &Model) -> &str {
+    model.sidecar.learned.as_ref().map_or(&model.sidecar.sha256, |learned| &learned.base_sha256)
 }
 
 fn read(path: &Path, model: &Model) -> Result<Profile, ModelError> {
@@ -39,7 +46,7 @@ fn read(path: &Path, model: &Model) -> Result<Profile, ModelError> {
 
 fn parse(file: &str, text: &str, model: &Model) -> Result<Profile, ModelError> {
     let profile: Profile = toml::from_str(text).map_err(|e| ModelError::new(file, e.to_string().trim_end()))?;
-    if profile.sha256 != model.sidecar.sha256 {
+    if profile.sha256 != model.sidecar.sha256 && profile.sha256 != origin(model) {
         return Err(ModelError::new(
             file,
             format!(

@@ -6,6 +6,7 @@
 //! back into the core.
 
 pub mod board;
+pub mod desk;
 pub mod draw;
 pub mod events;
 pub mod history;

@@ -91,6 +91,7 @@ pub async fn stats(State(s): State<Shared>) -> Response {
         "computed_patch_share": if patches > 0 { computed as f64 / patches as f64 } else { 0.0 },
         "view_interval": s.interval.as_secs_f64(),
         "resident_mib": crate::process::resident_mib(),
+        "learns": s.desk.is_some(),
         "events": s.archive.as_ref().map(|a| {
             let (n, bytes) = a.size();
             json!({ "kept": n, "bytes": bytes, "trouble": a.trouble() })
@@ -150,7 +151,7 @@ pub async fn latest(State(s): State<Shared>, Path(id): Path<String>, Query(view)
 pub async fn not_that_way() -> Response {
     problem(
         StatusCode::METHOD_NOT_ALLOWED,
-        "not by this method: everything is read with GET, and the token is handed over with POST",
+        "not by this method: everything is read with GET, marks are taken back with DELETE, and all else is done with POST",
     )
 }
 

@@ -7,7 +7,7 @@ use super::api::problem;
 use super::shared::Shared;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
@@ -19,7 +19,8 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds for which a browser keeps it: a month.
 const AGE: u32 = 2_592_000;
 /// What may be seen without a token: the page itself, which holds nothing, and probes.
-const OPEN: [&str; 8] = ["/", "/page.js", "/page.css", "/icon.svg", "/login", "/live", "/ready", "/startup"];
+const OPEN: [&str; 9] = ["/", "/page.js", "/learn.js", "/page.css", "/icon.svg", LOGIN, "/live", "/ready", "/startup"];
+const LOGIN: &str = "/login";
 
 /// Whether this machine is asked for by an address or name of its own: a page from elsewhere may have had its name
 /// resolved to ours (DNS rebinding).
@@ -43,6 +44,23 @@ fn is_foreign(request: &Request) -> bool {
     is_elsewhere && !(is_link && request.uri().path() == "/")
 }
 
+/// Whether what would change something says that it comes from another page than ours. A page's own requests name the
+/// authority that they go to, or say that they stay there; programs say nothing.
+fn is_foreign_change(request: &Request) -> bool {
+    if request.method().is_safe() || request.uri().path() == LOGIN {
+        return false;
+    }
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is_ours = |origin: &HeaderValue| {
+        let authority = origin.to_str().ok().and_then(|text| text.split_once("://")).map(|(_, authority)| authority);
+        authority.is_some_and(|authority| !host.is_empty() && authority.eq_ignore_ascii_case(host))
+    };
+    let stays = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+    let is_ours_alone = headers.get_all(header::ORIGIN).iter().all(is_ours);
+    !(is_ours_alone && headers.get_all("sec-fetch-site").iter().all(stays))
+}
+
 /// Lets requests through that may be, and says of every answer what browsers may do with it.
 pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Response {
     let open = OPEN.contains(&request.uri().path());
@@ -50,6 +68,10 @@ pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Res
         _ if is_foreign(&request) => problem(
             StatusCode::FORBIDDEN,
             "another page asks for this; it may link to passd, and not show what it shows",
+        ),
+        _ if is_foreign_change(&request) => problem(
+            StatusCode::FORBIDDEN,
+            "another page asks to change something; passd's own page may, and programs (a proxy must pass 'Host' on)",
         ),
         None if !is_here(request.headers()) => {
             let words =
@@ -71,7 +93,7 @@ pub async fn guard(State(s): State<Shared>, request: Request, next: Next) -> Res
         (header::REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in rules {
-        response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -115,6 +137,37 @@ mod tests {
             assert!(!foreign(picture, &[site(here)]));
         }
         assert!(!foreign(picture, &[]), "programs do not say");
+    }
+
+    #[test]
+    fn other_pages_change_nothing() {
+        let foreign = |method: &str, path: &str, headers: &[(&str, &str)]| {
+            let request = axum::http::Request::builder().method(method).uri(path);
+            let request = headers.iter().fold(request, |r, (k, v)| r.header(*k, *v));
+            is_foreign_change(&request.body(Body::empty()).unwrap())
+        };
+        let host = ("host", "cam.local:8090");
+        let ours = ("origin", "http://cam.local:8090");
+        let post = |headers: &[(&str, &str)]| foreign("POST", "/api/marks", headers);
+        assert!(!post(&[host]) && !post(&[]), "programs do not say");
+        assert!(!post(&[host, ours]));
+        assert!(!post(&[host, ("origin", "https://CAM.local:8090")]), "behind a proxy with TLS");
+        for site in ["same-origin", "none"] {
+            assert!(!post(&[host, ours, ("sec-fetch-site", site)]));
+        }
+        for site in ["same-site", "cross-site", "", "odd"] {
+            assert!(post(&[host, ours, ("sec-fetch-site", site)]), "{site}");
+        }
+        for origin in ["http://evil.example", "http://cam.local", "http://cam.local:8091", "null", "", "cam.local:8090"]
+        {
+            assert!(post(&[host, ("origin", origin)]), "{origin}");
+            assert!(post(&[host, ours, ("origin", origin)]), "one of two: {origin}");
+        }
+        assert!(post(&[ours]) && post(&[("host", ""), ("origin", "http://")]), "there is nothing to compare with");
+        let elsewhere = ("origin", "http://evil.example");
+        assert!(foreign("DELETE", "/api/marks/1-1", &[host, elsewhere]));
+        assert!(!foreign("GET", "/api/marks", &[host, elsewhere]), "reads are looked at elsewhere");
+        assert!(!foreign("POST", "/login", &[host, elsewhere]));
     }
 
     #[test]

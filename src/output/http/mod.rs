@@ -17,6 +17,11 @@
 //! | `/api/cameras/ID/counts` | objects in the picture and in zones, crossings of lines |
 //! | `/api/events[?camera=&label=&zone=&before=&limit=]` | events, newest first |
 //! | `/api/events/ID`, `/api/events/ID/snapshot.jpg`, `/api/events/ID/crop.jpg` | one event, and its pictures |
+//! | POST `/api/cameras/ID/still` | holds the newest frame to mark places in it; as `view` |
+//! | POST `/api/marks` | takes a mark, JSON: 201 |
+//! | `/api/marks[?camera=]`, DELETE `/api/marks/ID`, `/api/marks/ID/picture.jpg` | marks, newest first; takes one back; its picture |
+//! | `/api/learn`, POST `/api/learn/CAMERA/CONTROL` | how learning stands; `run`, `accept`, `rollback`, `factory`, `forget` |
+//! | `/api/learn/CAMERA/export` | a camera's marks and pictures, COCO JSON |
 //!
 //! Pictures are made when asked for. Every viewer of a stream has a task of its
 //! own that makes the next picture when the last one was taken: a slow reader
@@ -27,6 +32,7 @@
 mod api;
 mod auth;
 mod events;
+mod learn;
 mod mjpeg;
 mod page;
 mod serve;
@@ -34,11 +40,12 @@ mod shared;
 mod token;
 
 use crate::output::board::Board;
+use crate::output::desk::Desk;
 use crate::output::events::Archive;
 use crate::output::metrics::Metrics;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use shared::Shared;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +55,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Live views at a time; the next is refused.
 const MAX_STREAMS: usize = 16;
+/// Threads that may wait: for answers of the desk, and two that make pictures.
+const BLOCKING: usize = learn::MAX_ASKING + 2;
 
 /// Where to listen, and to whom.
 #[derive(Clone, PartialEq)]
@@ -74,7 +83,7 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Binds at once, then serves.
+    /// Binds at once, then serves. Without a desk nothing is marked or learned.
     ///
     /// # Errors
     /// The address cannot be bound.
@@ -83,15 +92,25 @@ impl HttpServer {
         board: Arc<Board>,
         metrics: Arc<Metrics>,
         archive: Option<Archive>,
+        desk: Option<Desk>,
     ) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind(settings.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build()?;
         let interval = Duration::from_secs_f32(1.0 / settings.stream_fps);
         let token = settings.token.as_deref().map(token::Token::new);
-        let shared =
-            Shared { board, metrics, streams: Arc::new(Semaphore::new(MAX_STREAMS)), interval, archive, token };
+        let shared = Shared {
+            board,
+            metrics,
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            interval,
+            archive,
+            token,
+            desk,
+            asking: Arc::new(Semaphore::new(learn::MAX_ASKING)),
+        };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
             runtime.block_on(async {
@@ -124,6 +143,7 @@ fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/page.js", get(page::script))
+        .route("/learn.js", get(page::learn_script))
         .route("/page.css", get(page::style))
         .route("/icon.svg", get(page::icon))
         .route("/login", post(auth::login))
@@ -145,6 +165,13 @@ fn router(shared: Shared) -> Router {
         .route("/api/events/{id}", get(events::one))
         .route("/api/events/{id}/snapshot.jpg", get(events::snapshot))
         .route("/api/events/{id}/crop.jpg", get(events::crop))
+        .route("/api/cameras/{id}/still", post(learn::still))
+        .route("/api/marks", get(learn::marks).post(learn::mark))
+        .route("/api/marks/{id}", delete(learn::undo))
+        .route("/api/marks/{id}/picture.jpg", get(learn::picture))
+        .route("/api/learn", get(learn::status))
+        .route("/api/learn/{camera}/export", get(learn::export))
+        .route("/api/learn/{camera}/{control}", post(learn::control))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::not_that_way)
         .layer(from_fn_with_state(shared.clone(), auth::guard))

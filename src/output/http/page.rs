@@ -26,6 +26,10 @@ pub async fn script() -> Response {
     text("text/javascript; charset=utf-8", include_str!("page/page.js"))
 }
 
+pub async fn learn_script() -> Response {
+    text("text/javascript; charset=utf-8", include_str!("page/learn.js"))
+}
+
 pub async fn icon() -> Response {
     text("image/svg+xml", include_str!("page/icon.svg"))
 }

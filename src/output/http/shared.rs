@@ -2,6 +2,7 @@
 
 use super::token::Token;
 use crate::output::board::Board;
+use crate::output::desk::Desk;
 use crate::output::events::Archive;
 use crate::output::metrics::Metrics;
 use std::sync::Arc;
@@ -17,4 +18,8 @@ pub(super) struct Shared {
     /// `None`: no events are kept.
     pub archive: Option<Archive>,
     pub token: Option<Token>,
+    /// `None`: nothing is learned.
+    pub desk: Option<Desk>,
+    /// Who waits at the desk.
+    pub asking: Arc<Semaphore>,
 }

@@ -8,6 +8,7 @@
 pub mod topics;
 
 use super::board::Board;
+use super::desk::{Ask, Desk};
 use super::metrics::Metrics;
 use super::{Command, Sink};
 use crate::backoff::Backoff;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use topics::{Kept, Shown};
 
@@ -63,6 +64,8 @@ const STEADY: Duration = Duration::from_secs(10);
 /// Time for the last words.
 const GOODBYE: Duration = Duration::from_secs(1);
 const MAX_PACKET: usize = 256 << 10;
+/// Marks whose answers are waited for; the next is left out.
+const MAX_ASKING: usize = 8;
 /// After a command beyond that, which breaks the connection, none are asked for. The broker would send it again.
 const DEAF: Duration = Duration::from_secs(300);
 
@@ -75,7 +78,7 @@ pub struct MqttSink {
 }
 
 impl MqttSink {
-    /// Starts the thread; whether the broker is there does not matter yet.
+    /// Starts the thread; whether the broker is there does not matter yet. Marks go to the desk, if there is one.
     ///
     /// # Errors
     /// The certificates cannot be read, or there are no more threads.
@@ -84,6 +87,7 @@ impl MqttSink {
         board: Arc<Board>,
         metrics: Arc<Metrics>,
         commands: Sender<Command>,
+        desk: Option<Desk>,
     ) -> std::io::Result<Self> {
         let mut options = options(&s)?;
         let status = topics::status(&s.prefix);
@@ -96,6 +100,8 @@ impl MqttSink {
             board,
             metrics: metrics.clone(),
             commands,
+            desk,
+            asking: Arc::new(Semaphore::new(MAX_ASKING)),
             sent: Kept::new(),
             kept: BTreeSet::new(),
             shown: Shown::new(),
@@ -191,7 +197,12 @@ fn options(s: &MqttSettings) -> std::io::Result<MqttOptions> {
 }
 
 /// A message on one of the topics that were subscribed.
-type Said = (String, Vec<u8>);
+struct Heard {
+    topic: String,
+    payload: Vec<u8>,
+    /// It lay there before, and comes whenever somebody subscribes.
+    is_retained: bool,
+}
 
 fn is_oversized(e: &ConnectionError) -> bool {
     use rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded;
@@ -204,7 +215,7 @@ fn is_oversized(e: &ConnectionError) -> bool {
 async fn connect(
     mut connection: EventLoop,
     up: watch::Sender<u64>,
-    said: mpsc::Sender<Said>,
+    said: mpsc::Sender<Heard>,
     oversized: Arc<AtomicBool>,
     leaving: Arc<AtomicBool>,
     broker: String,
@@ -229,7 +240,8 @@ async fn connect(
                 set(true);
             }
             Ok(Event::Incoming(Packet::Publish(p))) => {
-                if said.try_send((p.topic, p.payload.to_vec())).is_err() {
+                let heard = Heard { topic: p.topic, payload: p.payload.to_vec(), is_retained: p.retain };
+                if said.try_send(heard).is_err() {
                     tracing::warn!(broker, "MQTT: too many commands, some are left out");
                 }
             }
@@ -268,6 +280,9 @@ struct Talk {
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     commands: Sender<Command>,
+    /// `None`: nothing is learned.
+    desk: Option<Desk>,
+    asking: Arc<Semaphore>,
     oversized: Arc<AtomicBool>,
     /// Until then no commands are asked for.
     deaf_until: Option<Instant>,
@@ -310,7 +325,7 @@ impl Talk {
                         self.metrics.output_error("mqtt");
                     }
                 }
-                Some((topic, payload)) = heard.recv() => self.hear(&topic, &payload),
+                Some(message) = heard.recv() => self.hear(&message),
                 // The queue holds what comes while there is nobody to tell.
                 Some(message) = queue.recv(), if is_connected && waiting.is_none() => {
                     waiting = (!self.tell(&client, &message)).then_some(message);
@@ -371,6 +386,9 @@ impl Talk {
         for topic in topics::commands(&s.prefix) {
             let _ = client.try_subscribe(topic, QoS::AtLeastOnce);
         }
+        if self.desk.is_some() {
+            let _ = client.try_subscribe(topics::marks(&s.prefix), QoS::AtLeastOnce);
+        }
         if let Some(home) = &s.discovery {
             let _ = client.try_subscribe(format!("{home}/status"), QoS::AtMostOnce);
         }
@@ -420,13 +438,17 @@ impl Talk {
         (topic, serde_json::to_vec(message).unwrap_or_default())
     }
 
-    fn hear(&mut self, topic: &str, payload: &[u8]) {
+    fn hear(&mut self, heard: &Heard) {
+        let (topic, payload) = (heard.topic.as_str(), heard.payload.as_slice());
         if self.settings.discovery.as_ref().is_some_and(|home| topic == format!("{home}/status")) {
             // Home Assistant is born, and has forgotten everything.
             if payload == b"online" {
                 self.sent.clear();
             }
             return;
+        }
+        if let Some(camera) = topics::marked(&self.settings.prefix, topic) {
+            return self.mark(camera, heard);
         }
         match topics::command(&self.settings.prefix, topic, payload) {
             Ok(command) if self.board.get(&command.camera).is_none() => {
@@ -439,5 +461,31 @@ impl Talk {
             }
             Err(why) => tracing::warn!(topic, "MQTT command: {why}"),
         }
+    }
+
+    /// Hands a mark to the desk, and does not wait for its answer.
+    fn mark(&self, camera: &str, heard: &Heard) {
+        let left_out = |why: &str| tracing::warn!(camera, "MQTT: a mark is left out: {why}");
+        let Some(desk) = self.desk.clone() else {
+            return left_out("nothing is learned here; see [learn] in the config");
+        };
+        if heard.is_retained {
+            return left_out("it is a retained message, which would come again and again");
+        }
+        if self.board.get(camera).is_none() {
+            return left_out("there is no such camera");
+        }
+        let mark = match topics::mark(camera, &heard.payload) {
+            Ok(mark) => mark,
+            Err(why) => return left_out(&why),
+        };
+        let Ok(permit) = self.asking.clone().try_acquire_owned() else { return left_out("there are too many") };
+        let camera = camera.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            if let Err(e) = desk.ask(Ask::Mark(mark)) {
+                tracing::warn!(camera, "MQTT: a mark is left out: {e}");
+            }
+        });
     }
 }

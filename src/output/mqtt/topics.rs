@@ -8,8 +8,10 @@
 //! | `passd/CAMERA/line/LINE/LABEL` | `{"right": 3, "left": 1}`, crossings since the camera's start |
 //! | `passd/CAMERA/detection/state`, `…/skip_mode/state`, `…/score/state` | what is set; `…/set` sets it, nothing undoes it |
 //! | `passd/CAMERA/events` | not retained: messages about events |
+//! | `passd/CAMERA/mark/set` | what somebody says of an event or a picture, JSON; where something is learned |
 
 use crate::output::board::CameraBoard;
+use crate::output::desk::NewMark;
 use crate::output::{Command, Setting};
 use crate::wire::frame::CountsJson;
 use serde_json::{Value, json};
@@ -24,6 +26,8 @@ pub type Shown = BTreeMap<String, BTreeSet<String>>;
 pub const ONLINE: &str = "online";
 pub const OFFLINE: &str = "offline";
 const SKIP_MODES: [&str; 4] = ["auto", "off", "regions", "layers"];
+/// Largest mark, bytes.
+const MAX_MARK: usize = 4 << 10;
 
 pub fn status(prefix: &str) -> String {
     format!("{prefix}/status")
@@ -36,6 +40,33 @@ pub fn events(prefix: &str, camera: &str) -> String {
 /// Topics of which a message is a command.
 pub fn commands(prefix: &str) -> [String; 3] {
     ["detection", "skip_mode", "score"].map(|what| format!("{prefix}/+/{what}/set"))
+}
+
+/// Topics of which a message is a mark.
+pub fn marks(prefix: &str) -> String {
+    format!("{prefix}/+/mark/set")
+}
+
+/// The camera of whose pictures a message on a topic says something.
+pub fn marked<'a>(prefix: &str, topic: &'a str) -> Option<&'a str> {
+    let parts = topic.strip_prefix(prefix)?.strip_prefix('/')?;
+    let camera = parts.strip_suffix("/mark/set")?;
+    (!camera.contains('/')).then_some(camera)
+}
+
+/// Reads a mark of that camera.
+///
+/// # Errors
+/// What is wrong with it, for the log.
+pub fn mark(camera: &str, payload: &[u8]) -> Result<NewMark, String> {
+    if payload.len() > MAX_MARK {
+        return Err(format!("{} bytes are too many", payload.len()));
+    }
+    let mark: NewMark = serde_json::from_slice(payload).map_err(|e| format!("that is no mark: {e}"))?;
+    match &mark.camera {
+        Some(other) if other != camera => Err(format!("it is of '{other}'")),
+        _ => Ok(NewMark { camera: Some(camera.to_owned()), ..mark }),
+    }
 }
 
 /// Reads a command.
@@ -176,6 +207,7 @@ pub fn discovery(prefix: &str, discovery_prefix: &str, c: &CameraBoard, shown: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::desk::Said;
     use crate::skip::ModeChoice;
 
     #[test]
@@ -201,6 +233,41 @@ mod tests {
         }
         assert!(command("passd", "passd/front/score/set", &[0xff; 3]).is_err());
         assert!(command("passd", "passd/front/score/set", &[b'1'; 1 << 16]).unwrap_err().contains("too many"));
+    }
+
+    #[test]
+    fn marks_are_read_or_refused() {
+        for (topic, camera) in [
+            ("passd/front/mark/set", Some("front")),
+            ("passd/a/b/mark/set", None),
+            ("passd/mark/set", None),
+            ("passd/front/score/set", None),
+            ("other/front/mark/set", None),
+            ("passdfront/mark/set", None),
+        ] {
+            assert_eq!(marked("passd", topic), camera, "{topic}");
+        }
+        let read = mark("front", br#"{"said": "missed", "label": "person", "box": [1, 2, 3, 4.5]}"#).unwrap();
+        let want = NewMark {
+            said: Said::Missed,
+            event: None,
+            camera: Some("front".into()),
+            frame: None,
+            label: Some("person".into()),
+            bbox: Some([1.0, 2.0, 3.0, 4.5]),
+        };
+        assert_eq!(read, want);
+        assert_eq!(mark("front", br#"{"said": "right", "camera": "front"}"#).unwrap().said, Said::Right);
+        for (payload, why) in [
+            ("", "no mark"),
+            ("{\"said\": \"maybe\"}", "no mark"),
+            ("{\"said\": \"right\", \"when\": 1}", "no mark"),
+            ("{\"said\": \"right\", \"camera\": \"yard\"}", "of 'yard'"),
+        ] {
+            let error = mark("front", payload.as_bytes()).unwrap_err();
+            assert!(error.contains(why), "{payload}: {error}");
+        }
+        assert!(mark("front", &[b' '; MAX_MARK + 1]).unwrap_err().contains("too many"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 const $ = (selector, where = document) => where.querySelector(selector);
 const SVG = "http://www.w3.org/2000/svg";
-const PAUSE = { view: 70, retry: 1000, status: 2000, history: 10_000, events: 5000 }; // milliseconds
+const PAUSE = { view: 70, retry: 1000, status: 2000, history: 10_000, events: 5000, learning: 3000 }; // milliseconds
 const TRAIL = 60; // points of a track
 const PAGE = 24; // events at a time
 const LOOKS = { ".": [0, 0, 0, 110], c: [40, 220, 80, 110], b: [40, 220, 80, 45], s: [255, 170, 30, 110], m: [150, 60, 200, 90] };
@@ -119,6 +119,8 @@ class Camera {
     this.shown = null; // number of the frame that is drawn
     this.trails = new Map(); // by track
     this.plotted = -Infinity;
+    this.isHeld = false; // a still is marked
+    this.marking = new Marking(this);
     inSight.observe(this.card);
     this.watch();
   }
@@ -126,7 +128,7 @@ class Camera {
   /** Draws frame after frame for as long as the camera is there. */
   async watch() {
     while (!this.isGone) {
-      if (!this.isInSight || document.hidden || isLoginShown) {
+      if (!this.isInSight || this.isHeld || document.hidden || isLoginShown) {
         await sleep(200);
         continue;
       }
@@ -142,10 +144,12 @@ class Camera {
     }
   }
 
-  async draw(bytes) {
+  /** Draws a frame, unless another one is held; gives what is known of it. */
+  async draw(bytes, isStill = false) {
     const end = bytes.indexOf(10);
     const frame = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
     const picture = await createImageBitmap(new Blob([bytes.subarray(end + 1)], { type: "image/jpeg" }));
+    if (this.isHeld && !isStill) return frame;
     const canvas = $(".picture", this.card);
     if (canvas.width !== picture.width || canvas.height !== picture.height) {
       [canvas.width, canvas.height] = [picture.width, picture.height];
@@ -157,6 +161,7 @@ class Camera {
     this.drawBoxes(frame);
     this.shown = frame.frame;
     this.card.dataset.frame = frame.frame;
+    return frame;
   }
 
   drawPatches(patches) {
@@ -337,7 +342,7 @@ function eventItem(e, version) {
   const item = element("li");
   item.dataset.id = e.id;
   item.dataset.version = version;
-  const button = element("button", { type: "button" });
+  const button = element("button", { type: "button", className: "show" });
   const picture = e.has_picture
     ? element("img", { src: `api/events/${encodeURIComponent(e.id)}/crop.jpg?${e.top_score}`, alt: e.label, loading: "lazy" })
     : element("span", { className: "no-picture" });
@@ -345,7 +350,7 @@ function eventItem(e, version) {
   const when = element("span", { className: e.end ? "note" : "note now" }, `${moment(e.start)}, ${e.end ? `${seconds.toFixed(0)} s` : "still there"}`);
   button.append(picture, element("strong", {}, `${e.label} ${e.top_score.toFixed(2)}`), element("span", { className: "note" }, `${e.camera} `), when);
   button.addEventListener("click", () => showEvent(e));
-  item.append(button);
+  item.append(button, eventMarks(e));
   return item;
 }
 
@@ -396,3 +401,4 @@ async function every(ms, work) {
 }
 every(PAUSE.status, refresh);
 every(PAUSE.events, () => refreshEvents().catch(() => {}));
+every(PAUSE.learning, refreshLearning);

@@ -1,5 +1,7 @@
 //! `passd learn`: what a camera was told, and what was made of it.
 
+mod remote;
+
 use super::common::{Failure, ModelArgs, print_line};
 use crate::learn::backbone::Backbone;
 use crate::learn::coco::Truths;
@@ -26,6 +28,8 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     Train(TrainArgs),
+    #[command(flatten)]
+    Remote(remote::RemoteCommand),
 }
 
 /// Learn from clips with labels, and write a model like any other
@@ -91,6 +95,7 @@ impl From<LearnError> for Failure {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Train(args) => train(args),
+        Command::Remote(command) => remote::run(command),
     }
 }
 

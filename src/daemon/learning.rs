@@ -1,0 +1,105 @@
+//! What learns, running, and which learned models are in use: laid over the config as what was set is.
+
+use super::error::DaemonError;
+use crate::clock::SystemClock;
+use crate::config::{Config, LearnConfig};
+use crate::learn::learner::{InUse, LearnContext, Learner};
+use crate::models::model::ModelFolders;
+use crate::output::Sink;
+use crate::output::board::Board;
+use crate::output::desk::Desk;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Changes that may wait to be taken over.
+const WAITING: usize = 64;
+
+/// The learner, and what it had cameras use.
+pub struct Learning {
+    board: Arc<Board>,
+    running: Option<(LearnConfig, Learner)>,
+    /// By camera, the sidecar of its learned model.
+    models: BTreeMap<String, PathBuf>,
+    changes: (Sender<InUse>, Receiver<InUse>),
+}
+
+impl Learning {
+    /// Nobody learns yet.
+    pub fn new(board: Arc<Board>) -> Self {
+        Self { board, running: None, models: BTreeMap::new(), changes: bounded(WAITING) }
+    }
+
+    /// Brings what learns to the config; whether it is another one now.
+    ///
+    /// # Errors
+    /// It cannot be started: nobody learns then.
+    pub fn apply(&mut self, config: &Config) -> Result<bool, DaemonError> {
+        if self.running.as_ref().map(|(c, _)| c) == config.learn.as_ref() {
+            return Ok(false);
+        }
+        // Two cannot be at work in one folder.
+        self.running = None;
+        self.models.clear();
+        while self.changes.1.try_recv().is_ok() {}
+        let Some(learn) = &config.learn else { return Ok(true) };
+        let context = LearnContext {
+            board: self.board.clone(),
+            clock: Arc::new(SystemClock::new()),
+            folders: ModelFolders::usual(config.models.as_deref()),
+            in_use: self.changes.0.clone(),
+        };
+        let (learner, in_use) = Learner::start(&learn.settings, &learn.groups, &context)
+            .map_err(|e| DaemonError::Other(format!("learning: {e}")))?;
+        in_use.iter().for_each(|one| drop(self.use_model(one)));
+        self.running = Some((learn.clone(), learner));
+        Ok(true)
+    }
+
+    /// Where it is asked, and told of events.
+    pub fn ends(&self) -> Option<(Desk, Arc<dyn Sink>)> {
+        self.running.as_ref().map(|(_, learner)| (learner.desk.clone(), learner.sink.clone()))
+    }
+
+    /// Where changes of what is in use come from.
+    pub fn in_use(&self) -> Receiver<InUse> {
+        self.changes.1.clone()
+    }
+
+    /// Takes a change in; what was before comes back.
+    pub fn use_model(&mut self, change: &InUse) -> BTreeMap<String, PathBuf> {
+        let before = self.models.clone();
+        for camera in &change.cameras {
+            match &change.model {
+                Some(path) => self.models.insert(camera.clone(), path.clone()),
+                None => self.models.remove(camera),
+            };
+        }
+        before
+    }
+
+    pub fn put_back(&mut self, before: BTreeMap<String, PathBuf>) {
+        self.models = before;
+    }
+
+    /// Whether a learned model is in use.
+    pub fn is_in_use(&self) -> bool {
+        !self.models.is_empty()
+    }
+
+    /// The models of the config are used.
+    pub fn clear(&mut self) {
+        self.models.clear();
+    }
+
+    /// A config whose cameras have their learned models.
+    pub fn lay_over(&self, mut config: Config) -> Config {
+        for camera in &mut config.cameras {
+            if let Some(path) = self.models.get(&camera.id) {
+                camera.detector.model = path.display().to_string();
+            }
+        }
+        config
+    }
+}

@@ -1,0 +1,416 @@
+//! The learner's thread: keeps pictures, answers what people ask and say, and has runs begin, end and be taken over.
+
+use super::error::LearnError;
+use super::fit::FitSettings;
+use super::picture::{jpeg, moved, without};
+use super::pupil::{Picture, Pupil};
+use super::run::Run;
+use super::settings::{GroupSettings, LearnSettings};
+use super::shadow::Shadow;
+use super::sink::{BestFrame, LearnSink};
+use super::stored::EventHead;
+use crate::clock::Clock;
+use crate::frame::Frame;
+use crate::models::model::ModelFolders;
+use crate::outcome::FrameResult;
+use crate::output::Sink;
+use crate::output::board::Board;
+use crate::output::desk::{Asked, Desk};
+use crate::process::give_way;
+use crate::schedule::load::Degraded;
+use crossbeam_channel::{Receiver, Sender, select};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Which model some cameras are to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    pub cameras: Vec<String>,
+    /// The learned model's sidecar; `None`: the model of the config.
+    pub model: Option<PathBuf>,
+}
+
+/// What the learner works with.
+#[derive(Clone)]
+pub struct LearnContext {
+    pub board: Arc<Board>,
+    pub clock: Arc<dyn Clock>,
+    pub folders: ModelFolders,
+    /// Told of every change of what is in use.
+    pub in_use: Sender<InUse>,
+}
+
+/// Between two looks at what there is to do.
+const TICK: Duration = Duration::from_millis(200);
+/// Between two events' pictures of a camera.
+const EVENT_NS: u64 = 2_000_000_000;
+/// Between two looks of a shadow.
+const SHADOW_NS: u64 = 500_000_000;
+/// Without pictures for so long a shadow is not waited for.
+const SHADOW_MOST_NS: u64 = 600_000_000_000;
+/// Stills that are held of a camera.
+const STILLS: usize = 4;
+
+/// What learns, running; ends when dropped.
+pub struct Learner {
+    pub desk: Desk,
+    pub sink: Arc<dyn Sink>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Learner {
+    /// Opens all groups, and says what is in use of each; then keeps watch on a thread of its own.
+    ///
+    /// # Errors
+    /// A group's model cannot be trained, or nothing can be written.
+    pub fn start(
+        settings: &LearnSettings,
+        groups: &[GroupSettings],
+        context: &LearnContext,
+    ) -> Result<(Self, Vec<InUse>), LearnError> {
+        let (desk, asked) = Desk::new();
+        let (sink, best) = LearnSink::new();
+        let mut classes = Vec::new();
+        for group in groups {
+            let (pupil, lost) = Pupil::open(group.clone(), settings, &context.folders)?;
+            lost.iter().for_each(|what| tracing::warn!(group = group.name, "{what}"));
+            classes.push(Class::new(pupil));
+        }
+        let in_use = classes.iter().map(Class::in_use).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut work = Work {
+            settings: settings.clone(),
+            context: context.clone(),
+            classes,
+            stop: stop.clone(),
+            stills: BTreeMap::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("learn".into())
+            .spawn(move || {
+                give_way();
+                work.run(&asked, &best);
+            })
+            .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))?;
+        Ok((Self { desk, sink: Arc::new(sink), stop, thread: Some(thread) }, in_use))
+    }
+}
+
+impl Drop for Learner {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A group, and what is going on with it.
+pub(super) struct Class {
+    pub pupil: Pupil,
+    pub run: Option<Run>,
+    pub shadow: Option<(Shadow, u64)>,
+    /// Somebody asked for a run.
+    pub is_asked: bool,
+    /// When the last mark was made, on the steady clock.
+    pub marked_ns: u64,
+    /// By camera: when a picture was kept last, and an event's.
+    kept_ns: BTreeMap<String, u64>,
+    event_ns: BTreeMap<String, u64>,
+    looked_ns: u64,
+}
+
+impl Class {
+    fn new(pupil: Pupil) -> Self {
+        Self {
+            pupil,
+            run: None,
+            shadow: None,
+            is_asked: false,
+            marked_ns: 0,
+            kept_ns: BTreeMap::new(),
+            event_ns: BTreeMap::new(),
+            looked_ns: 0,
+        }
+    }
+
+    pub fn has(&self, camera: &str) -> bool {
+        self.pupil.settings.cameras.iter().any(|c| c.id == camera)
+    }
+
+    fn in_use(&self) -> InUse {
+        let cameras = self.pupil.settings.cameras.iter().map(|c| c.id.clone()).collect();
+        InUse { cameras, model: self.pupil.in_use() }
+    }
+
+    /// A frame of one of its cameras, without what is masked; `None` if it is of another size.
+    fn frame(&self, result: &FrameResult) -> Option<Frame> {
+        let camera = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera)?;
+        (result.frame.size() == self.pupil.net().input()).then(|| without(&result.frame, &camera.masks))
+    }
+
+    /// Keeps a frame; the sample's name.
+    pub fn keep(&mut self, result: &FrameResult, time_ms: u64, event: Option<EventHead>) -> Result<String, LearnError> {
+        let size = self.pupil.net().input();
+        let frame = self
+            .frame(result)
+            .ok_or_else(|| LearnError::Refused(format!("the frame is not of {size}, at which is learned")))?;
+        let jpeg = jpeg(&frame).ok_or_else(|| LearnError::Refused("the picture could not be made".into()))?;
+        let picture =
+            Picture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, moved: moved(result), event };
+        self.pupil.keep(&picture)
+    }
+}
+
+/// The thread's own.
+pub(super) struct Work {
+    pub settings: LearnSettings,
+    pub context: LearnContext,
+    pub classes: Vec<Class>,
+    stop: Arc<AtomicBool>,
+    /// Frames that somebody looks at, by camera.
+    pub stills: BTreeMap<String, VecDeque<Arc<FrameResult>>>,
+}
+
+impl Work {
+    fn run(&mut self, asked: &Receiver<Asked>, best: &Receiver<BestFrame>) {
+        let mut trimmed_ns = 0;
+        while !self.stop.load(Ordering::Acquire) {
+            select! {
+                recv(asked) -> asked => if let Ok(Asked { ask, reply }) = asked {
+                    let _ = reply.send(self.answer(ask));
+                },
+                recv(best) -> best => if let Ok(best) = best {
+                    self.keep_event(&best);
+                },
+                default(TICK) => {}
+            }
+            let now_ns = self.context.clock.monotonic_ns();
+            let now_ms = self.now_ms();
+            for i in 0..self.classes.len() {
+                self.keep_scene(i, now_ns);
+                self.look_along(i, now_ns);
+                self.look_after_run(i, now_ms);
+                self.begin_run(i, now_ns);
+            }
+            if now_ns.saturating_sub(trimmed_ns) > 60_000_000_000 {
+                trimmed_ns = now_ns;
+                self.classes.iter_mut().for_each(|c| c.pupil.store_mut().trim(now_ms));
+            }
+        }
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.context.clock.unix_ns() / 1_000_000
+    }
+
+    /// A camera's newest frame.
+    pub fn latest(&self, camera: &str) -> Option<Arc<FrameResult>> {
+        self.context.board.get(camera).and_then(|c| c.latest())
+    }
+
+    /// Holds a frame that somebody looks at.
+    pub fn hold(&mut self, result: &Arc<FrameResult>) {
+        let stills = self.stills.entry(result.camera.to_string()).or_default();
+        if stills.len() >= STILLS {
+            stills.pop_front();
+        }
+        stills.push_back(result.clone());
+    }
+
+    fn keep_event(&mut self, best: &BestFrame) {
+        let (now_ns, now_ms) = (self.context.clock.monotonic_ns(), self.now_ms());
+        let Some(class) = self.classes.iter_mut().find(|c| c.has(&best.result.camera)) else { return };
+        let last_ns = class.event_ns.entry(best.result.camera.to_string()).or_default();
+        if *last_ns > 0 && now_ns.saturating_sub(*last_ns) < EVENT_NS {
+            return;
+        }
+        *last_ns = now_ns;
+        let bbox = best.result.frame.letterbox.to_source(&best.bbox).to_array();
+        let event = EventHead { id: best.event.id.clone(), label: best.event.label.clone(), bbox };
+        match class.keep(&best.result, now_ms, Some(event)) {
+            Ok(name) => class.pupil.store_mut().keep_one_of_event(&best.event.id, &name),
+            Err(e) => tracing::debug!(camera = &*best.result.camera, "no picture of an event is kept: {e}"),
+        }
+    }
+
+    /// A picture of each camera now and then: what is always there, and what moves.
+    fn keep_scene(&mut self, i: usize, now_ns: u64) {
+        let every_ns = self.settings.every.as_nanos() as u64;
+        let cameras: Vec<String> = self.classes[i].pupil.settings.cameras.iter().map(|c| c.id.clone()).collect();
+        for camera in cameras {
+            let last_ns = self.classes[i].kept_ns.get(&camera).copied();
+            if last_ns.is_some_and(|last| now_ns.saturating_sub(last) < every_ns) {
+                continue;
+            }
+            let Some(result) = self.latest(&camera) else { continue };
+            if self.is_short() {
+                continue;
+            }
+            self.classes[i].kept_ns.insert(camera.clone(), now_ns);
+            let now_ms = self.now_ms();
+            if let Err(e) = self.classes[i].keep(&result, now_ms, None) {
+                tracing::warn!(camera, "no picture is kept: {e}");
+            }
+        }
+    }
+
+    /// Whether a camera gets less than it should.
+    fn is_short(&self) -> bool {
+        self.context.board.all().iter().any(|c| c.degraded() != Degraded::No)
+    }
+
+    fn begin_run(&mut self, i: usize, now_ns: u64) {
+        let now_ms = self.now_ms();
+        // One at a time.
+        if self.classes.iter().any(|c| c.run.is_some()) || self.is_short() {
+            return;
+        }
+        let class = &mut self.classes[i];
+        let left = self.settings.daily.saturating_sub(Duration::from_millis(class.pupil.versions().spent_ms(now_ms)));
+        let is_quiet = now_ns.saturating_sub(class.marked_ns) >= self.settings.quiet.as_nanos() as u64;
+        let is_due = class.pupil.has_news() && is_quiet && class.shadow.is_none() && !left.is_zero();
+        // Who asks for a run gets it, whatever was spent.
+        let most = if class.is_asked { left.max(self.settings.daily) } else { left };
+        if !class.is_asked && !is_due {
+            return;
+        }
+        class.is_asked = false;
+        let latest_mark = class.pupil.latest_mark();
+        let begun = class.pupil.lesson().and_then(|lesson| {
+            let settings = FitSettings { n_steps: self.settings.n_steps, ..FitSettings::default() };
+            let (net, score) = (class.pupil.net().clone(), class.pupil.settings.score);
+            Run::begin(net, lesson, settings, score, (self.settings.share, most), latest_mark.clone())
+                .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))
+        });
+        match begun {
+            Ok(run) => {
+                tracing::info!(group = class.pupil.settings.name, "learning begins");
+                class.run = Some(run);
+            }
+            Err(e) => self.give_up(i, &e.to_string(), latest_mark, Duration::ZERO),
+        }
+    }
+
+    fn give_up(&mut self, i: usize, why: &str, latest_mark: String, worked: Duration) {
+        let time = self.now_ms() as f64 / 1e3;
+        let pupil = &mut self.classes[i].pupil;
+        tracing::warn!(group = pupil.settings.name, "nothing was learned: {why}");
+        if let Err(e) = pupil.give_up(why.into(), latest_mark, time, worked.as_secs_f64()) {
+            tracing::error!(group = pupil.settings.name, "{e}");
+        }
+    }
+
+    fn look_after_run(&mut self, i: usize, now_ms: u64) {
+        let is_short = self.is_short();
+        let class = &mut self.classes[i];
+        let Some(run) = &class.run else { return };
+        run.flags.pause.store(is_short, Ordering::Relaxed);
+        let Some(result) = run.result() else { return };
+        let (worked, latest_mark) = (run.worked(), run.latest_mark.clone());
+        class.run = None;
+        let name = class.pupil.settings.name.clone();
+        if let Err(e) = class.pupil.spend(worked.as_millis() as u64, now_ms) {
+            tracing::error!(group = name, "{e}");
+        }
+        let taught = match result {
+            Ok(taught) => taught,
+            Err(e) => return self.give_up(i, &e.to_string(), latest_mark, worked),
+        };
+        let class = &mut self.classes[i];
+        match class.pupil.settle(&taught, latest_mark, now_ms as f64 / 1e3, worked.as_secs_f64()) {
+            Ok(()) if taught.verdict.refused.is_some() => {
+                let why = taught.verdict.refused.unwrap_or_default();
+                tracing::info!(group = name, "what was learned is not taken: {why}");
+            }
+            Ok(()) => self.begin_shadow(i),
+            Err(e) => tracing::error!(group = name, "what was learned is lost: {e}"),
+        }
+    }
+
+    /// Has what waits look along with what is in use.
+    fn begin_shadow(&mut self, i: usize) {
+        let now_ns = self.context.clock.monotonic_ns();
+        let class = &mut self.classes[i];
+        let (current, waiting) = (class.pupil.versions().current, class.pupil.versions().waiting);
+        let folders = &self.context.folders;
+        let both = class.pupil.weights(current, folders).and_then(|a| Ok((a, class.pupil.weights(waiting, folders)?)));
+        match both {
+            Ok((now, next)) => {
+                let shadow = Shadow::new(class.pupil.net(), now, next, class.pupil.settings.score);
+                class.shadow = Some((shadow, now_ns));
+            }
+            Err(e) => tracing::error!(group = class.pupil.settings.name, "what was learned cannot be read: {e}"),
+        }
+    }
+
+    fn look_along(&mut self, i: usize, now_ns: u64) {
+        if self.classes[i].shadow.is_none() || now_ns.saturating_sub(self.classes[i].looked_ns) < SHADOW_NS {
+            return;
+        }
+        self.classes[i].looked_ns = now_ns;
+        if self.is_short() {
+            return;
+        }
+        let cameras: Vec<String> = self.classes[i].pupil.settings.cameras.iter().map(|c| c.id.clone()).collect();
+        for camera in cameras {
+            let Some(result) = self.latest(&camera) else { continue };
+            let class = &mut self.classes[i];
+            let Some(frame) = class.frame(&result) else { continue };
+            let latents = class.pupil.latents(&frame);
+            if let Some((shadow, _)) = &mut class.shadow {
+                shadow.look(&latents, &moved(&result));
+            }
+        }
+        let class = &mut self.classes[i];
+        let Some((shadow, since_ns)) = &class.shadow else { return };
+        let late = now_ns.saturating_sub(*since_ns) > SHADOW_MOST_NS;
+        let Some(verdict) = shadow.verdict().or_else(|| late.then_some(Ok(()))) else { return };
+        class.shadow = None;
+        let name = class.pupil.settings.name.clone();
+        let done = match verdict {
+            Err(why) => {
+                tracing::info!(group = name, "what was learned is not taken: {why}");
+                class.pupil.refuse(why)
+            }
+            Ok(()) if class.pupil.is_auto() => self.accept(i),
+            Ok(()) => {
+                tracing::info!(group = name, "what was learned passed, and waits to be accepted");
+                Ok(())
+            }
+        };
+        if let Err(e) = done {
+            tracing::error!(group = name, "{e}");
+        }
+    }
+
+    /// Takes what waits into use.
+    pub fn accept(&mut self, i: usize) -> Result<(), LearnError> {
+        self.classes[i].pupil.accept()?;
+        self.classes[i].shadow = None;
+        self.tell(i);
+        Ok(())
+    }
+
+    /// Tells what is in use now.
+    pub fn tell(&self, i: usize) {
+        let in_use = self.classes[i].in_use();
+        let name = &self.classes[i].pupil.settings.name;
+        tracing::info!(
+            group = name,
+            "in use from now on: {}",
+            match &in_use.model {
+                Some(path) => path.display().to_string(),
+                None => "the model as it came".into(),
+            }
+        );
+        if self.context.in_use.send(in_use).is_err() {
+            tracing::error!(group = name, "nobody takes it over");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What somebody said of a place in a picture, as it is kept.
+
+use crate::output::desk::Said;
+use serde::{Deserialize, Serialize};
+
+/// A mark. Its picture is the sample's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Milliseconds since 1970 UTC, and a number: `1700000000000-1`.
+    pub id: String,
+    pub camera: String,
+    pub said: Said,
+    /// What it is; for [`Said::NotAnObject`] what it was reported as, if that is known.
+    pub label: Option<String>,
+    /// Left, top, right and bottom in pixels of the camera's picture.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+    pub event: Option<String>,
+    /// Seconds since 1970 UTC.
+    pub time: f64,
+    /// The sample that holds its picture.
+    pub sample: String,
+}

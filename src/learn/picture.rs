@@ -1,0 +1,59 @@
+//! What is kept of a frame: its picture without what is masked, and what moved in it.
+
+use crate::detect::heads::loss::LabelledBox;
+use crate::frame::{Frame, Pixels};
+use crate::geom::encloses;
+use crate::outcome::FrameResult;
+use crate::track::{State, Track};
+
+/// Looks that a track has had before its boxes are labels.
+const LOOKS: u32 = 5;
+/// Share of its side that it moves in a second.
+const MOVES: f32 = 0.1;
+const JPEG_QUALITY: u8 = 85;
+
+/// A frame whose masked areas are black; masks are polygons of shares of the picture's sides.
+pub fn without(frame: &Frame, masks: &[Vec<[f32; 2]>]) -> Frame {
+    if masks.is_empty() {
+        return frame.clone();
+    }
+    let (content, width) = (frame.letterbox.content, frame.size().width as usize);
+    let mut data = frame.data().to_vec();
+    for y in 0..content.height as usize {
+        for x in 0..content.width as usize {
+            let at = [(x as f32 + 0.5) / content.width as f32, (y as f32 + 0.5) / content.height as f32];
+            if masks.iter().any(|mask| encloses(mask, at)) {
+                let pixel = (y * width + x) * 3;
+                data[pixel..pixel + 3].fill(0);
+            }
+        }
+    }
+    Frame::new(frame.id, frame.pts_ns, frame.letterbox, Pixels::owned(data))
+        .at(frame.captured_ns, frame.captured_unix_ns)
+        .of_epoch(frame.epoch)
+}
+
+/// A frame's picture without padding, JPEG; `None`: it could not be made.
+pub fn jpeg(frame: &Frame) -> Option<Vec<u8>> {
+    let (content, width) = (frame.letterbox.content, frame.size().width as usize);
+    let mut rgb = Vec::with_capacity(content.area() * 3);
+    for row in frame.data().chunks_exact(width * 3).take(content.height as usize) {
+        for pixel in row[..content.width as usize * 3].as_chunks::<3>().0 {
+            rgb.extend([pixel[2], pixel[1], pixel[0]]);
+        }
+    }
+    let mut out = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY);
+    let done = encoder.encode(&rgb, content.width, content.height, image::ExtendedColorType::Rgb8);
+    done.is_ok().then_some(out)
+}
+
+/// Objects that were followed, moved and were seen in this frame: what is taken for right without being asked.
+pub fn moved(result: &FrameResult) -> Vec<LabelledBox> {
+    let is_sure = |t: &&Track| {
+        let speed = t.speed()[0].hypot(t.speed()[1]);
+        let side = t.bbox().width().max(t.bbox().height());
+        t.state == State::Confirmed && t.detection.is_some() && t.n_looks >= LOOKS && speed >= MOVES * side
+    };
+    result.tracks.iter().filter(is_sure).map(|t| LabelledBox { class: t.class, bbox: t.bbox() }).collect()
+}

@@ -1,0 +1,432 @@
+//! Marks and samples of one group on disk, within bounds.
+//!
+//! ```text
+//! GROUP/marks/1700000000000-1.json      what was said
+//! GROUP/samples/1700000000000-2.sample  the maps that training begins with, and what moved
+//!               1700000000000-2.jpg     the picture, for people
+//! GROUP/models/0003.onnx, .toml, .report.json
+//! GROUP/state.json                      which of them is in use, what waits, what was spent
+//! ```
+//!
+//! Each file is whole or not there; a damaged one is left out and said. Samples that marks are of stay; of all others the
+//! oldest goes first of the hour of the day that has the most.
+
+use super::error::LearnError;
+use super::latents::Latents;
+use super::mark::Mark;
+use super::stored::{EventHead, SampleHead, decode, encode, head};
+use crate::files::{read_at_most, write_whole};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Most marks that are kept.
+pub const MOST_MARKS: usize = 10_000;
+/// Most samples.
+const MOST_SAMPLES: usize = 2000;
+/// Largest files that are read.
+const MOST_MARK: u64 = 64 << 10;
+const MOST_SAMPLE: u64 = 256 << 20;
+const HOUR_MS: u64 = 3_600_000;
+
+/// What is kept of a sample in memory.
+#[derive(Debug, Clone, PartialEq)]
+struct Kept {
+    camera: String,
+    time_ms: u64,
+    n_bytes: u64,
+    source: [u32; 2],
+    event: Option<EventHead>,
+}
+
+/// Marks and samples.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    max_bytes: u64,
+    max_age_ms: u64,
+    marks: BTreeMap<String, Mark>,
+    samples: BTreeMap<String, Kept>,
+    /// Of this process, so that names differ.
+    n_names: u64,
+}
+
+impl Store {
+    /// Opens a folder, which is made if it is not there. Samples of another model than `base` go: their maps mean nothing
+    /// to this one. What could not be read comes back in words.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn open(folder: &Path, base: &str, max_bytes: u64, max_age_ms: u64) -> Result<(Self, Vec<String>), LearnError> {
+        let mut store = Self {
+            folder: folder.into(),
+            max_bytes,
+            max_age_ms,
+            marks: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            n_names: 0,
+        };
+        for part in ["marks", "samples", "models"] {
+            let path = folder.join(part);
+            std::fs::create_dir_all(&path).map_err(|e| LearnError::file(&path, &e))?;
+        }
+        let mut lost = Vec::new();
+        for path in files(&folder.join("samples"), "sample") {
+            let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+            let read = read_at_most(&path, MOST_SAMPLE, "a sample").map_err(|e| named(&e));
+            match read.and_then(|file| head(&file).map(|(h, _)| (h, file.len() as u64)).map_err(|e| named(&e))) {
+                Ok((head, n_bytes)) if head.base == base => {
+                    let kept = Kept {
+                        camera: head.camera,
+                        time_ms: head.time_ms,
+                        n_bytes,
+                        source: head.source,
+                        event: head.event,
+                    };
+                    store.samples.insert(stem(&path), kept);
+                }
+                Ok(_) => {
+                    lost.push(named(&"is of another model, and is erased"));
+                    store.erase_sample(&stem(&path));
+                }
+                Err(e) => {
+                    lost.push(format!("{e}; it is erased"));
+                    store.erase_sample(&stem(&path));
+                }
+            }
+        }
+        for path in files(&folder.join("marks"), "json") {
+            let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+            let read = read_at_most(&path, MOST_MARK, "a mark").map_err(|e| named(&e));
+            match read.and_then(|text| serde_json::from_slice::<Mark>(&text).map_err(|e| named(&e))) {
+                Ok(mark) if store.samples.contains_key(&mark.sample) => {
+                    store.marks.insert(mark.id.clone(), mark);
+                }
+                Ok(_) => {
+                    lost.push(named(&"its picture is gone, and so is the mark"));
+                    let _ = std::fs::remove_file(&path);
+                }
+                Err(e) => {
+                    lost.push(format!("{e}; it is left out"));
+                    let _ = std::fs::rename(&path, path.with_extension("damaged"));
+                }
+            }
+        }
+        Ok((store, lost))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// By id, and so by time.
+    pub fn marks(&self) -> impl DoubleEndedIterator<Item = &Mark> {
+        self.marks.values()
+    }
+
+    pub fn mark(&self, id: &str) -> Option<&Mark> {
+        self.marks.get(id)
+    }
+
+    /// Names of all samples, by time.
+    pub fn samples(&self) -> impl Iterator<Item = &str> {
+        self.samples.keys().map(String::as_str)
+    }
+
+    /// How many samples there are, and their bytes.
+    pub fn size(&self) -> (usize, u64) {
+        (self.samples.len(), self.samples.values().map(|s| s.n_bytes).sum())
+    }
+
+    /// A name that is not taken: time, and a number.
+    pub fn name(&mut self, time_ms: u64) -> String {
+        loop {
+            self.n_names += 1;
+            let name = format!("{time_ms:013}-{}", self.n_names);
+            if !self.samples.contains_key(&name) && !self.marks.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+
+    /// Keeps a sample and its picture, and lets others go for it; its name.
+    ///
+    /// # Errors
+    /// It cannot be written, or there is no room beside what marks need.
+    pub fn put_sample(&mut self, head: &SampleHead, latents: &Latents, jpeg: &[u8]) -> Result<String, LearnError> {
+        let file = encode(head, latents);
+        let n_bytes = (file.len() + jpeg.len()) as u64;
+        self.make_room(n_bytes)?;
+        let name = self.name(head.time_ms);
+        let [sample, picture] = self.sample_files(&name);
+        let written = write_whole(&picture, jpeg).and_then(|()| write_whole(&sample, &file));
+        if let Err(e) = written {
+            self.erase_sample(&name);
+            return Err(LearnError::file(&sample, &e));
+        }
+        let (camera, event) = (head.camera.clone(), head.event.clone());
+        let kept = Kept { camera, time_ms: head.time_ms, n_bytes, source: head.source, event };
+        self.samples.insert(name.clone(), kept);
+        Ok(name)
+    }
+
+    /// # Errors
+    /// It is gone or damaged; then it is erased.
+    pub fn sample(&mut self, name: &str) -> Result<(SampleHead, Latents), LearnError> {
+        let [path, _] = self.sample_files(name);
+        let read = read_at_most(&path, MOST_SAMPLE, "a sample").map_err(|e| LearnError::file(&path, &e));
+        let decoded = read.and_then(|file| decode(&file).map_err(|e| LearnError::file(&path, &e)));
+        if decoded.is_err() {
+            self.samples.remove(name);
+            self.erase_sample(name);
+        }
+        decoded
+    }
+
+    /// The sample of an event: its name, its camera and what was reported.
+    pub fn of_event(&self, id: &str) -> Option<(&str, &str, &EventHead)> {
+        let is_it = |e: &EventHead| e.id == id;
+        let found = self.samples.iter().rev().find(|(_, s)| s.event.as_ref().is_some_and(is_it));
+        found.and_then(|(name, s)| Some((name.as_str(), s.camera.as_str(), s.event.as_ref()?)))
+    }
+
+    /// Erases the samples of an event but one, as far as no mark is of them.
+    pub fn keep_one_of_event(&mut self, id: &str, but: &str) {
+        let pinned = self.pinned();
+        let is_other = |(name, s): &(&String, &Kept)| {
+            s.event.as_ref().is_some_and(|e| e.id == id) && *name != but && !pinned.contains(*name)
+        };
+        let others: Vec<String> = self.samples.iter().filter(is_other).map(|(name, _)| name.clone()).collect();
+        others.iter().for_each(|name| self.drop_sample(name));
+    }
+
+    /// Width and height of the camera's picture in a sample.
+    pub fn source_of(&self, sample: &str) -> Option<[u32; 2]> {
+        self.samples.get(sample).map(|s| s.source)
+    }
+
+    /// The picture of a sample, JPEG.
+    pub fn picture(&self, sample: &str) -> Option<PathBuf> {
+        self.samples.contains_key(sample).then(|| self.sample_files(sample)[1].clone())
+    }
+
+    /// Keeps a mark.
+    ///
+    /// # Errors
+    /// It cannot be written, or there are too many.
+    pub fn put_mark(&mut self, mark: Mark) -> Result<(), LearnError> {
+        if self.marks.len() >= MOST_MARKS {
+            return Err(LearnError::Refused(format!("there are {MOST_MARKS} marks, and no room for more: undo some")));
+        }
+        let path = self.mark_file(&mark.id);
+        let text = serde_json::to_vec(&mark).map_err(|e| LearnError::file(&path, &e))?;
+        write_whole(&path, &text).map_err(|e| LearnError::file(&path, &e))?;
+        self.marks.insert(mark.id.clone(), mark);
+        Ok(())
+    }
+
+    /// Takes a mark back; whether it was there.
+    ///
+    /// # Errors
+    /// It cannot be erased.
+    pub fn undo(&mut self, id: &str) -> Result<bool, LearnError> {
+        if !self.marks.contains_key(id) {
+            return Ok(false);
+        }
+        let path = self.mark_file(id);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(LearnError::file(&path, &e)),
+            _ => {}
+        }
+        self.marks.remove(id);
+        Ok(true)
+    }
+
+    /// Erases all marks and samples.
+    ///
+    /// # Errors
+    /// Something cannot be erased.
+    pub fn forget(&mut self) -> Result<(), LearnError> {
+        for part in ["marks", "samples"] {
+            let path = self.folder.join(part);
+            for entry in std::fs::read_dir(&path).map_err(|e| LearnError::file(&path, &e))?.flatten() {
+                std::fs::remove_file(entry.path()).map_err(|e| LearnError::file(&entry.path(), &e))?;
+            }
+        }
+        self.marks.clear();
+        self.samples.clear();
+        Ok(())
+    }
+
+    /// Lets what is too old go; `now_ms` since 1970.
+    pub fn trim(&mut self, now_ms: u64) {
+        let pinned = self.pinned();
+        let is_old = |s: &Kept| now_ms.saturating_sub(s.time_ms) > self.max_age_ms;
+        let old: Vec<String> =
+            self.samples.iter().filter(|(n, s)| is_old(s) && !pinned.contains(*n)).map(|(n, _)| n.clone()).collect();
+        old.iter().for_each(|name| self.drop_sample(name));
+    }
+
+    fn make_room(&mut self, n_bytes: u64) -> Result<(), LearnError> {
+        while self.size().1 + n_bytes > self.max_bytes || self.samples.len() >= MOST_SAMPLES {
+            let pinned = self.pinned();
+            let mut hours: BTreeMap<(&str, u64), usize> = BTreeMap::new();
+            let bucket = |s: &'_ Kept| s.time_ms / HOUR_MS % 24;
+            for s in self.samples.values() {
+                *hours.entry((s.camera.as_str(), bucket(s))).or_default() += 1;
+            }
+            let free = self.samples.iter().filter(|(name, _)| !pinned.contains(*name));
+            let weight = |(name, s): &(&String, &Kept)| {
+                let n = hours.get(&(s.camera.as_str(), bucket(s))).copied().unwrap_or(0);
+                (n, std::cmp::Reverse((*name).clone()))
+            };
+            let Some(name) = free.max_by_key(weight).map(|(name, _)| name.clone()) else {
+                return Err(LearnError::Refused(format!(
+                    "the pictures of {} marks take all of learn.max_mib: undo some marks, or raise it",
+                    self.marks.len()
+                )));
+            };
+            self.drop_sample(&name);
+        }
+        Ok(())
+    }
+
+    /// Samples that marks are of.
+    fn pinned(&self) -> BTreeSet<String> {
+        self.marks.values().map(|m| m.sample.clone()).collect()
+    }
+
+    fn drop_sample(&mut self, name: &str) {
+        self.samples.remove(name);
+        self.erase_sample(name);
+    }
+
+    fn erase_sample(&self, name: &str) {
+        for path in self.sample_files(name) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn sample_files(&self, name: &str) -> [PathBuf; 2] {
+        ["sample", "jpg"].map(|ending| self.folder.join("samples").join(format!("{name}.{ending}")))
+    }
+
+    fn mark_file(&self, id: &str) -> PathBuf {
+        self.folder.join("marks").join(format!("{id}.json"))
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Files of a folder with an ending, by name; drafts of what was never finished go.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).map(|all| all.flatten().map(|e| e.path()).collect::<Vec<_>>());
+    let mut paths = entries.unwrap_or_default();
+    for draft in paths.iter().filter(|p| p.extension().is_some_and(|e| e == "part")) {
+        let _ = std::fs::remove_file(draft);
+    }
+    paths.retain(|p| p.extension().is_some_and(|e| e == ending));
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::latents::LatentMap;
+    use super::*;
+    use crate::geom::Size;
+    use crate::output::desk::Said;
+    use engine::graph::MapShape;
+
+    const BASE: &str = "abc";
+
+    fn open(folder: &Path, max_bytes: u64) -> (Store, Vec<String>) {
+        Store::open(folder, BASE, max_bytes, 1000 * HOUR_MS).unwrap()
+    }
+
+    fn put(store: &mut Store, hour: u64) -> Result<String, LearnError> {
+        let latents = Latents(vec![LatentMap::of(MapShape::new(10, 10, 10), &[1.0; 1000])]);
+        let head = SampleHead::new(BASE, "front", hour * HOUR_MS, Size::new(640, 360), Vec::new());
+        store.put_sample(&head, &latents, b"jpeg")
+    }
+
+    fn mark(id: &str, sample: &str) -> Mark {
+        Mark {
+            id: id.into(),
+            camera: "front".into(),
+            said: Said::NotAnObject,
+            label: None,
+            bbox: [1.0, 2.0, 3.0, 4.0],
+            event: None,
+            time: 1.0,
+            sample: sample.into(),
+        }
+    }
+
+    #[test]
+    fn the_fullest_hour_gives_way_and_what_is_marked_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(folder.path(), 6000);
+        let first = put(&mut store, 3).unwrap();
+        store.put_mark(mark("1-1", &first)).unwrap();
+        let lonely = put(&mut store, 9).unwrap();
+        let at_three: Vec<String> = (0..5).map(|day| put(&mut store, 24 * day + 27).unwrap()).collect();
+        let names: Vec<&str> = store.samples().collect();
+        assert!(names.contains(&first.as_str()) && names.contains(&lonely.as_str()), "{names:?}");
+        assert!(!names.contains(&at_three[0].as_str()) && names.contains(&at_three[4].as_str()), "{names:?}");
+        assert!(store.size().1 <= 6000);
+        store.trim(24 * 400 * HOUR_MS);
+        assert_eq!(store.samples().collect::<Vec<_>>(), [first.as_str()], "all others are too old");
+        assert!(store.undo("1-1").unwrap() && !store.undo("1-1").unwrap());
+        store.trim(24 * 400 * HOUR_MS);
+        assert_eq!(store.size(), (0, 0));
+    }
+
+    #[test]
+    fn marks_without_room_are_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(folder.path(), 4000);
+        let mut n = 0;
+        let error = loop {
+            match put(&mut store, n) {
+                Ok(sample) => store.put_mark(mark(&format!("{n}-1"), &sample)).unwrap(),
+                Err(e) => break e.to_string(),
+            }
+            n += 1;
+        };
+        assert!(n >= 2 && error.contains("learn.max_mib"), "{error}");
+    }
+
+    #[test]
+    fn everything_is_there_again_but_what_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, lost) = open(folder.path(), 1 << 20);
+        assert!(lost.is_empty());
+        let samples: Vec<String> = (0..3).map(|h| put(&mut store, h).unwrap()).collect();
+        for (i, sample) in samples.iter().enumerate() {
+            store.put_mark(mark(&format!("{i}-1"), sample)).unwrap();
+        }
+        drop(store);
+        let file = |name: &str| folder.path().join("samples").join(format!("{name}.sample"));
+        std::fs::write(file(&samples[0]), b"passd").unwrap();
+        std::fs::write(folder.path().join("marks/2-1.json"), b"{").unwrap();
+        std::fs::write(folder.path().join("samples/x.sample.part"), b"half").unwrap();
+        let (mut store, lost) = open(folder.path(), 1 << 20);
+        assert_eq!(lost.len(), 3, "{lost:?}");
+        assert_eq!(store.marks().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["1-1"]);
+        assert!(!folder.path().join("samples/x.sample.part").exists());
+        // Damaged where its head does not show it: found when it is read.
+        let mut bytes = std::fs::read(file(&samples[1])).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(file(&samples[1]), bytes).unwrap();
+        assert!(store.sample(&samples[1]).unwrap_err().to_string().contains("damaged"));
+        assert!(store.sample(&samples[2]).is_ok());
+        let (other, lost) = Store::open(folder.path(), "another", 1 << 20, HOUR_MS).unwrap();
+        assert!(lost.iter().all(|l| l.contains("another model") || l.contains("gone")), "{lost:?}");
+        assert_eq!(other.size().0, 0, "maps of another model mean nothing");
+        store.forget().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path().join("samples")).unwrap().count(), 0);
+    }
+}
