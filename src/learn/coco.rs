@@ -158,7 +158,7 @@ mod tests {
         assert!(truths.of_frame(11, &letterbox).is_none());
         let labels = truths.of_frame(12, &letterbox).unwrap();
         assert_eq!(labels.objects[0].class, 1);
-        assert_eq!(labels.objects[0].bbox.to_array(), [20.0, 60.0, 60.0, 90.0]);
+        assert_eq!(labels.objects[0].bbox.to_array(), [20.0, 10.0, 60.0, 40.0]);
         assert_eq!(labels.ignored.len(), 1, "a tram is nothing that the model knows, and no background");
     }
 

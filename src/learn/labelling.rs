@@ -40,10 +40,28 @@ impl Claim {
     }
 }
 
-/// A claim, and the picture it is of.
+/// A claim, and a picture that shows it.
+#[derive(Debug, Clone, Copy)]
 pub struct Witness<'a> {
     pub claim: &'a Claim,
     pub latents: &'a Latents,
+}
+
+/// Likeness from which two pictures show one look of a place; and from which a mark's own picture may show it with somebody
+/// before it.
+const ONE_LOOK: f32 = 0.85;
+const RELATED: f32 = 0.55;
+/// Pictures of which it is seen how many others look as they do.
+const CANDIDATES: usize = 12;
+
+/// The picture that shows a claim's place as it looks most of the time, if it looks alike in half of them: who happened to
+/// pass by when the mark was made does not hide what stands there.
+pub fn standing<'a>(claim: &Claim, then: &Latents, pictures: &[&'a Latents], input: Size) -> Option<&'a Latents> {
+    let likeness = |a: &Latents, b: &Latents| a.likeness(b, input, &claim.bbox);
+    let step = pictures.len().div_ceil(CANDIDATES).max(1);
+    let n_alike = |a: &&&Latents| pictures.iter().filter(|b| likeness(a, b) >= ONE_LOOK).count();
+    let best = pictures.iter().step_by(step).map(|a| (n_alike(&a), *a)).max_by_key(|(n, _)| *n)?;
+    (best.0 * 2 >= pictures.len() && likeness(then, best.1) >= RELATED).then_some(best.1)
 }
 
 /// What is known of a sample, and whether marks say anything of it.
@@ -76,9 +94,11 @@ pub fn labels_of(
         }
     }
     let is_marked = !said.is_empty();
+    // Where something was marked as none, a track may have gone over from somebody who passed by: in doubt.
+    let none = || witnesses.iter().map(|w| w.claim).filter(|c| c.said == Said::NotAnObject).map(|c| c.bbox);
     for (class, [x1, y1, x2, y2]) in moved {
         let bbox = Rect::new(*x1, *y1, *x2, *y2);
-        if !said.iter().any(|s| s.iou(&bbox) >= SAME) {
+        if !said.iter().copied().chain(none()).any(|s| s.iou(&bbox) >= SAME) {
             labels.objects.push(LabelledBox { class: *class, bbox });
         }
     }
@@ -123,6 +143,18 @@ mod tests {
         assert_eq!((labels.absent.len(), labels.objects.len()), (0, 1), "{labels:?}");
         let (labels, is_marked) = labels_of("c", &picture(4), &[], &witnesses[..2], input);
         assert!(labels.absent.is_empty() && labels.objects.is_empty() && !is_marked);
+    }
+
+    #[test]
+    fn who_passes_by_while_a_mark_is_made_hides_nothing() {
+        let input = Size::new(32, 32);
+        let claim = claim(Said::NotAnObject, "a", [0.0, 0.0, 15.0, 31.0]);
+        let alone = [picture(0), picture(0), picture(0)];
+        let all: Vec<&Latents> = alone.iter().collect();
+        let (with_somebody, other) = (picture(1), picture(4));
+        assert_eq!(standing(&claim, &alone[0], &all, input), Some(&alone[2]));
+        let changing: Vec<&Latents> = [&alone[0], &with_somebody, &other].to_vec();
+        assert_eq!(standing(&claim, &alone[0], &changing, input), None, "it looks like nothing most of the time");
     }
 
     #[test]

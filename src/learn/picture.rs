@@ -10,6 +10,8 @@ use crate::track::{State, Track};
 const LOOKS: u32 = 5;
 /// Share of its side that it moves in a second.
 const MOVES: f32 = 0.1;
+/// So long it may have stood.
+const STOOD_NS: u64 = 1_500_000_000;
 const JPEG_QUALITY: u8 = 85;
 
 /// A frame whose masked areas are black; masks are polygons of shares of the picture's sides.
@@ -53,7 +55,9 @@ pub fn moved(result: &FrameResult) -> Vec<LabelledBox> {
     let is_sure = |t: &&Track| {
         let speed = t.speed()[0].hypot(t.speed()[1]);
         let side = t.bbox().width().max(t.bbox().height());
-        t.state == State::Confirmed && t.detection.is_some() && t.n_looks >= LOOKS && speed >= MOVES * side
+        let has_stood_ns = result.frame.pts_ns.saturating_sub(t.still_ns);
+        let is_moving = speed >= MOVES * side && has_stood_ns < STOOD_NS;
+        t.state == State::Confirmed && t.detection.is_some() && t.n_looks >= LOOKS && is_moving
     };
     result.tracks.iter().filter(is_sure).map(|t| LabelledBox { class: t.class, bbox: t.bbox() }).collect()
 }

@@ -4,7 +4,7 @@ use super::backbone::Backbone;
 use super::error::LearnError;
 use super::export::{learned_file, write_model};
 use super::gate::Verdict;
-use super::labelling::{Claim, Witness, labels_of};
+use super::labelling::{Claim, Witness, labels_of, standing};
 use super::latents::Latents;
 use super::lesson::{Lesson, Taught};
 use super::mark::Mark;
@@ -14,11 +14,13 @@ use super::settings::{GroupSettings, LearnMode, LearnSettings};
 use super::store::Store;
 use super::stored::{EventHead, SampleHead};
 use super::versions::{LastRun, Versions, model_file};
+use crate::detect::Detection;
 use crate::detect::heads::Thresholds;
 use crate::detect::heads::loss::LabelledBox;
 use crate::frame::Frame;
 use crate::geom::Size;
 use crate::models::model::{Learned, Model, ModelFolders};
+use crate::output::desk::Said;
 use engine::kernels::Kernels;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,8 @@ use train::params::Params;
 const LESSON_BYTES: usize = 96 << 20;
 /// Marks that are looked for in other pictures, the latest of a camera.
 const WITNESSES: usize = 200;
+/// Marks of which it is seen how their place looks most of the time, the latest.
+const WIDENED: usize = 40;
 /// With fewer marked pictures than this, all of them are learned from.
 const FEW: usize = 8;
 /// Blocks of time that a lesson's pictures are parted into.
@@ -178,13 +182,34 @@ impl Pupil {
                 Some((m.camera.clone(), Claim::of(m, Size::new(w, h), input, &labels)?))
             })
             .collect();
+        let mut witnesses: Vec<(&str, Witness<'_>)> = Vec::new();
+        for (camera, claim) in &claims {
+            let Some((_, then)) = read.get(&claim.sample) else { continue };
+            witnesses.push((camera, Witness { claim, latents: then }));
+        }
+        for (camera, claim) in claims.iter().filter(|(_, c)| c.said == Said::NotAnObject).take(WIDENED) {
+            let Some((_, then)) = read.get(&claim.sample) else { continue };
+            let of_camera = read.values().filter(|(head, _)| head.camera == *camera).map(|(_, latents)| latents);
+            let pictures: Vec<&Latents> = of_camera.collect();
+            let looks = standing(claim, then, &pictures, input);
+            // What stands there as something else was not meant.
+            let is_meant = |latents: &&Latents| {
+                let mut there =
+                    self.found(latents, self.settings.score).into_iter().filter(|d| d.bbox.iou(&claim.bbox) >= 0.5);
+                there.all(|d| claim.class.is_none_or(|class| class == d.class))
+            };
+            if let Some(latents) = looks.filter(is_meant) {
+                witnesses.push((camera, Witness { claim, latents }));
+            }
+        }
         let mut samples = Vec::new();
         let n_marked = read.keys().filter(|name| claims.iter().any(|(_, c)| c.sample == **name)).count();
         for (i, (name, (head, latents))) in read.iter().enumerate() {
-            let witnesses: Vec<Witness<'_>> = (claims.iter())
+            let witnesses: Vec<Witness<'_>> = witnesses
+                .iter()
                 .filter(|(camera, _)| *camera == head.camera)
                 .take(WITNESSES)
-                .filter_map(|(_, claim)| Some(Witness { claim, latents: &read.get(&claim.sample)?.1 }))
+                .map(|(_, w)| *w)
                 .collect();
             let (labels, is_marked) = labels_of(name, latents, &head.moved, &witnesses, input);
             let is_itself = claims.iter().any(|(_, c)| c.sample == *name);
@@ -206,16 +231,18 @@ impl Pupil {
         Ok(lesson)
     }
 
+    /// What the base model sees.
+    fn found(&self, latents: &Latents, score: f32) -> Vec<Detection> {
+        let mut trainer = FloatTrainer::new(self.net.plan(), 1, Kernels::best());
+        self.net.feed(&mut trainer, &[latents]);
+        trainer.forward(&self.net.params());
+        self.net.detections(&self.net.numbers(&trainer, 0), Thresholds { score, iou: 0.5 })
+    }
+
     /// A model that comes without anchors keeps what it is sure of in pictures of which nobody said anything.
     fn anchor(&self, samples: &mut [Sample]) {
-        let mut trainer = FloatTrainer::new(self.net.plan(), 1, Kernels::best());
-        let first = self.net.params();
         for sample in samples.iter_mut().filter(|s| s.origin == Origin::Labelled).step_by(2) {
-            self.net.feed(&mut trainer, &[&sample.latents]);
-            trainer.forward(&first);
-            let numbers = self.net.numbers(&trainer, 0);
-            let t = Thresholds { score: (self.settings.score + SURER).min(0.9), iou: 0.5 };
-            let found = self.net.detections(&numbers, t);
+            let found = self.found(&sample.latents, (self.settings.score + SURER).min(0.9));
             sample.labels.objects = found.iter().map(|d| LabelledBox { class: d.class, bbox: d.bbox }).collect();
             sample.origin = Origin::Anchor;
         }
