@@ -1,0 +1,254 @@
+//! Learning in the real daemon: a decoy is marked over HTTP, and is not reported any more; persons beside it are. And what
+//! happens when the power goes, files are damaged, or marks make no sense.
+
+mod common;
+
+use common::service::Service;
+use common::{get, get_json, request, wait_for};
+use passd::geom::{CameraPixels, Rect};
+use passd::sim::{SimCamera, SimSettings, Truth};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+/// A run in a build for tests, beside other tests.
+const LESSON: Duration = Duration::from_secs(240);
+
+/// A street with two bushes that are taken for persons.
+const STREET: &str = "sim://street?decoys=bush&seed=9000";
+
+fn config(mode: &str, steps: u32) -> String {
+    format!(
+        "[cameras.front]\nsource = \"{STREET}\"\n[http]\nlisten = \"{{http}}\"\n[events]\npath = \"{{dir}}/events\"\n\
+         [learn]\nmode = \"{mode}\"\npath = \"{{dir}}/learn\"\nevery = 1\nquiet = 2\nshare = 1.0\nsteps = {steps}\n"
+    )
+}
+
+fn post(service: &Service, path: &str, body: &Value) -> (u16, Value) {
+    let headers = "Content-Type: application/json\r\n";
+    let (status, _, answer) = request(service.http, "POST", path, headers, body.to_string().as_bytes());
+    (status, serde_json::from_slice(&answer).unwrap_or(Value::Null))
+}
+
+/// Where the bushes stand.
+fn decoys() -> Vec<Rect<CameraPixels>> {
+    let mut decoys = Vec::new();
+    SimCamera::new(SimSettings::parse(STREET).unwrap()).decoys(0, &mut decoys);
+    decoys.into_iter().map(|d| d.bbox).collect()
+}
+
+fn bbox(json: &Value) -> Rect<CameraPixels> {
+    let v: Vec<f32> = json["box"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+    Rect::new(v[0], v[1], v[2], v[3])
+}
+
+/// What is reported now: frame and detections.
+fn reported(service: &Service) -> Option<(u64, Vec<Value>)> {
+    let (status, json) = get_json(service.http, "/api/cameras/front/detections");
+    let n = (json["pts"].as_f64()? * 10.0).round() as u64;
+    (status == 200).then(|| (n, json["detections"].as_array().unwrap().clone()))
+}
+
+/// Marks what is reported where a decoy stands, each once.
+fn mark_decoys(service: &Service) -> usize {
+    let mut left = decoys();
+    let n = left.len();
+    wait_for("false alarms to mark", LONG, || {
+        let (status, _, still) = request(service.http, "POST", "/api/cameras/front/still", "", b"");
+        assert!(matches!(status, 200 | 404), "{status}");
+        let line = still.split(|b| *b == b'\n').next()?;
+        let still: Value = serde_json::from_slice(line).ok()?;
+        for d in still["detections"].as_array().into_iter().flatten() {
+            let Some(i) = left.iter().position(|decoy| decoy.iou(&bbox(d)) > 0.6) else { continue };
+            let mark = json!({
+                "said": "not-an-object", "camera": "front", "frame": still["frame"], "box": d["box"], "label": d["label"],
+            });
+            let (status, told) = post(service, "/api/marks", &mark);
+            assert_eq!(status, 201, "{told}");
+            left.remove(i);
+        }
+        left.is_empty().then_some(())
+    });
+    n
+}
+
+fn learner(service: &Service) -> Value {
+    get_json(service.http, "/api/learn").1["cameras"][0].clone()
+}
+
+/// Waits until a learned model is in use.
+fn wait_learned(service: &Service) {
+    wait_for(&format!("a learned model, log {:#?}", service.log.lock().unwrap()), LESSON, || {
+        let told = learner(service);
+        assert!(told["last"]["refused"].is_null(), "{told}");
+        told["model"].as_str().filter(|m| m.starts_with("learned")).map(|_| ())
+    });
+    // The camera goes on with it.
+    wait_for("the swap", LONG, || {
+        let model = get_json(service.http, "/api/cameras/front").1["model"].as_str()?.to_owned();
+        (model != "street-nano").then_some(())
+    });
+}
+
+#[test]
+fn a_decoy_that_is_marked_is_gone_and_persons_beside_it_are_not() {
+    let mut service = Service::start(&config("auto", 300), None);
+    service.wait_told("READY=1");
+    // Pictures of what is always there.
+    wait_for("pictures", LONG, || learner(&service)["samples"].as_u64().filter(|n| *n >= 20));
+    let n_marks = mark_decoys(&service);
+    let (_, marks) = get_json(service.http, "/api/marks?camera=front");
+    assert_eq!(marks.as_array().unwrap().len(), n_marks);
+    let id = marks[0]["id"].as_str().unwrap().to_owned();
+    let (status, jpeg) = get(service.http, &format!("/api/marks/{id}/picture.jpg"));
+    assert!(status == 200 && jpeg.starts_with(&[0xff, 0xd8]), "a mark has a picture");
+    let frames_before = get_json(service.http, "/api/cameras/front").1["frames_processed"].as_u64().unwrap();
+    wait_learned(&service);
+
+    // Nobody was disturbed: no frame failed, and no reconnect.
+    let camera = get_json(service.http, "/api/cameras/front").1;
+    assert_eq!((camera["reconnects"].as_u64(), camera["frames_failed"].as_u64()), (Some(0), Some(0)));
+    assert!(camera["frames_processed"].as_u64().unwrap() > frames_before);
+
+    let (decoys, mut truth) = (decoys(), SimCamera::new(SimSettings::parse(STREET).unwrap()));
+    let (mut n_looks, mut n_false, mut n_there, mut n_found, mut last) = (0, 0, 0, 0, 0);
+    wait_for("40 looks", LONG, || {
+        let (n, found) = reported(&service)?;
+        if n == last {
+            return None;
+        }
+        (n_looks, last) = (n_looks + 1, n);
+        let boxes: Vec<Rect<CameraPixels>> = found.iter().map(bbox).collect();
+        let mut objects: Vec<Truth> = Vec::new();
+        truth.truth(n, &mut objects);
+        let is = |r: &Rect<CameraPixels>| boxes.iter().any(|b| b.iou(r) > 0.5);
+        let nobody_near = |d: &Rect<CameraPixels>| objects.iter().all(|o| o.bbox.iou(d) < 0.2);
+        n_false += decoys.iter().filter(|d| nobody_near(d) && is(d)).count();
+        let counted: Vec<&Truth> = objects.iter().filter(|o| o.counts() && o.visible > 0.8).collect();
+        (n_there, n_found) = (n_there + counted.len(), n_found + counted.iter().filter(|o| is(&o.bbox)).count());
+        (n_looks >= 40).then_some(())
+    });
+    println!("{n_false} false alarms at {} looks, {n_found} of {n_there} objects", n_looks * decoys.len());
+    assert!(n_false * 10 <= n_looks * decoys.len(), "{n_false} false alarms at {n_looks} looks");
+    assert!(n_found * 100 >= n_there * 90, "{n_found} of {n_there} objects");
+
+    // What was learned outlives the daemon, and one step back is one request.
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
+    let service = service.restart();
+    service.wait_told("READY=1");
+    assert_ne!(get_json(service.http, "/api/cameras/front").1["model"], "street-nano");
+    let (status, told) = post(&service, "/api/learn/front/rollback", &json!({}));
+    assert_eq!((status, told["model"].as_str()), (200, Some("base")), "{told}");
+    wait_for("the model as it came", LONG, || {
+        (get_json(service.http, "/api/cameras/front").1["model"] == "street-nano").then_some(())
+    });
+    let (status, told) = post(&service, "/api/learn/front/rollback", &json!({}));
+    assert!(status == 400 && told["error"].as_str().unwrap().contains("nothing to go back to"), "{told}");
+}
+
+#[test]
+fn a_power_cut_loses_no_mark_and_damaged_files_are_said() {
+    let service = Service::start(&config("ask", 40), None);
+    service.wait_told("READY=1");
+    wait_for("pictures", LONG, || learner(&service)["samples"].as_u64().filter(|n| *n >= 12));
+    let n_marks = mark_decoys(&service);
+    wait_for("learning", LONG, || (learner(&service)["state"] == "learning").then_some(()));
+    service.process.signal("KILL");
+    let learn = service.folder.path().join("learn/front");
+    let mut samples: Vec<PathBuf> =
+        std::fs::read_dir(learn.join("samples")).unwrap().map(|e| e.unwrap().path()).collect();
+    samples.retain(|p| p.extension().is_some_and(|e| e == "sample"));
+    samples.sort();
+    // The first pictures are of nobody's mark.
+    std::fs::write(&samples[0], b"passdL1\nno").unwrap();
+    std::fs::write(learn.join("state.json"), b"{\"current\": 7").unwrap();
+    std::fs::write(learn.join("marks/1700000000000-9.json"), b"\0\0\0").unwrap();
+
+    let service = service.restart();
+    service.wait_told("READY=1");
+    service.wait_log("it is erased");
+    service.wait_log("state.json");
+    service.wait_log("1700000000000-9.json");
+    let (_, marks) = get_json(service.http, "/api/marks");
+    assert_eq!(marks.as_array().unwrap().len(), n_marks, "no mark is lost");
+    // It begins again by itself, and waits to be accepted.
+    wait_for("what waits", LESSON, || {
+        let told = learner(&service);
+        assert!(told["last"]["refused"].is_null(), "{told}");
+        (told["state"] == "waiting").then_some(())
+    });
+    assert_eq!(learner(&service)["model"], "base", "nothing is taken over unasked");
+    let (status, told) = post(&service, "/api/learn/front/accept", &json!({}));
+    assert_eq!((status, told["model"].as_str()), (200, Some("learned 1")), "{told}");
+    // In the middle of the swap.
+    service.process.signal("KILL");
+    let service = service.restart();
+    service.wait_told("READY=1");
+    assert_eq!(learner(&service)["model"], "learned 1", "what was accepted is in use");
+    wait_for("frames", LONG, || {
+        get_json(service.http, "/api/cameras/front").1["frames_processed"].as_u64().filter(|n| *n > 5)
+    });
+    // A model whose file is damaged is not used, and nothing else is touched.
+    service.process.signal("KILL");
+    std::fs::write(learn.join("models/0001.onnx"), b"no model").unwrap();
+    let service = service.restart();
+    service.wait_told("READY=1");
+    service.wait_log("what was learned is not used");
+    assert_eq!(get_json(service.http, "/api/cameras/front").1["model"], "street-nano");
+    // Pictures come all the time; those that were there are erased.
+    let pictures = || -> BTreeSet<PathBuf> {
+        std::fs::read_dir(learn.join("samples")).unwrap().map(|e| e.unwrap().path()).collect()
+    };
+    let before = pictures();
+    let (status, _) = post(&service, "/api/learn/front/forget", &json!({}));
+    assert_eq!(status, 200);
+    assert!(pictures().is_disjoint(&before), "pictures are erased");
+    assert_eq!(get_json(service.http, "/api/marks").1, json!([]));
+}
+
+#[test]
+fn marks_that_make_no_sense_are_refused_in_words() {
+    let service = Service::start(&config("ask", 40), None);
+    service.wait_told("READY=1");
+    wait_for("a picture", LONG, || reported(&service));
+    let refused = |mark: Value, status: u16, part: &str| {
+        let (found, told) = post(&service, "/api/marks", &mark);
+        let text = told["error"].as_str().unwrap_or_default();
+        assert!(found == status && text.contains(part), "{mark}: {found}, {told}");
+    };
+    refused(json!({ "said": "right", "camera": "front", "box": [1, 2, 30, 40] }), 400, "label");
+    refused(json!({ "said": "right", "camera": "front", "box": [1, 2, 30, 40], "label": "tiger" }), 400, "person, car");
+    refused(json!({ "said": "not-an-object", "camera": "back", "box": [1, 2, 30, 40] }), 404, "no camera 'back'");
+    refused(json!({ "said": "not-an-object", "box": [1, 2, 30, 40] }), 400, "camera");
+    refused(json!({ "said": "not-an-object", "camera": "front" }), 400, "box");
+    refused(json!({ "said": "not-an-object", "camera": "front", "box": [30, 2, 1, 40] }), 400, "box");
+    refused(json!({ "said": "not-an-object", "camera": "front", "box": [5000, 2, 6000, 40] }), 400, "outside");
+    refused(json!({ "said": "not-an-object", "camera": "front", "frame": 1, "box": [1, 2, 30, 40] }), 404, "not held");
+    refused(json!({ "said": "not-an-object", "event": "1700000000000-front-1" }), 404, "1700000000000-front-1");
+    refused(json!({ "said": "perhaps" }), 400, "not-an-object");
+    assert_eq!(post(&service, "/api/learn/front/run", &json!({})).0, 400, "there is nothing to learn from");
+    assert_eq!(post(&service, "/api/learn/front/accept", &json!({})).0, 400, "nothing waits");
+
+    // Contradictions are kept; the later one counts. What is undone is gone.
+    let mark = |said: &str| json!({ "said": said, "camera": "front", "box": [10, 20, 60, 90], "label": "person" });
+    let ids: Vec<String> = ["right", "not-an-object", "right"]
+        .iter()
+        .map(|said| {
+            let (status, told) = post(&service, "/api/marks", &mark(said));
+            assert_eq!(status, 201, "{told}");
+            told["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let (status, _, _) = request(service.http, "DELETE", &format!("/api/marks/{}", ids[0]), "", b"");
+    assert_eq!(status, 200);
+    let (status, _, _) = request(service.http, "DELETE", &format!("/api/marks/{}", ids[0]), "", b"");
+    assert_eq!(status, 404);
+    let left = get_json(service.http, "/api/marks").1;
+    let left: Vec<&str> = left.as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(left, [ids[2].as_str(), ids[1].as_str()], "the latest first");
+    let (status, file) = get_json(service.http, "/api/learn/front/export");
+    assert!(status == 200 && file["annotations"].as_array().unwrap().len() == 1, "{file}");
+}
