@@ -1,13 +1,16 @@
 //! What learning from marks and labels brings, in the simulated street, where the truth is known.
 //!
 //!     cargo bench --bench learn -- decoys [--kinds mannequin,poster,bush,trailer] [--seeds 5] [--steps 400] [--bits 8|32]
-//!     cargo bench --bench learn -- shift  [--scenes snow,infrared] [--seeds 5] [--steps 400]
+//!     cargo bench --bench learn -- shift  [--scenes night,infrared] [--seeds 5] [--steps 400] [--model …/street-day.onnx]
 //!
 //! `decoys`: a street has decoys of one kind. Somebody looks at its first minutes and marks what is falsely reported, ten
 //! times at most. Counted before and after: false alarms of that kind and persons and cars found, in later hours of the same
 //! street, and in other streets.
 //!
-//! Results are kept in `benches/results`.
+//! `shift`: a model that knows days alone sees another scene: 60 labelled pictures of two streets, judged in four others, in
+//! eight bits and in `f32`, what lies behind the backbone alone and all layers.
+//!
+//! Results are kept in `benches/README.md`.
 
 use passd::detect::Detection;
 use passd::detect::heads::Thresholds;
@@ -191,6 +194,47 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
     }
 }
 
+fn shift(model: &Model, settings: FitSettings) {
+    let size = Size::new(640, 384);
+    for scene in option("--scenes", "night,infrared").split(',') {
+        for seed in 0..number("--seeds", 5u64) {
+            for depth in [Depth::Head, Depth::All] {
+                let net = LearnNet::open(model, size, depth).expect("a model that can be trained");
+                let mut backbone = Backbone::open(model, &net).expect("a model that the engine runs");
+                let mut seen = |streets: std::ops::Range<u64>, n: u64| -> Vec<Sample> {
+                    let of = |street: u64| {
+                        let mut street = Street::new(&format!("sim://street?scene={scene}&seed={street}"));
+                        (0..n).map(|i| street.see(i * 83, &mut backbone)).collect::<Vec<_>>()
+                    };
+                    let origin = Origin::Labelled;
+                    let sample = |s: Seen| Sample { latents: s.latents, labels: s.labels, origin, block: 0 };
+                    streets.flat_map(of).map(sample).collect()
+                };
+                let (learned, judged) = (seen(8000 + 10 * seed..8002 + 10 * seed, 30), seen(8500..8504, 20));
+                let judged: Vec<&Sample> = judged.iter().collect();
+                let mut lesson = Lesson { learned, held_out: Vec::new() };
+                lesson.add_anchors(model, &net, &mut backbone).expect("anchors");
+                for bits in [Bits::Eight, Bits::Float] {
+                    let started = Instant::now();
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+                    let settings = FitSettings { bits, seed: seed + 1, ..settings };
+                    let taught = pool
+                        .install(|| teach(&net, &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(())))
+                        .expect("a lesson");
+                    println!("{scene}, seed {seed}, {depth:?}, {bits:?}: {:.0} s", started.elapsed().as_secs_f32());
+                    line(
+                        "other streets",
+                        &stand(&net, &net.params(), &judged, SCORE),
+                        &stand(&net, &taught.params, &judged, SCORE),
+                    );
+                    let anchors = taught.verdict.anchors;
+                    line("anchors", &anchors.before, &anchors.after);
+                }
+            }
+        }
+    }
+}
+
 fn main() {
     let model = Model::load(&option("--model", "street-nano"), &ModelFolders::usual(None)).expect("a model");
     let net = LearnNet::open(&model, Size::new(640, 384), Depth::Head).expect("a model that can be trained");
@@ -204,6 +248,7 @@ fn main() {
     };
     match std::env::args().nth(1).as_deref() {
         Some("decoys") => decoys(&model, &net, settings),
+        Some("shift") => shift(&model, settings),
         _ => panic!("decoys or shift"),
     }
 }

@@ -61,3 +61,24 @@ pub fn moved(result: &FrameResult) -> Vec<LabelledBox> {
     };
     result.tracks.iter().filter(is_sure).map(|t| LabelledBox { class: t.class, bbox: t.bbox() }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::FrameId;
+    use crate::geom::{Letterbox, Size};
+
+    #[test]
+    fn masked_areas_are_black_and_nothing_else_is() {
+        let size = Size::new(64, 32);
+        let pixels = Pixels::owned(vec![200; size.area() * 3]);
+        let frame = Frame::new(FrameId(7), 1, Letterbox::fit(size, size), pixels).at(2, 3).of_epoch(4);
+        let left = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        let kept = without(&frame, &[left]);
+        for (i, pixel) in kept.data().chunks_exact(3).enumerate() {
+            assert_eq!(pixel, if i % 64 < 32 { [0; 3] } else { [200; 3] }, "pixel {i}");
+        }
+        assert_eq!((kept.id, kept.captured_unix_ns, kept.epoch), (FrameId(7), 3, 4));
+        assert!(jpeg(&kept).is_some_and(|j| j.starts_with(&[0xff, 0xd8])));
+    }
+}
