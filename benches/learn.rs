@@ -18,7 +18,7 @@ use passd::detect::heads::loss::{LabelledBox, PictureLabels};
 use passd::geom::{ModelInput, Rect, Size};
 use passd::learn::backbone::Backbone;
 use passd::learn::fit::{Bits, FitSettings};
-use passd::learn::gate::{Standing, stand};
+use passd::learn::gate::{Score, stand};
 use passd::learn::latents::Latents;
 use passd::learn::lesson::{Lesson, teach};
 use passd::learn::net::{Depth, LearnNet};
@@ -37,10 +37,7 @@ fn option(name: &str, default: &str) -> String {
     args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).cloned().unwrap_or_else(|| default.into())
 }
 
-fn number<T: std::str::FromStr>(name: &str, default: T) -> T
-where
-    T: std::fmt::Display,
-{
+fn number<T: std::str::FromStr + std::fmt::Display>(name: &str, default: T) -> T {
     option(name, &default.to_string()).parse().unwrap_or_else(|_| panic!("{name}: a number"))
 }
 
@@ -98,9 +95,9 @@ impl Base<'_> {
     }
 }
 
-fn line(what: &str, before: &Standing, after: &Standing) {
-    let recall = |s: &Standing| 100.0 * s.n_found as f64 / s.n_objects.max(1) as f64;
-    let ap = |s: &Standing| 100.0 * s.ap50.unwrap_or(0.0);
+fn line(what: &str, before: &Score, after: &Score) {
+    let recall = |s: &Score| 100.0 * s.n_found as f64 / s.n_objects.max(1) as f64;
+    let ap = |s: &Score| 100.0 * s.ap50.unwrap_or(0.0);
     println!(
         "  {what:12} false alarms {:4} -> {:4} ({:+.0} %)  recall {:.1} -> {:.1} %  AP50 {:.1} -> {:.1}  stray {} -> {}",
         before.n_false,

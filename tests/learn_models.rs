@@ -46,7 +46,8 @@ fn agree(wanted: &[Vec<Detection>], found: &[Vec<Detection>]) -> (usize, usize) 
     let (mut n, mut n_found) = (0, 0);
     for (wanted, found) in wanted.iter().zip(found) {
         for d in wanted.iter().filter(|d| d.score >= 0.4) {
-            let is = |f: &Detection| f.class == d.class && f.bbox.iou(&d.bbox) > 0.85 && (f.score - d.score).abs() < 0.08;
+            let is =
+                |f: &Detection| f.class == d.class && f.bbox.iou(&d.bbox) > 0.85 && (f.score - d.score).abs() < 0.08;
             n += 1;
             n_found += usize::from(found.iter().any(is));
         }
@@ -81,8 +82,7 @@ fn check(model: &Arc<Model>, size: Size, clip: &str, depth: Depth, every: usize)
     }
     let folder = tempfile::tempdir().unwrap();
     let file = learned_file(model, &net, &other).unwrap();
-    let learned =
-        Learned { base: model.name.clone(), base_sha256: model.sha256.clone(), from: vec!["a test".into()] };
+    let learned = Learned { base: model.name.clone(), base_sha256: model.sha256.clone(), from: vec!["a test".into()] };
     write_model(folder.path(), "other", model, &file, learned).unwrap();
     let written = load(&folder.path().join("other.onnx"));
     let (n_found, n) = agree(&dense(&written, size, &frames), &seen(&other));

@@ -2,7 +2,8 @@
 
 use super::checks::{Complain, check_name, within};
 use super::file::File;
-use super::resolved::{CameraConfig, state_directory};
+use super::state::state_directory;
+use crate::geom::Size;
 use crate::learn::settings::{GroupSettings, LearnCamera, LearnMode, LearnSettings};
 use std::time::Duration;
 
@@ -13,8 +14,18 @@ pub struct LearnConfig {
     pub groups: Vec<GroupSettings>,
 }
 
+/// What counts of a camera that may learn.
+#[derive(Debug, Clone, Copy)]
+pub struct Learns<'a> {
+    pub id: &'a str,
+    pub masks: &'a [Vec<[f32; 2]>],
+    pub model: &'a str,
+    pub size: Option<Size>,
+    pub score: f32,
+}
+
 /// `None`: no camera learns.
-pub fn resolve(file: &File, cameras: &[CameraConfig], complain: Complain<'_>) -> Option<LearnConfig> {
+pub fn resolve(file: &File, cameras: Vec<Learns<'_>>, complain: Complain<'_>) -> Option<LearnConfig> {
     let l = &file.learn;
     within(l.daily, 1.0, 86_400.0, "learn.daily".into(), complain);
     within(l.share, 0.01, 1.0, "learn.share".into(), complain);
@@ -32,8 +43,8 @@ pub fn resolve(file: &File, cameras: &[CameraConfig], complain: Complain<'_>) ->
         let mode = table.learn.mode.or(l.mode).unwrap_or_default();
         let Some(camera) = cameras.iter().find(|c| c.id == *id).filter(|_| mode != LearnMode::Off) else { continue };
         let name = table.learn.group.clone().unwrap_or_else(|| id.clone());
-        let learner = LearnCamera { id: id.clone(), masks: camera.skip.masks.clone() };
-        let (model, size, score) = (camera.detector.model.clone(), camera.detector.size, camera.detector.score);
+        let learner = LearnCamera { id: id.clone(), masks: camera.masks.to_vec() };
+        let (model, size, score) = (camera.model.to_owned(), camera.size, camera.score);
         match groups.iter_mut().find(|g| g.name == name) {
             Some(group) if (&group.model, group.size, group.mode) != (&model, size, mode) => {
                 complain(&key, format!("cameras of group '{name}' have one model, one size and one learn.mode"));

@@ -17,6 +17,7 @@ mod mqtt;
 mod reference;
 mod resolved;
 mod scene;
+mod state;
 mod webhook;
 
 pub use effective::effective;
@@ -27,5 +28,5 @@ pub use locate::{ConfigError, Problem};
 pub use reference::reference;
 pub use resolved::{
     CameraConfig, Config, DetectorConfig, EventsConfig, JsonlConfig, JsonlTarget, ProviderPolicy, SCORE,
-    state_directory,
 };
+pub use state::state_directory;

@@ -3,7 +3,8 @@
 use super::checks::{Complain, address_of, check_name, ns, within};
 pub use super::file::ProviderPolicy;
 use super::file::{self, File, PaceChoice};
-use super::learn::{self, LearnConfig};
+use super::learn::{self, LearnConfig, Learns};
+use super::state::state_directory;
 use super::{mqtt, scene, webhook};
 use crate::capture::{CameraSource, SourceSpec, SupervisorSettings};
 use crate::detect::heads::Thresholds;
@@ -254,7 +255,14 @@ pub(super) fn resolve(file: &File, lookup: Lookup<'_>) -> Result<Config, Complai
     let mqtt = mqtt::resolve(&file.mqtt, &mut complain);
     let webhook = webhook::resolve(&file.webhook, &mut complain);
     let restream = resolve_restream(&file.restream, &mut complain);
-    let learn = learn::resolve(file, &cameras, &mut complain);
+    let learns = cameras.iter().map(|c| Learns {
+        id: &c.id,
+        masks: &c.skip.masks,
+        model: &c.detector.model,
+        size: c.detector.size,
+        score: c.detector.score,
+    });
+    let learn = learn::resolve(file, learns.collect(), &mut complain);
     if !complaints.is_empty() {
         return Err(complaints);
     }
@@ -461,12 +469,6 @@ fn resolve_jsonl(j: &file::Jsonl, complain: Complain<'_>) -> Option<JsonlConfig>
         keep: j.keep.unwrap_or(4),
         empty_frames: j.empty_frames.unwrap_or(true),
     })
-}
-
-/// The service manager's folder for what is kept; `None` where there is no service manager.
-pub fn state_directory() -> Option<PathBuf> {
-    // systemd gives a list where there are several.
-    std::env::var("STATE_DIRECTORY").ok()?.split(':').next().map(PathBuf::from)
 }
 
 fn resolve_events(e: &file::Events, complain: Complain<'_>) -> Option<EventsConfig> {

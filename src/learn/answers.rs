@@ -2,10 +2,10 @@
 
 use super::coco::{CocoAnnotation, CocoCategory, CocoFile, CocoImage};
 use super::error::LearnError;
-use super::learner::{Class, Work};
+use super::learner::{Class, School};
 use super::mark::Mark;
 use crate::files::{Links, open_plain, read_open};
-use crate::output::desk::{Answer, Ask, Control, DeskError, NewMark, Said};
+use crate::output::desk::{Answer, Ask, DeskError, LearnControl, NewMark, Said};
 use crate::output::draw;
 use crate::wire::frame::FrameJson;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn failed(e: LearnError) -> DeskError {
     }
 }
 
-impl Work {
+impl School {
     /// Does what is asked.
     pub(super) fn answer(&mut self, ask: Ask) -> Result<Answer, DeskError> {
         match ask {
@@ -141,10 +141,10 @@ impl Work {
         })
     }
 
-    fn control(&mut self, control: Control, camera: &str) -> Result<Answer, DeskError> {
+    fn control(&mut self, control: LearnControl, camera: &str) -> Result<Answer, DeskError> {
         let i = self.class_of(camera)?;
         match control {
-            Control::Run => {
+            LearnControl::Run => {
                 if self.classes[i].run.is_some() {
                     return Err(DeskError::Busy("it is learning already".into()));
                 }
@@ -153,18 +153,18 @@ impl Work {
                 }
                 self.classes[i].is_asked = true;
             }
-            Control::Accept => self.accept(i).map_err(failed)?,
-            Control::Rollback => {
+            LearnControl::Accept => self.accept(i).map_err(failed)?,
+            LearnControl::Rollback => {
                 self.classes[i].pupil.roll_back().map_err(failed)?;
                 self.classes[i].shadow = None;
                 self.tell(i);
             }
-            Control::Factory => {
+            LearnControl::Factory => {
                 self.classes[i].pupil.factory().map_err(failed)?;
                 self.classes[i].shadow = None;
                 self.tell(i);
             }
-            Control::Forget => {
+            LearnControl::Forget => {
                 self.classes[i].run = None;
                 self.stills.clear();
                 self.classes[i].pupil.store_mut().forget().map_err(failed)?;

@@ -22,7 +22,7 @@ const LEAST_SCORE: f32 = 0.05;
 
 /// What weights do on samples.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Standing {
+pub struct Score {
     /// Average precision at IoU 0.5; none where no object is named.
     pub ap50: Option<f64>,
     /// Detections that are reported where somebody said that nothing is.
@@ -34,7 +34,7 @@ pub struct Standing {
     pub n_found: usize,
 }
 
-impl Standing {
+impl Score {
     /// Of what is reported and what ought to be, the share that is right (F1); 1 where there is neither.
     fn right(&self) -> f64 {
         let all = self.n_objects + self.n_found + self.n_stray;
@@ -45,8 +45,8 @@ impl Standing {
 /// Before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Compared {
-    pub before: Standing,
-    pub after: Standing,
+    pub before: Score,
+    pub after: Score,
 }
 
 impl Compared {
@@ -66,7 +66,7 @@ impl Compared {
 
 /// The judgement of new weights.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct Judgement {
     pub held_out: Compared,
     pub anchors: Compared,
     pub marked: Compared,
@@ -75,7 +75,7 @@ pub struct Verdict {
 }
 
 /// Judges weights. `learned` were learned from, `held_out` were not; `score` is the least that is reported.
-pub fn judge(net: &LearnNet, after: &Params, learned: &[Sample], held_out: &[Sample], score: f32) -> Verdict {
+pub fn judge(net: &LearnNet, after: &Params, learned: &[Sample], held_out: &[Sample], score: f32) -> Judgement {
     let before = net.params();
     let compare = |samples: &[&Sample]| Compared {
         before: stand(net, &before, samples, score),
@@ -88,13 +88,13 @@ pub fn judge(net: &LearnNet, after: &Params, learned: &[Sample], held_out: &[Sam
     let held: Vec<&Sample> = held_out.iter().filter(|s| s.origin != Origin::Anchor).collect();
     let (anchors, marked) = (of(Origin::Anchor, "held out"), of(Origin::Marked, "learned"));
     let mut verdict =
-        Verdict { held_out: compare(&held), anchors: compare(&anchors), marked: compare(&marked), refused: None };
+        Judgement { held_out: compare(&held), anchors: compare(&anchors), marked: compare(&marked), refused: None };
     verdict.refused = refusal(&verdict, !held.is_empty());
     verdict
 }
 
 /// Why weights that did so are not taken.
-fn refusal(v: &Verdict, has_held_out: bool) -> Option<String> {
+fn refusal(v: &Judgement, has_held_out: bool) -> Option<String> {
     let points = |gain: f64| format!("{:+.1} points", 100.0 * gain);
     if v.anchors.gain() < -MOST_LOST {
         return Some(format!(
@@ -130,9 +130,9 @@ fn refusal(v: &Verdict, has_held_out: bool) -> Option<String> {
 }
 
 /// What weights do on samples.
-pub fn stand(net: &LearnNet, params: &Params, samples: &[&Sample], score: f32) -> Standing {
+pub fn stand(net: &LearnNet, params: &Params, samples: &[&Sample], score: f32) -> Score {
     let mut trainer = FloatTrainer::new(net.plan(), 1, Kernels::best());
-    let (mut precision, mut standing) = (AveragePrecision::default(), Standing::default());
+    let (mut precision, mut standing) = (AveragePrecision::default(), Score::default());
     for sample in samples {
         net.feed(&mut trainer, &[&sample.latents]);
         trainer.forward(params);

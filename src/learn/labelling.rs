@@ -19,7 +19,7 @@ const SAME: f32 = 0.5;
 
 /// A mark where the model sees it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
+pub struct MarkedPlace {
     pub said: Said,
     pub class: Option<u16>,
     pub bbox: Rect<ModelInput>,
@@ -27,7 +27,7 @@ pub struct Claim {
     pub sample: String,
 }
 
-impl Claim {
+impl MarkedPlace {
     /// `source` is the size of the camera's picture; `None`: the mark's label is none of the model's.
     pub fn of(mark: &Mark, source: Size, input: Size, labels: &[String]) -> Option<Self> {
         let class = mark.label.as_ref().and_then(|name| labels.iter().position(|l| l == name)).map(|c| c as u16);
@@ -40,10 +40,10 @@ impl Claim {
     }
 }
 
-/// A claim, and a picture that shows it.
+/// A marked place, and a picture that shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Witness<'a> {
-    pub claim: &'a Claim,
+    pub place: &'a MarkedPlace,
     pub latents: &'a Latents,
 }
 
@@ -54,10 +54,10 @@ const RELATED: f32 = 0.55;
 /// Pictures of which it is seen how many others look as they do.
 const CANDIDATES: usize = 12;
 
-/// The picture that shows a claim's place as it looks most of the time, if it looks alike in half of them: who happened to
+/// The picture that shows a marked place as it looks most of the time, if it looks alike in half of them: who happened to
 /// pass by when the mark was made does not hide what stands there.
-pub fn standing<'a>(claim: &Claim, then: &Latents, pictures: &[&'a Latents], input: Size) -> Option<&'a Latents> {
-    let likeness = |a: &Latents, b: &Latents| a.likeness(b, input, &claim.bbox);
+pub fn standing<'a>(place: &MarkedPlace, then: &Latents, pictures: &[&'a Latents], input: Size) -> Option<&'a Latents> {
+    let likeness = |a: &Latents, b: &Latents| a.likeness(b, input, &place.bbox);
     let step = pictures.len().div_ceil(CANDIDATES).max(1);
     let n_alike = |a: &&&Latents| pictures.iter().filter(|b| likeness(a, b) >= ONE_LOOK).count();
     let best = pictures.iter().step_by(step).map(|a| (n_alike(&a), *a)).max_by_key(|(n, _)| *n)?;
@@ -77,25 +77,25 @@ pub fn labels_of(
     let mut labels = PictureLabels::default();
     // Boxes of which something was said already.
     let mut said: Vec<Rect<ModelInput>> = Vec::new();
-    let of_this = witnesses.iter().filter(|w| w.claim.sample == sample);
-    let of_others = witnesses.iter().filter(|w| w.claim.sample != sample);
-    let holds = |w: &&Witness<'_>| w.latents.likeness(latents, input, &w.claim.bbox) >= ALIKE;
-    for Witness { claim, .. } in of_this.chain(of_others.filter(holds)) {
-        if said.iter().any(|s| s.iou(&claim.bbox) >= SAME) {
+    let of_this = witnesses.iter().filter(|w| w.place.sample == sample);
+    let of_others = witnesses.iter().filter(|w| w.place.sample != sample);
+    let holds = |w: &&Witness<'_>| w.latents.likeness(latents, input, &w.place.bbox) >= ALIKE;
+    for Witness { place, .. } in of_this.chain(of_others.filter(holds)) {
+        if said.iter().any(|s| s.iou(&place.bbox) >= SAME) {
             continue;
         }
-        said.push(claim.bbox);
-        match (claim.said, claim.class) {
-            (Said::NotAnObject, _) => labels.absent.push(claim.bbox),
+        said.push(place.bbox);
+        match (place.said, place.class) {
+            (Said::NotAnObject, _) => labels.absent.push(place.bbox),
             (Said::Right | Said::Missed, Some(class)) => {
-                labels.objects.push(LabelledBox { class, bbox: claim.bbox });
+                labels.objects.push(LabelledBox { class, bbox: place.bbox });
             }
             (Said::Right | Said::Missed, None) => {}
         }
     }
     let is_marked = !said.is_empty();
     // Where something was marked as none, a track may have gone over from somebody who passed by: in doubt.
-    let none = || witnesses.iter().map(|w| w.claim).filter(|c| c.said == Said::NotAnObject).map(|c| c.bbox);
+    let none = || witnesses.iter().map(|w| w.place).filter(|c| c.said == Said::NotAnObject).map(|c| c.bbox);
     for (class, [x1, y1, x2, y2]) in moved {
         let bbox = Rect::new(*x1, *y1, *x2, *y2);
         if !said.iter().copied().chain(none()).any(|s| s.iou(&bbox) >= SAME) {
@@ -117,9 +117,9 @@ mod tests {
         Latents(vec![LatentMap::of(MapShape::new(4, 4, 1), &numbers)])
     }
 
-    fn claim(said: Said, sample: &str, bbox: [f32; 4]) -> Claim {
+    fn place(said: Said, sample: &str, bbox: [f32; 4]) -> MarkedPlace {
         let [x1, y1, x2, y2] = bbox;
-        Claim { said, class: Some(0), bbox: Rect::new(x1, y1, x2, y2), sample: sample.into() }
+        MarkedPlace { said, class: Some(0), bbox: Rect::new(x1, y1, x2, y2), sample: sample.into() }
     }
 
     #[test]
@@ -128,12 +128,12 @@ mod tests {
         let left = [0.0, 0.0, 15.0, 31.0];
         let right = [17.0, 0.0, 31.0, 31.0];
         let then = picture(0);
-        let claims = [
-            claim(Said::NotAnObject, "a", left),
-            claim(Said::Right, "a", left), // said before it
-            claim(Said::Right, "a", right),
+        let places = [
+            place(Said::NotAnObject, "a", left),
+            place(Said::Right, "a", left), // said before it
+            place(Said::Right, "a", right),
         ];
-        let witnesses: Vec<Witness<'_>> = claims.iter().map(|claim| Witness { claim, latents: &then }).collect();
+        let witnesses: Vec<Witness<'_>> = places.iter().map(|place| Witness { place, latents: &then }).collect();
         let moved = [(1, [16.0, 0.0, 31.0, 31.0]), (1, [0.0, 20.0, 31.0, 31.0])];
         let (labels, is_marked) = labels_of("a", &then, &moved, &witnesses, input);
         assert!(is_marked && !labels.is_complete);
@@ -148,13 +148,13 @@ mod tests {
     #[test]
     fn who_passes_by_while_a_mark_is_made_hides_nothing() {
         let input = Size::new(32, 32);
-        let claim = claim(Said::NotAnObject, "a", [0.0, 0.0, 15.0, 31.0]);
+        let place = place(Said::NotAnObject, "a", [0.0, 0.0, 15.0, 31.0]);
         let alone = [picture(0), picture(0), picture(0)];
         let all: Vec<&Latents> = alone.iter().collect();
         let (with_somebody, other) = (picture(1), picture(4));
-        assert_eq!(standing(&claim, &alone[0], &all, input), Some(&alone[2]));
+        assert_eq!(standing(&place, &alone[0], &all, input), Some(&alone[2]));
         let changing: Vec<&Latents> = [&alone[0], &with_somebody, &other].to_vec();
-        assert_eq!(standing(&claim, &alone[0], &changing, input), None, "it looks like nothing most of the time");
+        assert_eq!(standing(&place, &alone[0], &changing, input), None, "it looks like nothing most of the time");
     }
 
     #[test]
@@ -170,9 +170,9 @@ mod tests {
             sample: "s".into(),
         };
         let (source, input, labels) = (Size::new(200, 100), Size::new(100, 100), ["person".to_owned()]);
-        assert_eq!(Claim::of(&mark, source, input, &labels), None);
+        assert_eq!(MarkedPlace::of(&mark, source, input, &labels), None);
         let mark = Mark { said: Said::NotAnObject, ..mark };
-        let claim = Claim::of(&mark, source, input, &labels).unwrap();
-        assert_eq!(claim.bbox.width(), 50.0);
+        let place = MarkedPlace::of(&mark, source, input, &labels).unwrap();
+        assert_eq!(place.bbox.width(), 50.0);
     }
 }

@@ -3,8 +3,8 @@
 use super::error::LearnError;
 use super::fit::FitSettings;
 use super::picture::{jpeg, moved, without};
-use super::pupil::{Picture, Pupil};
-use super::run::Run;
+use super::pupil::{KeptPicture, Pupil};
+use super::run::LearnRun;
 use super::settings::{GroupSettings, LearnSettings};
 use super::shadow::Shadow;
 use super::sink::{BestFrame, LearnSink};
@@ -83,7 +83,7 @@ impl Learner {
         }
         let in_use = classes.iter().map(Class::in_use).collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let mut work = Work {
+        let mut work = School {
             settings: settings.clone(),
             context: context.clone(),
             classes,
@@ -113,7 +113,7 @@ impl Drop for Learner {
 /// A group, and what is going on with it.
 pub(super) struct Class {
     pub pupil: Pupil,
-    pub run: Option<Run>,
+    pub run: Option<LearnRun>,
     pub shadow: Option<(Shadow, u64)>,
     /// Somebody asked for a run.
     pub is_asked: bool,
@@ -162,13 +162,13 @@ impl Class {
             .ok_or_else(|| LearnError::Refused(format!("the frame is not of {size}, at which is learned")))?;
         let jpeg = jpeg(&frame).ok_or_else(|| LearnError::Refused("the picture could not be made".into()))?;
         let picture =
-            Picture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, moved: moved(result), event };
+            KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, moved: moved(result), event };
         self.pupil.keep(&picture)
     }
 }
 
 /// The thread's own.
-pub(super) struct Work {
+pub(super) struct School {
     pub settings: LearnSettings,
     pub context: LearnContext,
     pub classes: Vec<Class>,
@@ -177,7 +177,7 @@ pub(super) struct Work {
     pub stills: BTreeMap<String, VecDeque<Arc<FrameResult>>>,
 }
 
-impl Work {
+impl School {
     fn run(&mut self, asked: &Receiver<Asked>, best: &Receiver<BestFrame>) {
         let mut trimmed_ns = 0;
         while !self.stop.load(Ordering::Acquire) {
@@ -285,7 +285,7 @@ impl Work {
         let begun = class.pupil.lesson().and_then(|lesson| {
             let settings = FitSettings { n_steps: self.settings.n_steps, ..FitSettings::default() };
             let (net, score) = (class.pupil.net().clone(), class.pupil.settings.score);
-            Run::begin(net, lesson, settings, score, (self.settings.share, most), latest_mark.clone())
+            LearnRun::begin(net, lesson, settings, score, (self.settings.share, most), latest_mark.clone())
                 .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))
         });
         match begun {

@@ -4,7 +4,7 @@ use super::backbone::Backbone;
 use super::error::LearnError;
 use super::fit::{Fit, FitSettings};
 use super::frames::Frames;
-use super::gate::{Verdict, judge};
+use super::gate::{Judgement, judge};
 use super::net::LearnNet;
 use super::sample::{Origin, Sample};
 use crate::models::model::Model;
@@ -61,7 +61,7 @@ const ANCHOR_EVERY: u64 = 83;
 #[derive(Debug, Clone)]
 pub struct Taught {
     pub params: Params,
-    pub verdict: Verdict,
+    pub verdict: Judgement,
     /// Share of the way to the learned weights that was taken.
     pub share: f32,
     /// Mean loss of each tenth of the steps.
@@ -110,7 +110,7 @@ pub fn teach(
     let mean = |v: &Vec<f32>| v.iter().sum::<f32>() / v.len().max(1) as f32;
     let curve = curve.iter().map(mean).collect();
     let first = net.params();
-    let mut reached: Option<(Params, Verdict, f32)> = None;
+    let mut reached: Option<(Params, Judgement, f32)> = None;
     for share in SHARES {
         let params = between(&first, fit.params(), share);
         let verdict = judge(net, &params, &lesson.learned, &lesson.held_out, score);

@@ -3,15 +3,15 @@
 use super::backbone::Backbone;
 use super::error::LearnError;
 use super::export::{learned_file, write_model};
-use super::gate::Verdict;
-use super::labelling::{Claim, Witness, labels_of, standing};
+use super::gate::Judgement;
+use super::labelling::{MarkedPlace, Witness, labels_of, standing};
 use super::latents::Latents;
 use super::lesson::{Lesson, Taught};
 use super::mark::Mark;
 use super::net::{Depth, LearnNet};
 use super::sample::{Origin, Sample};
 use super::settings::{GroupSettings, LearnMode, LearnSettings};
-use super::store::Store;
+use super::store::MarkStore;
 use super::stored::{EventHead, SampleHead};
 use super::versions::{LastRun, Versions, model_file};
 use crate::detect::Detection;
@@ -42,7 +42,7 @@ const BLOCKS: u64 = 8;
 const SURER: f32 = 0.1;
 
 /// A picture to keep.
-pub struct Picture<'a> {
+pub struct KeptPicture<'a> {
     pub camera: &'a str,
     pub time_ms: u64,
     pub frame: &'a Frame,
@@ -59,7 +59,7 @@ pub struct Pupil {
     model: Arc<Model>,
     net: Arc<LearnNet>,
     backbone: Backbone,
-    store: Store,
+    store: MarkStore,
     versions: Versions,
 }
 
@@ -82,7 +82,7 @@ impl Pupil {
         // Maps of another size mean as little as those of another model.
         let base = format!("{}@{size}", model.sha256);
         let max_age_ms = around.max_age.as_millis() as u64;
-        let (store, mut lost) = Store::open(&folder, &base, around.max_bytes, max_age_ms)?;
+        let (store, mut lost) = MarkStore::open(&folder, &base, around.max_bytes, max_age_ms)?;
         let (versions, said) = Versions::open(&folder, &base);
         lost.extend(said);
         let (model, net) = (Arc::new(model), Arc::new(net));
@@ -93,11 +93,11 @@ impl Pupil {
         self.store.folder()
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &MarkStore {
         &self.store
     }
 
-    pub fn store_mut(&mut self) -> &mut Store {
+    pub fn store_mut(&mut self) -> &mut MarkStore {
         &mut self.store
     }
 
@@ -117,8 +117,8 @@ impl Pupil {
     /// Keeps a picture; the sample's name.
     ///
     /// # Errors
-    /// As [`Store::put_sample`].
-    pub fn keep(&mut self, picture: &Picture<'_>) -> Result<String, LearnError> {
+    /// As [`MarkStore::put_sample`].
+    pub fn keep(&mut self, picture: &KeptPicture<'_>) -> Result<String, LearnError> {
         let latents = self.backbone.latents(picture.frame.data());
         let moved = picture.moved.iter().map(|o| (o.class, o.bbox.to_array())).collect();
         let base = format!("{}@{}", self.model.sha256, self.net.input());
@@ -131,7 +131,7 @@ impl Pupil {
     /// Keeps a mark.
     ///
     /// # Errors
-    /// As [`Store::put_mark`].
+    /// As [`MarkStore::put_mark`].
     pub fn put_mark(&mut self, mark: Mark) -> Result<(), LearnError> {
         self.store.put_mark(mark)
     }
@@ -176,34 +176,34 @@ impl Pupil {
                 Err(e) => tracing::warn!("{e}"),
             }
         }
-        let claims: Vec<(String, Claim)> = (self.store.marks().rev())
+        let places: Vec<(String, MarkedPlace)> = (self.store.marks().rev())
             .filter_map(|m| {
                 let [w, h] = read.get(&m.sample)?.0.source;
-                Some((m.camera.clone(), Claim::of(m, Size::new(w, h), input, &labels)?))
+                Some((m.camera.clone(), MarkedPlace::of(m, Size::new(w, h), input, &labels)?))
             })
             .collect();
         let mut witnesses: Vec<(&str, Witness<'_>)> = Vec::new();
-        for (camera, claim) in &claims {
-            let Some((_, then)) = read.get(&claim.sample) else { continue };
-            witnesses.push((camera, Witness { claim, latents: then }));
+        for (camera, place) in &places {
+            let Some((_, then)) = read.get(&place.sample) else { continue };
+            witnesses.push((camera, Witness { place, latents: then }));
         }
-        for (camera, claim) in claims.iter().filter(|(_, c)| c.said == Said::NotAnObject).take(WIDENED) {
-            let Some((_, then)) = read.get(&claim.sample) else { continue };
+        for (camera, place) in places.iter().filter(|(_, c)| c.said == Said::NotAnObject).take(WIDENED) {
+            let Some((_, then)) = read.get(&place.sample) else { continue };
             let of_camera = read.values().filter(|(head, _)| head.camera == *camera).map(|(_, latents)| latents);
             let pictures: Vec<&Latents> = of_camera.collect();
-            let looks = standing(claim, then, &pictures, input);
+            let looks = standing(place, then, &pictures, input);
             // What stands there as something else was not meant.
             let is_meant = |latents: &&Latents| {
                 let mut there =
-                    self.found(latents, self.settings.score).into_iter().filter(|d| d.bbox.iou(&claim.bbox) >= 0.5);
-                there.all(|d| claim.class.is_none_or(|class| class == d.class))
+                    self.found(latents, self.settings.score).into_iter().filter(|d| d.bbox.iou(&place.bbox) >= 0.5);
+                there.all(|d| place.class.is_none_or(|class| class == d.class))
             };
             if let Some(latents) = looks.filter(is_meant) {
-                witnesses.push((camera, Witness { claim, latents }));
+                witnesses.push((camera, Witness { place, latents }));
             }
         }
         let mut samples = Vec::new();
-        let n_marked = read.keys().filter(|name| claims.iter().any(|(_, c)| c.sample == **name)).count();
+        let n_marked = read.keys().filter(|name| places.iter().any(|(_, c)| c.sample == **name)).count();
         for (i, (name, (head, latents))) in read.iter().enumerate() {
             let witnesses: Vec<Witness<'_>> = witnesses
                 .iter()
@@ -212,7 +212,7 @@ impl Pupil {
                 .map(|(_, w)| *w)
                 .collect();
             let (labels, is_marked) = labels_of(name, latents, &head.moved, &witnesses, input);
-            let is_itself = claims.iter().any(|(_, c)| c.sample == *name);
+            let is_itself = places.iter().any(|(_, c)| c.sample == *name);
             let block = match is_itself && n_marked < FEW {
                 true => 0,
                 false => i as u64 * BLOCKS / read.len() as u64,
@@ -276,7 +276,7 @@ impl Pupil {
     /// # Errors
     /// It cannot be written down.
     pub fn give_up(&mut self, why: String, latest_mark: String, time: f64, seconds: f64) -> Result<(), LearnError> {
-        let verdict = Verdict { refused: Some(why), ..Verdict::default() };
+        let verdict = Judgement { refused: Some(why), ..Judgement::default() };
         let last = Some(LastRun { time, seconds, curve: Vec::new(), verdict });
         self.take_over(Versions { last, learned_marks: latest_mark, ..self.versions.clone() })
     }

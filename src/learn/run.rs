@@ -24,7 +24,7 @@ pub struct RunFlags {
 }
 
 /// A run under way.
-pub struct Run {
+pub struct LearnRun {
     pub flags: Arc<RunFlags>,
     done: Receiver<Result<Taught, LearnError>>,
     pub latest_mark: String,
@@ -33,7 +33,7 @@ pub struct Run {
 /// Between two looks at whether to go on.
 const PAUSE: Duration = Duration::from_millis(50);
 
-impl Run {
+impl LearnRun {
     /// Begins. Learns on one thread for `share` of the time, for `most` of work at the most.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Run {
     }
 }
 
-impl Drop for Run {
+impl Drop for LearnRun {
     fn drop(&mut self) {
         self.flags.stop.store(true, Ordering::Relaxed);
     }

@@ -40,7 +40,7 @@ struct Kept {
 
 /// Marks and samples.
 #[derive(Debug)]
-pub struct Store {
+pub struct MarkStore {
     folder: PathBuf,
     max_bytes: u64,
     max_age_ms: u64,
@@ -50,7 +50,7 @@ pub struct Store {
     n_names: u64,
 }
 
-impl Store {
+impl MarkStore {
     /// Opens a folder, which is made if it is not there. Samples of another model than `base` go: their maps mean nothing
     /// to this one. What could not be read comes back in words.
     ///
@@ -341,11 +341,11 @@ mod tests {
 
     const BASE: &str = "abc";
 
-    fn open(folder: &Path, max_bytes: u64) -> (Store, Vec<String>) {
-        Store::open(folder, BASE, max_bytes, 1000 * HOUR_MS).unwrap()
+    fn open(folder: &Path, max_bytes: u64) -> (MarkStore, Vec<String>) {
+        MarkStore::open(folder, BASE, max_bytes, 1000 * HOUR_MS).unwrap()
     }
 
-    fn put(store: &mut Store, hour: u64) -> Result<String, LearnError> {
+    fn put(store: &mut MarkStore, hour: u64) -> Result<String, LearnError> {
         let latents = Latents(vec![LatentMap::of(MapShape::new(10, 10, 10), &[1.0; 1000])]);
         let head = SampleHead::new(BASE, "front", hour * HOUR_MS, Size::new(640, 360), Vec::new());
         store.put_sample(&head, &latents, b"jpeg")
@@ -423,7 +423,7 @@ mod tests {
         std::fs::write(file(&samples[1]), bytes).unwrap();
         assert!(store.sample(&samples[1]).unwrap_err().to_string().contains("damaged"));
         assert!(store.sample(&samples[2]).is_ok());
-        let (other, lost) = Store::open(folder.path(), "another", 1 << 20, HOUR_MS).unwrap();
+        let (other, lost) = MarkStore::open(folder.path(), "another", 1 << 20, HOUR_MS).unwrap();
         assert!(lost.iter().all(|l| l.contains("another model") || l.contains("gone")), "{lost:?}");
         assert_eq!(other.size().0, 0, "maps of another model mean nothing");
         store.forget().unwrap();

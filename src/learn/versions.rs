@@ -3,7 +3,7 @@
 //! A model's files are written first, this file last: whenever the power goes, it names files that are there.
 
 use super::error::LearnError;
-use super::gate::Verdict;
+use super::gate::Judgement;
 use crate::files::{read_at_most, write_whole};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub struct LastRun {
     pub seconds: f64,
     pub curve: Vec<f32>,
     #[serde(flatten)]
-    pub verdict: Verdict,
+    pub verdict: Judgement,
 }
 
 /// As it stands.

@@ -48,7 +48,7 @@ pub enum Ask {
     Marks(Option<String>),
     /// How it stands, of all cameras.
     Status,
-    Control(Control, String),
+    Control(LearnControl, String),
     /// A camera's marks and pictures as COCO JSON.
     Export(String),
     /// The picture of a mark, JPEG.
@@ -60,7 +60,7 @@ pub enum Ask {
 /// What can be asked of a camera's learner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Control {
+pub enum LearnControl {
     /// Learns now.
     Run,
     /// Takes what was learned and waits.
@@ -73,7 +73,7 @@ pub enum Control {
     Forget,
 }
 
-impl Control {
+impl LearnControl {
     pub const ALL: [(&'static str, Self); 5] = [
         ("run", Self::Run),
         ("accept", Self::Accept),

@@ -9,7 +9,7 @@ use crate::learn::error::LearnError;
 use crate::learn::export::{learned_file, write_model};
 use crate::learn::fit::{Bits, FitSettings};
 use crate::learn::frames::Frames;
-use crate::learn::gate::{Compared, Standing, Verdict};
+use crate::learn::gate::{Compared, Judgement, Score};
 use crate::learn::lesson::{Lesson, teach};
 use crate::learn::net::{Depth, LearnNet};
 use crate::learn::sample::{Origin, Sample};
@@ -109,7 +109,7 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
             "--labels: {labels} files for {clips} clips; give one a clip, in their order"
         )));
     }
-    if !(args.rate > 0.0 && args.rate <= 0.1) || !(0.05..1.0).contains(&args.score) {
+    if !(f32::MIN_POSITIVE..=0.1).contains(&args.rate) || !(0.05..1.0).contains(&args.score) {
         return Err(Failure::Usage("expected --rate above 0 to 0.1, --score 0.05 to 1".into()));
     }
     let (model, size) = args.model.model()?;
@@ -184,8 +184,8 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
 }
 
 /// A judgement in words.
-fn lines(v: &Verdict) -> Vec<String> {
-    let points = |s: &Standing| s.ap50.map_or_else(|| "none".to_owned(), |ap| format!("{ap:.3}"));
+fn lines(v: &Judgement) -> Vec<String> {
+    let points = |s: &Score| s.ap50.map_or_else(|| "none".to_owned(), |ap| format!("{ap:.3}"));
     let line = |what: &str, c: &Compared| {
         format!(
             "{what}: AP50 {} -> {}, found {} -> {} of {}, stray {} -> {}, false alarms {} -> {}",

@@ -204,10 +204,13 @@ enum Verb {
 /// Status and body of an answer; or why there is none.
 type Reply = Result<(u16, Vec<u8>), String>;
 
+/// Asks it.
+type Asking = Box<dyn Fn(Verb, &str) -> Reply>;
+
 /// The daemon of a config.
 struct Remote {
     address: SocketAddr,
-    ask: Box<dyn Fn(Verb, &str) -> Reply>,
+    ask: Asking,
 }
 
 impl Remote {

@@ -2,7 +2,7 @@
 
 use super::api::problem;
 use super::shared::Shared;
-use crate::output::desk::{Answer, Ask, Control, DeskError, NewMark};
+use crate::output::desk::{Answer, Ask, DeskError, LearnControl, NewMark};
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::QueryRejection;
@@ -66,10 +66,10 @@ pub async fn still(State(s): State<Shared>, Path(id): Path<String>) -> Response 
 }
 
 pub async fn control(State(s): State<Shared>, Path((camera, name)): Path<(String, String)>) -> Response {
-    match Control::named(&name) {
+    match LearnControl::named(&name) {
         Some(control) => told(ask(&s, Ask::Control(control, camera)).await, StatusCode::OK),
         None => {
-            let known = Control::ALL.map(|(name, _)| name).join(", ");
+            let known = LearnControl::ALL.map(|(name, _)| name).join(", ");
             problem(StatusCode::NOT_FOUND, &format!("there is no '{name}' to ask for; there are {known}"))
         }
     }
