@@ -7,6 +7,8 @@
 //! times at most. Counted before and after: false alarms of that kind and persons and cars found, in later hours of the same
 //! street, and in other streets.
 //!
+//! `--arms f32,int8,uniform,nearest,no-gain,no-clip,per-tensor`: ways to compute, for `shift`; `--depth head|all|both`.
+//!
 //! `shift`: a model that knows days alone sees another scene: 60 labelled pictures of two streets, judged in four others, in
 //! eight bits and in `f32`, what lies behind the backbone alone and all layers.
 //!
@@ -28,6 +30,7 @@ use passd::sim::{DecoyTruth, SimCamera, SimSettings, Truth};
 use std::ops::ControlFlow;
 use std::time::Instant;
 use train::float::FloatTrainer;
+use train::int8;
 
 const SCORE: f32 = 0.4;
 const IOU: f32 = 0.5;
@@ -191,11 +194,32 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
     }
 }
 
+/// Ways to compute, by `--arms`.
+fn arms() -> Vec<(String, Bits)> {
+    let all = int8::Settings::default();
+    let of = |name: &str| match name {
+        "f32" => Bits::Float,
+        "int8" => Bits::Eight(all),
+        "uniform" => Bits::Eight(int8::Settings::UNIFORM),
+        "nearest" => Bits::Eight(int8::Settings { is_random: false, ..all }),
+        "no-gain" => Bits::Eight(int8::Settings { has_gain: false, ..all }),
+        "no-clip" => Bits::Eight(int8::Settings { is_clipped: false, ..all }),
+        "per-tensor" => Bits::Eight(int8::Settings { is_per_channel: false, ..all }),
+        other => panic!("--arms: {other}"),
+    };
+    option("--arms", "int8,f32").split(',').map(|name| (name.to_owned(), of(name))).collect()
+}
+
 fn shift(model: &Model, settings: FitSettings) {
     let size = Size::new(640, 384);
     for scene in option("--scenes", "night,infrared").split(',') {
         for seed in 0..number("--seeds", 5u64) {
-            for depth in [Depth::Head, Depth::All] {
+            let depths = match option("--depth", "both").as_str() {
+                "head" => vec![Depth::Head],
+                "all" => vec![Depth::All],
+                _ => vec![Depth::Head, Depth::All],
+            };
+            for depth in depths {
                 let net = LearnNet::open(model, size, depth).expect("a model that can be trained");
                 let mut backbone = Backbone::open(model, &net).expect("a model that the engine runs");
                 let mut seen = |streets: std::ops::Range<u64>, n: u64| -> Vec<Sample> {
@@ -211,14 +235,14 @@ fn shift(model: &Model, settings: FitSettings) {
                 let judged: Vec<&Sample> = judged.iter().collect();
                 let mut lesson = Lesson { learned, held_out: Vec::new() };
                 lesson.add_anchors(model, &net, &mut backbone).expect("anchors");
-                for bits in [Bits::Eight, Bits::Float] {
+                for (arm, bits) in arms() {
                     let started = Instant::now();
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
                     let settings = FitSettings { bits, seed: seed + 1, ..settings };
                     let taught = pool
                         .install(|| teach(&net, &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(())))
                         .expect("a lesson");
-                    println!("{scene}, seed {seed}, {depth:?}, {bits:?}: {:.0} s", started.elapsed().as_secs_f32());
+                    println!("{scene}, seed {seed}, {depth:?}, {arm}: {:.0} s", started.elapsed().as_secs_f32());
                     line(
                         "other streets",
                         &stand(&net, &net.params(), &judged, SCORE),
@@ -236,7 +260,7 @@ fn main() {
     let model = Model::load(&option("--model", "street-nano"), &ModelFolders::usual(None)).expect("a model");
     let net = LearnNet::open(&model, Size::new(640, 384), Depth::Head).expect("a model that can be trained");
     let settings = FitSettings {
-        bits: if number("--bits", 8) == 8 { Bits::Eight } else { Bits::Float },
+        bits: if number("--bits", 8) == 8 { Bits::default() } else { Bits::Float },
         n_steps: number("--steps", 400),
         rate: number("--rate", 5e-4),
         pull: number("--pull", FitSettings::default().pull),

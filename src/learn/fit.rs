@@ -11,17 +11,22 @@ use engine::kernels::Kernels;
 use engine::kernels::int8::Int8Kernels;
 use fastrand::Rng;
 use train::float::FloatTrainer;
-use train::int8::Int8Trainer;
-use train::optimise::{Adam, Ema, clip_length};
+use train::int8::{self, Int8Trainer};
+use train::optimise::{Adam, Ema, clip_length, rate_share};
 use train::params::Params;
 use train::trainer::Trainer;
 
 /// In which numbers it is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bits {
-    #[default]
-    Eight,
+    Eight(int8::Settings),
     Float,
+}
+
+impl Default for Bits {
+    fn default() -> Self {
+        Self::Eight(int8::Settings::default())
+    }
 }
 
 /// How it is trained.
@@ -42,7 +47,7 @@ pub struct FitSettings {
 
 impl Default for FitSettings {
     fn default() -> Self {
-        Self { bits: Bits::Eight, n_batch: 8, n_steps: 400, rate: 5e-4, pull: 0.05, keep: 1.0, seed: 1 }
+        Self { bits: Bits::default(), n_batch: 8, n_steps: 400, rate: 5e-4, pull: 0.05, keep: 1.0, seed: 1 }
     }
 }
 
@@ -88,9 +93,9 @@ impl<'a> Fit<'a> {
         let (plan, n) = (net.plan(), settings.n_batch.max(1));
         let trainer: Box<dyn Trainer> = match settings.bits {
             Bits::Float => Box::new(FloatTrainer::new(plan, n, Kernels::best())),
-            Bits::Eight => {
+            Bits::Eight(parts) => {
                 let kernels = (Kernels::best(), Int8Kernels::best());
-                Box::new(Int8Trainer::new(plan, n, kernels, train::int8::Settings::default()))
+                Box::new(Int8Trainer::new(plan, n, kernels, parts))
             }
         };
         let params = net.params();
@@ -149,7 +154,8 @@ impl<'a> Fit<'a> {
         self.step += 1;
         if told.is_taken {
             clip_length(&mut grads, LONGEST);
-            let rate = self.settings.rate * warm(self.step, self.settings.n_steps);
+            let rate =
+                self.settings.rate * warm(self.step, self.settings.n_steps) * rate_share(self.trainer.deviation());
             self.adam.step(&mut self.params, &grads, rate);
             let pull = (self.settings.pull * rate / self.settings.rate).min(1.0) * 0.1;
             for (w, first) in self.params.tensors_mut().zip(self.first.tensors()) {

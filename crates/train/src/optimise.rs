@@ -93,6 +93,12 @@ impl Ema {
     }
 }
 
+/// What of a rate stays where the directions of gradients are off by `deviation`, 1 less the cosine (Zhu et al., "Towards
+/// Unified INT8 Training", CVPR 2020: the exponential and its two numbers).
+pub fn rate_share(deviation: f32) -> f32 {
+    (-20.0 * deviation).exp().max(0.1)
+}
+
 /// Scales gradients down to a length of `most`; their length before.
 pub fn clip_length(grads: &mut Params, most: f32) -> f32 {
     let squares: f64 = grads.tensors().flatten().map(|g| f64::from(*g) * f64::from(*g)).sum();

@@ -36,6 +36,11 @@ pub trait Trainer {
     /// # Panics
     /// There is not one gradient an output, `[picture][row][column][channel]`.
     fn backward(&mut self, params: &Params, output_grads: &[&[f32]]) -> Params;
+
+    /// By how much the directions of gradients are off for want of bits: 1 less the cosine.
+    fn deviation(&self) -> f32 {
+        0.0
+    }
 }
 
 impl Trainer for FloatTrainer {
@@ -89,5 +94,9 @@ impl Trainer for Int8Trainer {
 
     fn backward(&mut self, params: &Params, output_grads: &[&[f32]]) -> Params {
         self.backward(params, output_grads)
+    }
+
+    fn deviation(&self) -> f32 {
+        self.deviation()
     }
 }

@@ -140,7 +140,7 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
         lesson.learned.iter().map(|s| s.latents.n_bytes()).sum::<usize>() >> 20
     ))?;
     let settings = FitSettings {
-        bits: if args.float { Bits::Float } else { Bits::Eight },
+        bits: if args.float { Bits::Float } else { Bits::default() },
         n_batch: usize::from(args.batch),
         n_steps: args.steps,
         rate: args.rate,

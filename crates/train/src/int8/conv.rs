@@ -55,12 +55,16 @@ impl Int8Conv {
         [self.forward.border(self.input), back.unwrap_or(0)]
     }
 
-    /// Takes over weights `[out][tap][in]`, to the nearest of 255 steps an output channel.
-    pub fn set_weights(&mut self, weights: &[f32]) {
+    /// Takes over weights `[out][tap][in]`, to the nearest of 255 steps, an output channel's or all together's.
+    pub fn set_weights(&mut self, weights: &[f32], is_per_channel: bool) {
         let (n_taps, depth) = (self.window.n_taps(), self.input.c);
         let per_out = n_taps * depth;
         for (scale, row) in self.scales.iter_mut().zip(weights.chunks_exact(per_out)) {
             *scale = unit(row.iter().copied());
+        }
+        if !is_per_channel {
+            let most = self.scales.iter().copied().fold(0.0, f32::max);
+            self.scales.fill(most);
         }
         let scales = &self.scales;
         self.weights.lay(|o, tap, c| code(weights[o * per_out + tap * depth + c], scales[o]));

@@ -8,16 +8,21 @@
 //!
 //! What has no product of its own here (depthwise and grouped convolutions, pools, ...) is computed in `f32` on decoded maps.
 
+mod clip;
 mod conv;
 mod range;
 mod rows;
+mod settings;
 mod transpose;
+
+pub use settings::Settings;
 
 use crate::batch::Batch;
 use crate::float::conv::{FloatConv, Put};
 use crate::float::{act, ops};
 use crate::params::Params;
 use crate::plan::TrainPlan;
+use clip::Direction;
 use conv::{Int8Conv, Product};
 use engine::buffer::Buffer;
 use engine::graph::resample::{Taps, repeats};
@@ -31,19 +36,6 @@ use transpose::{Planes, Quads};
 
 /// What stands for 0 in a gradient's codes.
 const ZERO_GRAD: u8 = 128;
-
-/// How it is trained: what Octo's parts bring can be told by leaving them out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Gradients are rounded by chance, so that their mean is right; else to the nearest.
-    pub is_random: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { is_random: true }
-    }
-}
 
 /// A map in eight bits.
 #[derive(Debug)]
@@ -148,6 +140,8 @@ pub struct Int8Trainer {
     /// Cells around a map's gradient that its maker reads.
     grad_borders: Vec<usize>,
     grad_ranges: Vec<Vec<f32>>,
+    /// By value: the share of its gradient's range that is kept, and by how much the direction is off then.
+    clips: Vec<(f32, f32)>,
     planes: Planes,
     quads: Quads,
     spare: Vec<Batch<u8>>,
@@ -161,6 +155,7 @@ struct Scratch {
     codes: Vec<u8>,
     most: Vec<f32>,
     range: Range,
+    direction: Direction,
 }
 
 impl Scratch {
@@ -172,11 +167,13 @@ impl Scratch {
             codes: vec![0; room],
             most: vec![0.0; most],
             range: Range::NONE,
+            direction: Direction::default(),
         }
     }
 
     fn merged(mut self, other: Self) -> Self {
         self.range = self.range.with(other.range);
+        self.direction = self.direction.merged(other.direction);
         self.most.iter_mut().zip(&other.most).for_each(|(a, b)| *a = a.max(*b));
         self
     }
@@ -247,6 +244,7 @@ impl Int8Trainer {
             outputs,
             grad_borders,
             grad_ranges: vec![Vec::new(); n_values],
+            clips: vec![(1.0, 0.0); n_values],
             planes: Planes::default(),
             quads: Quads::default(),
             spare: Vec::new(),
@@ -280,6 +278,13 @@ impl Int8Trainer {
     /// It is no output.
     pub fn output(&self, value: ValueId) -> &Batch {
         self.outputs[value.0 as usize].as_ref().expect("an output")
+    }
+
+    /// By how much the directions of coded gradients are off: 1 less the cosine, the mean over all maps.
+    pub fn deviation(&self) -> f32 {
+        let known = self.grad_ranges.iter().zip(&self.clips).filter(|(range, _)| !range.is_empty());
+        let (n, sum) = known.fold((0.0, 0.0), |(n, sum), (_, (_, off))| (n + 1.0, sum + off));
+        if n > 0.0 { sum / n } else { 0.0 }
     }
 
     fn coded(&self, value: ValueId) -> &Coded {
@@ -316,7 +321,7 @@ impl Int8Trainer {
             Some(layer) => (&layer.weights, &layer.bias, Some(&layer.gain)),
             None => (&conv.weights, &conv.bias, None),
         };
-        int8.set_weights(weights);
+        int8.set_weights(weights, self.settings.is_per_channel);
         let (at, shape) = (output.0 as usize, plan.graph().shape(output));
         let (Some(mut coded), mut before, mut float) =
             (self.maps[at].take(), self.before[at].take(), self.outputs[at].take())
@@ -497,6 +502,9 @@ impl Int8Trainer {
                         of.bias[o] *= scale;
                     }
                     of.unfold_grad(&params.0[layer.0]);
+                    if !self.settings.has_gain {
+                        of.gain.fill(0.0);
+                    }
                     (self.planes, self.quads) = (planes, quads);
                 }
                 if plan.wants_grad(node.inputs[0]) {
@@ -639,9 +647,18 @@ impl Int8Trainer {
             true => GradRounding::Random { seed: rows::seed(self.step, value.0) },
             false => GradRounding::Nearest,
         };
+        let mut direction = Direction::default();
+        let searches = self.settings.is_clipped && self.step % clip::EVERY == 1;
         let mut scales = Vec::new();
         for _ in 0..if is_first { 2 } else { 1 } {
-            scales = range.iter().map(|r| r / 127.0).collect();
+            let greatest = range.iter().copied().fold(0.0, f32::max);
+            if !self.settings.is_per_channel {
+                range.fill(greatest);
+            }
+            let kept = self.clips[at].0 / 127.0;
+            scales = range.iter().map(|r| r * kept).collect();
+            let mut ranges = Vec::new();
+            rows::spread(&range, &mut ranges);
             let mut inverse = Vec::new();
             let inverses: Vec<f32> = scales.iter().map(|s| if *s > 0.0 { 1.0 / s } else { 0.0 }).collect();
             rows::spread(&inverses, &mut inverse);
@@ -652,12 +669,19 @@ impl Int8Trainer {
                 slopes.apply(picture, y, &mut row);
                 let first = ((picture * shape.h + y) * width) as u32;
                 rows::code_grads(&row, &inverse, rounding, first, codes, &mut s.most);
+                if searches {
+                    s.direction.add(&row, &ranges, greatest);
+                }
                 s.row = row;
             };
             let seen = codes.fold_rows(|| Scratch::new(room, width, period), row, Scratch::merged);
             let mut most = vec![0.0; shape.c];
             rows::gather_most(&seen.most, &mut most);
             range::after(&mut range, &most);
+            direction = seen.direction;
+        }
+        if searches {
+            self.clips[at] = direction.best();
         }
         self.grad_ranges[at] = range;
         let mut spread = Vec::new();
