@@ -31,6 +31,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 use train::float::FloatTrainer;
 use train::int8;
+use train::params::Params;
 
 const SCORE: f32 = 0.4;
 const IOU: f32 = 0.5;
@@ -115,6 +116,10 @@ fn line(what: &str, before: &Score, after: &Score) {
     );
 }
 
+fn standing(net: &LearnNet, params: &Params, samples: &[&Sample]) -> Score {
+    stand(net, params, samples, SCORE, &mut || ControlFlow::Continue(())).expect("it goes on").0
+}
+
 /// Frames between two looks, and of each hour.
 const EVERY: u64 = 50;
 
@@ -152,9 +157,9 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
                     }
                 }
                 let origin = if labels.absent.is_empty() { Origin::Labelled } else { Origin::Marked };
-                lesson.learned.push(Sample { latents: seen.latents, labels, origin, block: i });
+                lesson.learned.push(Sample { latents: seen.latents, labels, origin, n_sure: 0, block: i });
             }
-            lesson.add_anchors(model, net, &mut backbone).expect("anchors");
+            lesson.add_anchors(model, net, &mut backbone, &mut || ControlFlow::Continue(())).expect("anchors");
             let collected = started.elapsed();
             if n_marks == 0 {
                 println!("{kind}, street {seed}: nothing is falsely reported");
@@ -163,7 +168,7 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
             let started = Instant::now();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
             let taught = pool
-                .install(|| teach(net, &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(())))
+                .install(|| teach(net, &net.params(), &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(())))
                 .expect("a lesson");
             let took = started.elapsed();
             println!(
@@ -176,10 +181,16 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
             let judge = |what: &str, frames: Vec<Seen>| {
                 let samples: Vec<Sample> = frames
                     .into_iter()
-                    .map(|s| Sample { latents: s.latents, labels: s.labels, origin: Origin::Labelled, block: 0 })
+                    .map(|s| Sample {
+                        latents: s.latents,
+                        labels: s.labels,
+                        origin: Origin::Labelled,
+                        n_sure: 0,
+                        block: 0,
+                    })
                     .collect();
                 let samples: Vec<&Sample> = samples.iter().collect();
-                line(what, &stand(net, &net.params(), &samples, SCORE), &stand(net, &taught.params, &samples, SCORE));
+                line(what, &standing(net, &net.params(), &samples), &standing(net, &taught.params, &samples));
             };
             let later = (0..60)
                 .map(|i| streets[i as usize % n_streets as usize].see(36_000 + i * EVERY, &mut backbone))
@@ -228,25 +239,27 @@ fn shift(model: &Model, settings: FitSettings) {
                         (0..n).map(|i| street.see(i * 83, &mut backbone)).collect::<Vec<_>>()
                     };
                     let origin = Origin::Labelled;
-                    let sample = |s: Seen| Sample { latents: s.latents, labels: s.labels, origin, block: 0 };
+                    let sample = |s: Seen| Sample { latents: s.latents, labels: s.labels, origin, n_sure: 0, block: 0 };
                     streets.flat_map(of).map(sample).collect()
                 };
                 let (learned, judged) = (seen(8000 + 10 * seed..8002 + 10 * seed, 30), seen(8500..8504, 20));
                 let judged: Vec<&Sample> = judged.iter().collect();
                 let mut lesson = Lesson { learned, held_out: Vec::new() };
-                lesson.add_anchors(model, &net, &mut backbone).expect("anchors");
+                lesson.add_anchors(model, &net, &mut backbone, &mut || ControlFlow::Continue(())).expect("anchors");
                 for (arm, bits) in arms() {
                     let started = Instant::now();
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
                     let settings = FitSettings { bits, seed: seed + 1, ..settings };
                     let taught = pool
-                        .install(|| teach(&net, &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(())))
+                        .install(|| {
+                            teach(&net, &net.params(), &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(()))
+                        })
                         .expect("a lesson");
                     println!("{scene}, seed {seed}, {depth:?}, {arm}: {:.0} s", started.elapsed().as_secs_f32());
                     line(
                         "other streets",
-                        &stand(&net, &net.params(), &judged, SCORE),
-                        &stand(&net, &taught.params, &judged, SCORE),
+                        &standing(&net, &net.params(), &judged),
+                        &standing(&net, &taught.params, &judged),
                     );
                     let anchors = taught.verdict.anchors;
                     line("anchors", &anchors.before, &anchors.after);

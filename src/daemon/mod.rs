@@ -113,6 +113,7 @@ impl Daemon {
             Ok(true) => self.outputs.set_learning(self.learning.ends()),
             Ok(false) => {}
             Err(e) => {
+                self.restore_outputs();
                 self.pipeline.hold(Prepared::default());
                 return Err(e);
             }
@@ -174,6 +175,14 @@ impl Daemon {
     }
 
     fn restore_outputs(&mut self) {
+        match self.learning.apply(&self.config) {
+            Ok(false) => {}
+            Ok(true) => self.outputs.set_learning(self.learning.ends()),
+            Err(e) => {
+                tracing::error!("nothing is learned any more: {e}");
+                self.outputs.set_learning(None);
+            }
+        }
         if let Err(e) = self.outputs.apply(&self.config) {
             tracing::error!("an output is lost: {e}");
         }
@@ -245,9 +254,9 @@ impl Daemon {
 
     /// Ends in order: cameras, what they still put out, sinks, HTTP.
     pub fn stop(self) {
-        drop(self.learning);
         self.pipeline.stop(SHUTDOWN.saturating_sub(Duration::from_secs(1)));
         self.outputs.stop();
+        drop(self.learning);
     }
 }
 

@@ -65,8 +65,9 @@ impl RunningOutputs {
         self.learning = learning;
         // They hold the desk of the one before.
         self.http = None;
-        self.mqtt.take().into_iter().for_each(|(_, sink)| drop(sink));
+        let mqtt = self.mqtt.take();
         self.publish();
+        mqtt.into_iter().for_each(|(_, sink)| end(sink));
     }
 
     /// What the pipeline writes to.

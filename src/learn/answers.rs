@@ -99,8 +99,8 @@ impl School {
         };
         let class = &mut self.classes[i];
         let id = class.pupil.store_mut().name(now_ms);
-        let (said, event) = (new.said, new.event.clone());
-        let mark = Mark { id, camera, said, label, bbox, event, time: now_ms as f64 / 1e3, sample };
+        let (said, event, number) = (new.said, new.event.clone(), class.pupil.next_mark());
+        let mark = Mark { id, number, camera, said, label, bbox, event, time: now_ms as f64 / 1e3, sample };
         let told = described(&mark);
         class.pupil.put_mark(mark).map_err(failed)?;
         class.marked_ns = self.context.clock.monotonic_ns();
@@ -109,7 +109,13 @@ impl School {
 
     fn undo(&mut self, id: &str) -> Result<Answer, DeskError> {
         for class in &mut self.classes {
+            let learned = class.pupil.store().mark(id).is_some_and(|m| m.number <= class.pupil.versions().learned_mark);
             if class.pupil.store_mut().undo(id).map_err(failed)? {
+                // What was learned from it, or is being, is not taken.
+                class.cancel();
+                if learned {
+                    class.pupil.unlearn().map_err(failed)?;
+                }
                 return Ok(Answer::Json(json!({ "undone": id })));
             }
         }
@@ -119,7 +125,7 @@ impl School {
     fn marks(&self, camera: Option<&str>) -> Value {
         let of = |m: &&Mark| camera.is_none_or(|c| m.camera == c);
         let mut all: Vec<&Mark> = self.classes.iter().flat_map(|c| c.pupil.store().marks()).filter(of).collect();
-        all.sort_by(|a, b| b.id.cmp(&a.id));
+        all.sort_by(|a, b| (b.number, &b.id).cmp(&(a.number, &a.id)));
         all.into_iter().map(described).collect()
     }
 
@@ -155,19 +161,20 @@ impl School {
             }
             LearnControl::Accept => self.accept(i).map_err(failed)?,
             LearnControl::Rollback => {
+                self.classes[i].cancel();
                 self.classes[i].pupil.roll_back().map_err(failed)?;
-                self.classes[i].shadow = None;
                 self.tell(i);
             }
             LearnControl::Factory => {
+                self.classes[i].cancel();
                 self.classes[i].pupil.factory().map_err(failed)?;
-                self.classes[i].shadow = None;
                 self.tell(i);
             }
             LearnControl::Forget => {
-                self.classes[i].run = None;
+                self.classes[i].cancel();
                 self.stills.clear();
                 self.classes[i].pupil.store_mut().forget().map_err(failed)?;
+                self.classes[i].pupil.unlearn().map_err(failed)?;
             }
         }
         Ok(Answer::Json(stands(&self.classes[i])))

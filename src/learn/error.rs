@@ -11,6 +11,9 @@ pub enum LearnError {
     File { file: String, reason: String },
     #[error("{0}")]
     Refused(String),
+    /// Learning waits for more.
+    #[error("{n} pictures are too few to learn from and to judge by: it waits for {least}")]
+    TooFew { n: usize, least: usize },
 }
 
 impl LearnError {

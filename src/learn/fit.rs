@@ -54,6 +54,9 @@ impl Default for FitSettings {
 /// Length to which a step's gradient is cut.
 const LONGEST: f32 = 10.0;
 
+/// Numbers of what was said before that are kept: 32 MiB.
+const MOST_KEPT: usize = 8 << 20;
+
 /// What of an old mean of the weights stays at a step.
 const MEAN: f32 = 0.98;
 
@@ -69,6 +72,8 @@ pub struct Fit<'a> {
     mean: Ema,
     /// What the first weights say of each sample, level by level; made when it is needed.
     before: Vec<Option<Vec<Vec<f32>>>>,
+    /// Numbers of what is kept of that.
+    n_before: usize,
     judge: FloatTrainer,
     random: Rng,
     step: u32,
@@ -109,6 +114,7 @@ impl<'a> Fit<'a> {
             first: params.clone(),
             params,
             before: vec![None; samples.len()],
+            n_before: 0,
             judge: FloatTrainer::new(plan, 1, Kernels::best()),
             random: Rng::with_seed(settings.seed),
             step: 0,
@@ -183,12 +189,24 @@ impl<'a> Fit<'a> {
         if self.settings.keep == 0.0 || !roles.cells.iter().flatten().any(|role| *role == CellRole::Doubt) {
             return 0.0;
         }
-        if self.before[sample].is_none() {
+        let made = self.before[sample].is_none().then(|| {
             self.net.feed(&mut self.judge, &[&self.samples[sample].latents]);
             self.judge.forward(&self.first);
-            self.before[sample] = Some(self.net.numbers(&self.judge, 0));
-        }
-        let Some(before) = &self.before[sample] else { return 0.0 };
+            self.net.numbers(&self.judge, 0)
+        });
+        let n_made = made.iter().flatten().map(Vec::len).sum::<usize>();
+        let before = match made {
+            // Beyond that it is made again each time.
+            Some(made) if self.n_before + n_made <= MOST_KEPT => {
+                self.n_before += n_made;
+                &*self.before[sample].insert(made)
+            }
+            Some(made) => &made.clone(),
+            None => match &self.before[sample] {
+                Some(before) => before,
+                None => return 0.0,
+            },
+        };
         let (net, mut loss) = (self.net, 0.0);
         let weight = self.settings.keep / n as f32;
         for (level, grid) in net.grids(numbers).iter().enumerate() {

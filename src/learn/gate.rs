@@ -1,7 +1,8 @@
 //! Never worse: what new weights must show before they are taken.
 //!
-//! On blocks of time that were not learned from they must be better; on anchors, what the model knew before, they may lose
-//! half a point of average precision; and of what somebody marked as right nothing may be lost.
+//! On blocks of time that were not learned from they must be better than the weights in use, and lose none of what those
+//! find there; on anchors, what the base knew, they may lose half a point; and of what somebody marked as right nothing
+//! may be lost, wherever it is.
 
 use super::net::LearnNet;
 use super::sample::{Origin, Sample};
@@ -11,10 +12,11 @@ use crate::eval::score::{AveragePrecision, IOU, Wanted};
 use crate::geom::{ModelInput, Rect};
 use engine::kernels::Kernels;
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use train::float::FloatTrainer;
 use train::params::Params;
 
-/// Average precision that anchors may lose.
+/// Share that anchors may lose, of average precision and of what is reported right; and held-out pictures of what is found.
 const MOST_LOST: f64 = 0.005;
 
 /// Detections down to this score count for average precision.
@@ -55,6 +57,11 @@ impl Compared {
         self.after.ap50.unwrap_or(0.0) - self.before.ap50.unwrap_or(0.0)
     }
 
+    /// Objects that are not found any more, as a share of all.
+    fn lost(&self) -> f64 {
+        self.before.n_found.saturating_sub(self.after.n_found) as f64 / self.before.n_objects.max(1) as f64
+    }
+
     fn is_better(&self) -> bool {
         let fewer = self.after.n_false < self.before.n_false;
         match fewer {
@@ -70,32 +77,77 @@ pub struct Judgement {
     pub held_out: Compared,
     pub anchors: Compared,
     pub marked: Compared,
+    /// Objects that somebody marked as right, found before and not any more.
+    #[serde(default)]
+    pub n_marked_lost: usize,
     /// Why they are not taken.
     pub refused: Option<String>,
 }
 
-/// Judges weights. `learned` were learned from, `held_out` were not; `score` is the least that is reported.
-pub fn judge(net: &LearnNet, after: &Params, learned: &[Sample], held_out: &[Sample], score: f32) -> Judgement {
-    let before = net.params();
-    let compare = |samples: &[&Sample]| Compared {
-        before: stand(net, &before, samples, score),
-        after: stand(net, after, samples, score),
-    };
-    let of = |origin: Origin, samples: &'static str| -> Vec<&Sample> {
-        let all = if samples == "held out" { held_out } else { learned };
-        all.iter().filter(|s| s.origin == origin).collect()
-    };
-    let held: Vec<&Sample> = held_out.iter().filter(|s| s.origin != Origin::Anchor).collect();
-    let (anchors, marked) = (of(Origin::Anchor, "held out"), of(Origin::Marked, "learned"));
-    let mut verdict =
-        Judgement { held_out: compare(&held), anchors: compare(&anchors), marked: compare(&marked), refused: None };
-    verdict.refused = refusal(&verdict, !held.is_empty());
-    verdict
+/// What judges, and how the weights before do on it.
+pub struct Judge<'a> {
+    net: &'a LearnNet,
+    held: Vec<&'a Sample>,
+    anchors: Vec<&'a Sample>,
+    marked: Vec<&'a Sample>,
+    score: f32,
+    before: [(Score, Vec<bool>); 3],
+}
+
+/// Called after each picture; says whether to go on.
+pub type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
+
+impl<'a> Judge<'a> {
+    /// `in_use` are the weights that would be replaced; `score` is the least that is reported. `None`: it was stopped.
+    pub fn new(
+        net: &'a LearnNet,
+        in_use: &Params,
+        learned: &'a [Sample],
+        held_out: &'a [Sample],
+        score: f32,
+        go_on: GoOn<'_>,
+    ) -> Option<Self> {
+        let held = held_out.iter().filter(|s| s.origin != Origin::Anchor).collect();
+        let anchors = held_out.iter().filter(|s| s.origin == Origin::Anchor).collect();
+        let marked = learned.iter().chain(held_out).filter(|s| s.origin == Origin::Marked).collect();
+        let mut judge = Self { net, held, anchors, marked, score, before: Default::default() };
+        let base = net.params();
+        judge.before = [
+            stand(net, in_use, &judge.held, score, go_on)?,
+            // What the base knew is not to be lost in small steps.
+            stand(net, &base, &judge.anchors, score, go_on)?,
+            stand(net, in_use, &judge.marked, score, go_on)?,
+        ];
+        Some(judge)
+    }
+
+    /// Judges weights. `None`: it was stopped.
+    pub fn judge(&self, after: &Params, go_on: GoOn<'_>) -> Option<Judgement> {
+        let [held, anchors, marked] = &self.before;
+        let compared =
+            |before: &(Score, Vec<bool>), after: &(Score, Vec<bool>)| Compared { before: before.0, after: after.0 };
+        let now_held = stand(self.net, after, &self.held, self.score, go_on)?;
+        let now_anchors = stand(self.net, after, &self.anchors, self.score, go_on)?;
+        let now_marked = stand(self.net, after, &self.marked, self.score, go_on)?;
+        let lost = marked.1.iter().zip(&now_marked.1).filter(|(before, after)| **before && !**after).count();
+        let mut judgement = Judgement {
+            held_out: compared(held, &now_held),
+            anchors: compared(anchors, &now_anchors),
+            marked: compared(marked, &now_marked),
+            n_marked_lost: lost,
+            refused: None,
+        };
+        judgement.refused = refusal(&judgement, !self.held.is_empty());
+        Some(judgement)
+    }
 }
 
 /// Why weights that did so are not taken.
 fn refusal(v: &Judgement, has_held_out: bool) -> Option<String> {
     let points = |gain: f64| format!("{:+.1} points", 100.0 * gain);
+    if !has_held_out {
+        return Some("there are no pictures that were not learned from, to judge by: more will come".into());
+    }
     if v.anchors.gain() < -MOST_LOST {
         return Some(format!(
             "on what the model knew before, average precision changes by {} (at most {} may be lost)",
@@ -111,29 +163,42 @@ fn refusal(v: &Judgement, has_held_out: bool) -> Option<String> {
             100.0 * MOST_LOST
         ));
     }
-    if v.marked.after.n_found < v.marked.before.n_found {
+    if v.n_marked_lost > 0 {
         return Some(format!(
-            "of {} objects that were marked as right, {} were found before and {} are now",
-            v.marked.before.n_objects, v.marked.before.n_found, v.marked.after.n_found
+            "{} objects that were marked as right were found before and are not now",
+            v.n_marked_lost
         ));
     }
-    let judged_by = if has_held_out { &v.held_out } else { &v.marked };
-    (!judged_by.is_better()).then(|| {
+    if v.held_out.lost() > MOST_LOST {
+        return Some(format!(
+            "on what was not learned from, of {} objects {} were found before and {} are now",
+            v.held_out.before.n_objects, v.held_out.before.n_found, v.held_out.after.n_found
+        ));
+    }
+    (!v.held_out.is_better()).then(|| {
         format!(
-            "{} nothing is better: {} false alarms before and {} now, average precision {}",
-            if has_held_out { "on what was not learned from," } else { "on what was marked," },
-            judged_by.before.n_false,
-            judged_by.after.n_false,
-            points(judged_by.gain())
+            "on what was not learned from, nothing is better: {} false alarms before and {} now, average precision {}",
+            v.held_out.before.n_false,
+            v.held_out.after.n_false,
+            points(v.held_out.gain())
         )
     })
 }
 
-/// What weights do on samples.
-pub fn stand(net: &LearnNet, params: &Params, samples: &[&Sample], score: f32) -> Score {
+/// What weights do on samples, and which of the objects that people marked are reported. `None`: it was stopped.
+pub fn stand(
+    net: &LearnNet,
+    params: &Params,
+    samples: &[&Sample],
+    score: f32,
+    go_on: GoOn<'_>,
+) -> Option<(Score, Vec<bool>)> {
     let mut trainer = FloatTrainer::new(net.plan(), 1, Kernels::best());
-    let (mut precision, mut standing) = (AveragePrecision::default(), Score::default());
+    let (mut precision, mut told, mut sure) = (AveragePrecision::default(), Score::default(), Vec::new());
     for sample in samples {
+        if go_on().is_break() {
+            return None;
+        }
         net.feed(&mut trainer, &[&sample.latents]);
         trainer.forward(params);
         let numbers = net.numbers(&trainer, 0);
@@ -141,8 +206,8 @@ pub fn stand(net: &LearnNet, params: &Params, samples: &[&Sample], score: f32) -
         let labels = &sample.labels;
         let reported: Vec<&Detection> = found.iter().filter(|d| d.score >= score).collect();
         let alarm = |d: &&&Detection| labels.absent.iter().any(|a| a.iou(&d.bbox) >= IOU);
-        standing.n_false += reported.iter().filter(alarm).count();
-        standing.n_objects += labels.objects.len();
+        told.n_false += reported.iter().filter(alarm).count();
+        told.n_objects += labels.objects.len();
         if labels.is_complete {
             let inside = |r: &Rect<ModelInput>, d: &Detection| d.bbox.share_in(r) >= IOU;
             let is_object =
@@ -150,11 +215,14 @@ pub fn stand(net: &LearnNet, params: &Params, samples: &[&Sample], score: f32) -
             let is_stray = |d: &&&Detection| {
                 !is_object(d) && !labels.ignored.iter().any(|r| inside(r, d) || r.iou(&d.bbox) >= IOU)
             };
-            standing.n_stray += reported.iter().filter(is_stray).count();
+            told.n_stray += reported.iter().filter(is_stray).count();
         }
-        for object in &labels.objects {
+        for (i, object) in labels.objects.iter().enumerate() {
             let is_found = reported.iter().any(|d| d.class == object.class && d.bbox.iou(&object.bbox) >= IOU);
-            standing.n_found += usize::from(is_found);
+            told.n_found += usize::from(is_found);
+            if i < sample.n_sure {
+                sure.push(is_found);
+            }
         }
         let wanted: Vec<Wanted> =
             (labels.objects.iter()).map(|o| Wanted { id: 0, class: o.class, bbox: o.bbox, counts: true }).collect();
@@ -168,6 +236,45 @@ pub fn stand(net: &LearnNet, params: &Params, samples: &[&Sample], score: f32) -
         let claims: Vec<Detection> = found.iter().filter(|d| is_known(d)).copied().collect();
         precision.add(&wanted, &claims);
     }
-    standing.ap50 = precision.mean();
-    standing
+    told.ap50 = precision.mean();
+    Some((told, sure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(ap50: f64, n_false: usize, n_found: usize) -> Score {
+        Score { ap50: Some(ap50), n_false, n_stray: 0, n_objects: 100, n_found }
+    }
+
+    /// Fewer false alarms at no cost: taken.
+    fn good() -> Judgement {
+        let same = Compared { before: score(0.9, 0, 90), after: score(0.9, 0, 90) };
+        let held_out = Compared { before: score(0.8, 9, 90), after: score(0.8, 1, 90) };
+        Judgement { held_out, anchors: same, marked: held_out, n_marked_lost: 0, refused: None }
+    }
+
+    #[test]
+    fn weights_are_taken_only_if_nothing_is_worse() {
+        assert_eq!(refusal(&good(), true), None);
+        let check = |change: &dyn Fn(&mut Judgement), part: &str| {
+            let mut judgement = good();
+            change(&mut judgement);
+            let why = refusal(&judgement, true).unwrap_or_default();
+            assert!(why.contains(part), "{part}: '{why}'");
+        };
+        check(&|j| j.anchors.after.ap50 = Some(0.894), "knew before");
+        check(&|j| j.anchors.after.n_found = 80, "less of what is reported is right");
+        check(&|j| j.anchors.after.n_stray = 5, "less of what is reported is right");
+        check(&|j| j.n_marked_lost = 1, "marked as right");
+        check(&|j| j.held_out.after.n_found = 89, "90 were found before and 89 are now");
+        check(&|j| j.held_out.after.n_false = 9, "nothing is better");
+        check(&|j| j.held_out.after.ap50 = Some(0.79), "nothing is better");
+        check(&|j| j.held_out.after.n_false = 10, "nothing is better");
+        let mut better = good();
+        (better.held_out.after.n_false, better.held_out.after.ap50) = (9, Some(0.81));
+        assert_eq!(refusal(&better, true), None, "as many false alarms, and it finds better");
+        assert!(refusal(&good(), false).is_some_and(|why| why.contains("to judge by")));
+    }
 }

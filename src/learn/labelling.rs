@@ -64,23 +64,25 @@ pub fn standing<'a>(place: &MarkedPlace, then: &Latents, pictures: &[&'a Latents
     (best.0 * 2 >= pictures.len() && likeness(then, best.1) >= RELATED).then_some(best.1)
 }
 
-/// What is known of a sample, and whether marks say anything of it.
+/// What is known of a sample, how many of its objects people marked (the first ones), and whether marks say anything of it.
 ///
-/// `witnesses` are those of its camera, the latest first.
+/// `witnesses` are those of its camera, the latest mark first.
 pub fn labels_of(
     sample: &str,
     latents: &Latents,
     moved: &[(u16, [f32; 4])],
     witnesses: &[Witness<'_>],
     input: Size,
-) -> (PictureLabels, bool) {
+) -> (PictureLabels, usize, bool) {
     let mut labels = PictureLabels::default();
     // Boxes of which something was said already.
     let mut said: Vec<Rect<ModelInput>> = Vec::new();
-    let of_this = witnesses.iter().filter(|w| w.place.sample == sample);
-    let of_others = witnesses.iter().filter(|w| w.place.sample != sample);
-    let holds = |w: &&Witness<'_>| w.latents.likeness(latents, input, &w.place.bbox) >= ALIKE;
-    for Witness { place, .. } in of_this.chain(of_others.filter(holds)) {
+    let holds = |w: &&Witness<'_>| {
+        // What is taken for an object must look very much as it did.
+        let least = if w.place.said == Said::NotAnObject { ALIKE } else { ONE_LOOK };
+        w.place.sample == sample || w.latents.likeness(latents, input, &w.place.bbox) >= least
+    };
+    for Witness { place, .. } in witnesses.iter().filter(holds) {
         if said.iter().any(|s| s.iou(&place.bbox) >= SAME) {
             continue;
         }
@@ -93,7 +95,7 @@ pub fn labels_of(
             (Said::Right | Said::Missed, None) => {}
         }
     }
-    let is_marked = !said.is_empty();
+    let (n_sure, is_marked) = (labels.objects.len(), !said.is_empty());
     // Where something was marked as none, a track may have gone over from somebody who passed by: in doubt.
     let none = || witnesses.iter().map(|w| w.place).filter(|c| c.said == Said::NotAnObject).map(|c| c.bbox);
     for (class, [x1, y1, x2, y2]) in moved {
@@ -102,7 +104,7 @@ pub fn labels_of(
             labels.objects.push(LabelledBox { class: *class, bbox });
         }
     }
-    (labels, is_marked)
+    (labels, n_sure, is_marked)
 }
 
 #[cfg(test)]
@@ -135,14 +137,20 @@ mod tests {
         ];
         let witnesses: Vec<Witness<'_>> = places.iter().map(|place| Witness { place, latents: &then }).collect();
         let moved = [(1, [16.0, 0.0, 31.0, 31.0]), (1, [0.0, 20.0, 31.0, 31.0])];
-        let (labels, is_marked) = labels_of("a", &then, &moved, &witnesses, input);
-        assert!(is_marked && !labels.is_complete);
+        let (labels, n_sure, is_marked) = labels_of("a", &then, &moved, &witnesses, input);
+        assert!(is_marked && !labels.is_complete && n_sure == 1);
         assert_eq!((labels.absent.len(), labels.objects.len()), (1, 2), "of what moved, one was marked: {labels:?}");
         // Somebody stands at the left now.
-        let (labels, _) = labels_of("b", &picture(4), &[], &witnesses, input);
+        let (labels, ..) = labels_of("b", &picture(4), &[], &witnesses, input);
         assert_eq!((labels.absent.len(), labels.objects.len()), (0, 1), "{labels:?}");
-        let (labels, is_marked) = labels_of("c", &picture(4), &[], &witnesses[..2], input);
+        let (labels, _, is_marked) = labels_of("c", &picture(4), &[], &witnesses[..2], input);
         assert!(labels.absent.is_empty() && labels.objects.is_empty() && !is_marked);
+        // Said later of another picture that looks the same: it counts.
+        let later = place(Said::NotAnObject, "d", right);
+        let mut all = vec![Witness { place: &later, latents: &then }];
+        all.extend(&witnesses);
+        let (labels, n_sure, _) = labels_of("a", &then, &[], &all, input);
+        assert_eq!((labels.absent.len(), n_sure), (2, 0));
     }
 
     #[test]
@@ -161,6 +169,7 @@ mod tests {
     fn labels_that_the_model_does_not_know_say_nothing() {
         let mark = Mark {
             id: "1-1".into(),
+            number: 1,
             camera: "a".into(),
             said: Said::Missed,
             label: Some("tiger".into()),

@@ -42,11 +42,15 @@ impl Latents {
         to.extend(map.codes.iter().map(|code| number[usize::from(*code)]));
     }
 
-    /// How alike two pictures of one camera are where a box lies, 0..=1: what of the maps' numbers there is the same.
+    /// How alike two pictures of one camera are where a box lies, 0..=1: what of the maps' numbers there is the same. 0 where
+    /// there are none, or the maps are of other shapes.
     pub fn likeness(&self, other: &Self, input: Size, bbox: &Rect<ModelInput>) -> f32 {
         let (mut same, mut all) = (0.0, 0.0);
         for (a, b) in self.0.iter().zip(&other.0) {
             let shape = a.shape;
+            if shape != b.shape {
+                return 0.0;
+            }
             let number = |m: &LatentMap, code: u8| (f32::from(code) - f32::from(m.zero)) * m.scale;
             let span = |from: f32, to: f32, size: u32, n: usize| {
                 let cells = |at: f32| at.max(0.0) * n as f32 / size as f32;
@@ -62,7 +66,7 @@ impl Latents {
                 }
             }
         }
-        if all > 0.0 { (same / all).clamp(0.0, 1.0) } else { 1.0 }
+        if all > 0.0 { (same / all).clamp(0.0, 1.0) } else { 0.0 }
     }
 
     pub fn n_bytes(&self) -> usize {

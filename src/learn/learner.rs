@@ -10,13 +10,14 @@ use super::shadow::Shadow;
 use super::sink::{BestFrame, LearnSink};
 use super::stored::EventHead;
 use crate::clock::Clock;
+use crate::files::OwnFolder;
 use crate::frame::Frame;
 use crate::models::model::ModelFolders;
 use crate::outcome::FrameResult;
 use crate::output::Sink;
 use crate::output::board::Board;
 use crate::output::desk::{Asked, Desk};
-use crate::process::give_way;
+use crate::process::{give_way, only_when_idle};
 use crate::schedule::load::Degraded;
 use crossbeam_channel::{Receiver, Sender, select};
 use std::collections::{BTreeMap, VecDeque};
@@ -50,8 +51,8 @@ const TICK: Duration = Duration::from_millis(200);
 const EVENT_NS: u64 = 2_000_000_000;
 /// Between two looks of a shadow.
 const SHADOW_NS: u64 = 500_000_000;
-/// Without pictures for so long a shadow is not waited for.
-const SHADOW_MOST_NS: u64 = 600_000_000_000;
+/// After something could not be done, or written, the next run waits for so long.
+const AGAIN_NS: u64 = 60_000_000_000;
 /// Stills that are held of a camera.
 const STILLS: usize = 4;
 
@@ -61,6 +62,7 @@ pub struct Learner {
     pub sink: Arc<dyn Sink>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    _own: OwnFolder,
 }
 
 impl Learner {
@@ -73,6 +75,10 @@ impl Learner {
         groups: &[GroupSettings],
         context: &LearnContext,
     ) -> Result<(Self, Vec<InUse>), LearnError> {
+        // Nobody else may be at work there: not even look.
+        let path = &settings.path;
+        std::fs::create_dir_all(path).map_err(|e| LearnError::file(path, &e))?;
+        let own = OwnFolder::claim(path, ".learn.lock").map_err(|e| LearnError::file(path, &e))?;
         let (desk, asked) = Desk::new();
         let (sink, best) = LearnSink::new();
         let mut classes = Vec::new();
@@ -88,6 +94,12 @@ impl Learner {
             context: context.clone(),
             classes,
             stop: stop.clone(),
+            pool: rayon::ThreadPoolBuilder::new()
+                .num_threads(1)
+                .thread_name(|_| "learn-look".into())
+                .start_handler(|_| only_when_idle())
+                .build()
+                .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))?,
             stills: BTreeMap::new(),
         };
         let thread = std::thread::Builder::new()
@@ -97,7 +109,7 @@ impl Learner {
                 work.run(&asked, &best);
             })
             .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))?;
-        Ok((Self { desk, sink: Arc::new(sink), stop, thread: Some(thread) }, in_use))
+        Ok((Self { desk, sink: Arc::new(sink), stop, thread: Some(thread), _own: own }, in_use))
     }
 }
 
@@ -114,7 +126,7 @@ impl Drop for Learner {
 pub(super) struct Class {
     pub pupil: Pupil,
     pub run: Option<LearnRun>,
-    pub shadow: Option<(Shadow, u64)>,
+    pub shadow: Option<Shadow>,
     /// Somebody asked for a run.
     pub is_asked: bool,
     /// When the last mark was made, on the steady clock.
@@ -123,6 +135,11 @@ pub(super) struct Class {
     kept_ns: BTreeMap<String, u64>,
     event_ns: BTreeMap<String, u64>,
     looked_ns: u64,
+    /// Nothing is begun before this, after something could not be written.
+    not_before_ns: u64,
+    /// The frames that were kept and looked along at last, by camera.
+    last_kept: BTreeMap<String, u64>,
+    last_looked: BTreeMap<String, u64>,
 }
 
 impl Class {
@@ -136,11 +153,19 @@ impl Class {
             kept_ns: BTreeMap::new(),
             event_ns: BTreeMap::new(),
             looked_ns: 0,
+            not_before_ns: 0,
+            last_kept: BTreeMap::new(),
+            last_looked: BTreeMap::new(),
         }
     }
 
     pub fn has(&self, camera: &str) -> bool {
         self.pupil.settings.cameras.iter().any(|c| c.id == camera)
+    }
+
+    /// Ends what is being learned, and what looks along.
+    pub fn cancel(&mut self) {
+        (self.run, self.shadow, self.is_asked) = (None, None, false);
     }
 
     fn in_use(&self) -> InUse {
@@ -173,6 +198,8 @@ pub(super) struct School {
     pub context: LearnContext,
     pub classes: Vec<Class>,
     stop: Arc<AtomicBool>,
+    /// One thread, for what is computed beside runs.
+    pool: rayon::ThreadPool,
     /// Frames that somebody looks at, by camera.
     pub stills: BTreeMap<String, VecDeque<Arc<FrameResult>>>,
 }
@@ -180,10 +207,20 @@ pub(super) struct School {
 impl School {
     fn run(&mut self, asked: &Receiver<Asked>, best: &Receiver<BestFrame>) {
         let mut trimmed_ns = 0;
+        // What waited to look along when the daemon ended.
+        for i in 0..self.classes.len() {
+            if self.classes[i].pupil.versions().waiting.is_some() {
+                self.begin_shadow(i);
+            }
+        }
         while !self.stop.load(Ordering::Acquire) {
             select! {
-                recv(asked) -> asked => if let Ok(Asked { ask, reply }) = asked {
-                    let _ = reply.send(self.answer(ask));
+                recv(asked) -> asked => match asked {
+                    // Who has gone away does not want it any more.
+                    Ok(asked) if asked.is_awaited() => {
+                        let _ = asked.reply.send(self.answer(asked.ask));
+                    }
+                    _ => {}
                 },
                 recv(best) -> best => if let Ok(best) = best {
                     self.keep_event(&best);
@@ -225,6 +262,9 @@ impl School {
 
     fn keep_event(&mut self, best: &BestFrame) {
         let (now_ns, now_ms) = (self.context.clock.monotonic_ns(), self.now_ms());
+        if self.is_short() {
+            return;
+        }
         let Some(class) = self.classes.iter_mut().find(|c| c.has(&best.result.camera)) else { return };
         let last_ns = class.event_ns.entry(best.result.camera.to_string()).or_default();
         if *last_ns > 0 && now_ns.saturating_sub(*last_ns) < EVENT_NS {
@@ -252,6 +292,10 @@ impl School {
             if self.is_short() {
                 continue;
             }
+            // Of a camera that is away the last frame stays.
+            if self.classes[i].last_kept.insert(camera.clone(), result.frame.id.0) == Some(result.frame.id.0) {
+                continue;
+            }
             self.classes[i].kept_ns.insert(camera.clone(), now_ns);
             let now_ms = self.now_ms();
             if let Err(e) = self.classes[i].keep(&result, now_ms, None) {
@@ -271,10 +315,13 @@ impl School {
         if self.classes.iter().any(|c| c.run.is_some()) || self.is_short() {
             return;
         }
+        let spent_ms = self.classes.iter().map(|c| c.pupil.versions().spent_ms(now_ms)).sum();
         let class = &mut self.classes[i];
-        let left = self.settings.daily.saturating_sub(Duration::from_millis(class.pupil.versions().spent_ms(now_ms)));
+        // All groups share a day's budget.
+        let left = self.settings.daily.saturating_sub(Duration::from_millis(spent_ms));
         let is_quiet = now_ns.saturating_sub(class.marked_ns) >= self.settings.quiet.as_nanos() as u64;
-        let is_due = class.pupil.has_news() && is_quiet && class.shadow.is_none() && !left.is_zero();
+        let may = class.shadow.is_none() && !left.is_zero() && now_ns >= class.not_before_ns;
+        let is_due = class.pupil.has_news() && is_quiet && may;
         // Who asks for a run gets it, whatever was spent.
         let most = if class.is_asked { left.max(self.settings.daily) } else { left };
         if !class.is_asked && !is_due {
@@ -282,10 +329,10 @@ impl School {
         }
         class.is_asked = false;
         let latest_mark = class.pupil.latest_mark();
-        let begun = class.pupil.lesson().and_then(|lesson| {
+        let in_use = class.pupil.weights(class.pupil.versions().current, &self.context.folders);
+        let begun = in_use.and_then(|in_use| {
             let settings = FitSettings { n_steps: self.settings.n_steps, ..FitSettings::default() };
-            let (net, score) = (class.pupil.net().clone(), class.pupil.settings.score);
-            LearnRun::begin(net, lesson, settings, score, (self.settings.share, most), latest_mark.clone())
+            LearnRun::begin(class.pupil.draft(), in_use, settings, (self.settings.share, most), latest_mark)
                 .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))
         });
         match begun {
@@ -293,15 +340,20 @@ impl School {
                 tracing::info!(group = class.pupil.settings.name, "learning begins");
                 class.run = Some(run);
             }
-            Err(e) => self.give_up(i, &e.to_string(), latest_mark, Duration::ZERO),
+            Err(e) => self.give_up(i, &e, latest_mark, Duration::ZERO),
         }
     }
 
-    fn give_up(&mut self, i: usize, why: &str, latest_mark: String, worked: Duration) {
+    fn give_up(&mut self, i: usize, why: &LearnError, latest_mark: u64, worked: Duration) {
         let time = self.now_ms() as f64 / 1e3;
+        let again_ns = self.context.clock.monotonic_ns().saturating_add(AGAIN_NS);
+        self.classes[i].not_before_ns = again_ns;
         let pupil = &mut self.classes[i].pupil;
         tracing::warn!(group = pupil.settings.name, "nothing was learned: {why}");
-        if let Err(e) = pupil.give_up(why.into(), latest_mark, time, worked.as_secs_f64()) {
+        // Of too few pictures there will be more: then its marks are learned from.
+        let learned =
+            if matches!(why, LearnError::TooFew { .. }) { pupil.versions().learned_mark } else { latest_mark };
+        if let Err(e) = pupil.give_up(why.to_string(), learned, time, worked.as_secs_f64()) {
             tracing::error!(group = pupil.settings.name, "{e}");
         }
     }
@@ -312,7 +364,7 @@ impl School {
         let Some(run) = &class.run else { return };
         run.flags.pause.store(is_short, Ordering::Relaxed);
         let Some(result) = run.result() else { return };
-        let (worked, latest_mark) = (run.worked(), run.latest_mark.clone());
+        let (worked, latest_mark) = (run.worked(), run.latest_mark);
         class.run = None;
         let name = class.pupil.settings.name.clone();
         if let Err(e) = class.pupil.spend(worked.as_millis() as u64, now_ms) {
@@ -320,7 +372,7 @@ impl School {
         }
         let taught = match result {
             Ok(taught) => taught,
-            Err(e) => return self.give_up(i, &e.to_string(), latest_mark, worked),
+            Err(e) => return self.give_up(i, &e, latest_mark, worked),
         };
         let class = &mut self.classes[i];
         match class.pupil.settle(&taught, latest_mark, now_ms as f64 / 1e3, worked.as_secs_f64()) {
@@ -329,13 +381,12 @@ impl School {
                 tracing::info!(group = name, "what was learned is not taken: {why}");
             }
             Ok(()) => self.begin_shadow(i),
-            Err(e) => tracing::error!(group = name, "what was learned is lost: {e}"),
+            Err(e) => self.give_up(i, &e, latest_mark, worked),
         }
     }
 
     /// Has what waits look along with what is in use.
     fn begin_shadow(&mut self, i: usize) {
-        let now_ns = self.context.clock.monotonic_ns();
         let class = &mut self.classes[i];
         let (current, waiting) = (class.pupil.versions().current, class.pupil.versions().waiting);
         let folders = &self.context.folders;
@@ -343,7 +394,7 @@ impl School {
         match both {
             Ok((now, next)) => {
                 let shadow = Shadow::new(class.pupil.net(), now, next, class.pupil.settings.score);
-                class.shadow = Some((shadow, now_ns));
+                class.shadow = Some(shadow);
             }
             Err(e) => tracing::error!(group = class.pupil.settings.name, "what was learned cannot be read: {e}"),
         }
@@ -361,16 +412,18 @@ impl School {
         for camera in cameras {
             let Some(result) = self.latest(&camera) else { continue };
             let class = &mut self.classes[i];
+            if class.last_looked.insert(camera, result.frame.id.0) == Some(result.frame.id.0) {
+                continue;
+            }
             let Some(frame) = class.frame(&result) else { continue };
             let latents = class.pupil.latents(&frame);
-            if let Some((shadow, _)) = &mut class.shadow {
-                shadow.look(&latents, &moved(&result));
+            if let Some(shadow) = &mut class.shadow {
+                // On the one thread that gives way, not on as many as there are.
+                self.pool.install(|| shadow.look(&latents, &moved(&result)));
             }
         }
         let class = &mut self.classes[i];
-        let Some((shadow, since_ns)) = &class.shadow else { return };
-        let late = now_ns.saturating_sub(*since_ns) > SHADOW_MOST_NS;
-        let Some(verdict) = shadow.verdict().or_else(|| late.then_some(Ok(()))) else { return };
+        let Some(verdict) = class.shadow.as_ref().and_then(Shadow::verdict) else { return };
         class.shadow = None;
         let name = class.pupil.settings.name.clone();
         let done = match verdict {
@@ -409,8 +462,13 @@ impl School {
                 None => "the model as it came".into(),
             }
         );
-        if self.context.in_use.send(in_use).is_err() {
-            tracing::error!(group = name, "nobody takes it over");
+        // Who takes it over may be busy, or waits for this thread to end.
+        let mut waits = in_use;
+        while !self.stop.load(Ordering::Acquire) {
+            match self.context.in_use.send_timeout(waits, TICK) {
+                Err(crossbeam_channel::SendTimeoutError::Timeout(again)) => waits = again,
+                _ => return,
+            }
         }
     }
 }

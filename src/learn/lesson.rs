@@ -4,7 +4,7 @@ use super::backbone::Backbone;
 use super::error::LearnError;
 use super::fit::{Fit, FitSettings};
 use super::frames::Frames;
-use super::gate::{Judgement, judge};
+use super::gate::{Judge, Judgement};
 use super::net::LearnNet;
 use super::sample::{Origin, Sample};
 use crate::models::model::Model;
@@ -35,15 +35,24 @@ impl Lesson {
     /// Adds what the model is to keep knowing: frames of its anchors.
     ///
     /// # Errors
-    /// A clip cannot be read.
-    pub fn add_anchors(&mut self, model: &Model, net: &LearnNet, backbone: &mut Backbone) -> Result<(), LearnError> {
+    /// A clip cannot be read, or it was stopped.
+    pub fn add_anchors(
+        &mut self,
+        model: &Model,
+        net: &LearnNet,
+        backbone: &mut Backbone,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), LearnError> {
         let mut n = 0;
         for clip in &model.sidecar.anchors {
             let mut frames = Frames::open(clip, net.input(), ANCHOR_EVERY, None)?;
             while let Some(frame) = frames.next_frame()? {
+                if go_on().is_break() {
+                    return Err(stopped());
+                }
                 let Some(labels) = frame.labels else { continue };
                 let latents = backbone.latents(frame.frame.data());
-                let sample = Sample { latents, labels, origin: Origin::Anchor, block: n };
+                let sample = Sample { latents, labels, origin: Origin::Anchor, n_sure: 0, block: n };
                 // Half of them judge: half a point is not told by less.
                 let to = if n.is_multiple_of(2) { &mut self.learned } else { &mut self.held_out };
                 to.push(sample);
@@ -70,15 +79,25 @@ pub struct Taught {
     pub n_left_out: u32,
 }
 
-/// Called after every step with how far it is, 0..=1, and the loss; says whether to go on.
-pub type LessonProgress<'a> = &'a mut dyn FnMut(f32, f32) -> ControlFlow<()>;
+/// How a lesson ends before its last step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing comes of it.
+    Stopped,
+    /// Time is up: what was reached so far is judged.
+    Enough,
+}
 
-/// Learns; `score` is the least that is reported.
+/// Called after every step, and every picture that judges, with how far it is, 0..=1, and the loss; says whether to go on.
+pub type LessonProgress<'a> = &'a mut dyn FnMut(f32, f32) -> ControlFlow<Ending>;
+
+/// Learns, and judges against the weights `in_use`; `score` is the least that is reported.
 ///
 /// # Errors
 /// There is nothing to learn from, it was stopped, or the numbers went astray.
 pub fn teach(
     net: &LearnNet,
+    in_use: &Params,
     lesson: &Lesson,
     settings: FitSettings,
     score: f32,
@@ -97,8 +116,10 @@ pub fn teach(
         if step.is_taken {
             curve[tenth].push(loss);
         }
-        if progress(fit.share(), loss).is_break() {
-            return Err(LearnError::Refused("it was stopped".into()));
+        match progress(fit.share(), loss) {
+            ControlFlow::Continue(()) => {}
+            ControlFlow::Break(Ending::Enough) => break,
+            ControlFlow::Break(Ending::Stopped) => return Err(stopped()),
         }
     }
     if n_left_out > settings.n_steps / 10 {
@@ -109,11 +130,16 @@ pub fn teach(
     }
     let mean = |v: &Vec<f32>| v.iter().sum::<f32>() / v.len().max(1) as f32;
     let curve = curve.iter().map(mean).collect();
+    let mut go_on = || match progress(1.0, 0.0) {
+        ControlFlow::Break(Ending::Stopped) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let judge = Judge::new(net, in_use, &lesson.learned, &lesson.held_out, score, &mut go_on).ok_or_else(stopped)?;
     let first = net.params();
     let mut reached: Option<(Params, Judgement, f32)> = None;
     for share in SHARES {
         let params = between(&first, fit.params(), share);
-        let verdict = judge(net, &params, &lesson.learned, &lesson.held_out, score);
+        let verdict = judge.judge(&params, &mut go_on).ok_or_else(stopped)?;
         let is_taken = verdict.refused.is_none();
         if is_taken || reached.is_none() {
             reached = Some((params, verdict, share));
@@ -124,6 +150,10 @@ pub fn teach(
     }
     let (params, verdict, share) = reached.expect("shares are tried");
     Ok(Taught { params, verdict, share, curve, n_left_out })
+}
+
+fn stopped() -> LearnError {
+    LearnError::Refused("it was stopped".into())
 }
 
 /// Of the way from some weights to others.

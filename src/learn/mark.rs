@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Mark {
     /// Milliseconds since 1970 UTC, and a number: `1700000000000-1`.
     pub id: String,
+    /// Marks are numbered as they are made, whatever the clock says: the later one counts.
+    pub number: u64,
     pub camera: String,
     pub said: Said,
     /// What it is; for [`Said::NotAnObject`] what it was reported as, if that is known.

@@ -10,6 +10,7 @@
 mod answers;
 pub mod backbone;
 pub mod coco;
+pub mod draft;
 pub mod error;
 pub mod export;
 pub mod fit;

@@ -117,6 +117,12 @@ impl LearnNet {
         self.plan.sources().iter().map(|v| self.plan.graph().shape(*v)).collect()
     }
 
+    /// Whether latents are of this net's sources.
+    pub fn fits(&self, latents: &Latents) -> bool {
+        latents.0.len() == self.plan.sources().len()
+            && latents.0.iter().zip(self.source_shapes()).all(|(map, shape)| map.shape == shape)
+    }
+
     /// Feeds the pictures of a batch; `latents` has one each.
     ///
     /// # Panics

@@ -1,46 +1,30 @@
 //! One group of cameras and what it learns: marks in, judged models out. No thread and no clock of its own.
 
 use super::backbone::Backbone;
+use super::draft::LessonDraft;
 use super::error::LearnError;
 use super::export::{learned_file, write_model};
 use super::gate::Judgement;
-use super::labelling::{MarkedPlace, Witness, labels_of, standing};
+use super::labelling::MarkedPlace;
 use super::latents::Latents;
-use super::lesson::{Lesson, Taught};
+use super::lesson::Taught;
 use super::mark::Mark;
 use super::net::{Depth, LearnNet};
-use super::sample::{Origin, Sample};
 use super::settings::{GroupSettings, LearnMode, LearnSettings};
 use super::store::MarkStore;
 use super::stored::{EventHead, SampleHead};
 use super::versions::{LastRun, Versions, model_file};
-use crate::detect::Detection;
-use crate::detect::heads::Thresholds;
 use crate::detect::heads::loss::LabelledBox;
 use crate::frame::Frame;
 use crate::geom::Size;
 use crate::models::model::{Learned, Model, ModelFolders};
-use crate::output::desk::Said;
-use engine::kernels::Kernels;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use train::float::FloatTrainer;
 use train::params::Params;
 
 /// Bytes of latents that a run learns from at most.
 const LESSON_BYTES: usize = 96 << 20;
-/// Marks that are looked for in other pictures, the latest of a camera.
-const WITNESSES: usize = 200;
-/// Marks of which it is seen how their place looks most of the time, the latest.
-const WIDENED: usize = 40;
-/// With fewer marked pictures than this, all of them are learned from.
-const FEW: usize = 8;
-/// Blocks of time that a lesson's pictures are parted into.
-const BLOCKS: u64 = 8;
-/// How much surer than what is reported a model without anchors is of what it must keep.
-const SURER: f32 = 0.1;
-
 /// A picture to keep.
 pub struct KeptPicture<'a> {
     pub camera: &'a str,
@@ -138,7 +122,7 @@ impl Pupil {
 
     /// Whether marks were made that no run has learned from.
     pub fn has_news(&self) -> bool {
-        self.store.marks().next_back().is_some_and(|m| m.id > self.versions.learned_marks)
+        self.store.marks().any(|m| m.number > self.versions.learned_mark)
     }
 
     /// Notes time that learning took; `now_ms` since 1970.
@@ -150,18 +134,18 @@ impl Pupil {
         self.versions.write(self.store.folder())
     }
 
-    /// What a run learns from, and whether there is anything.
-    ///
-    /// # Errors
-    /// An anchor's clip cannot be drawn.
-    pub fn lesson(&mut self) -> Result<Lesson, LearnError> {
+    /// What a run begins with.
+    pub fn draft(&mut self) -> LessonDraft {
         let (input, labels) = (self.net.input(), self.model.labels.clone());
         let mut read: BTreeMap<String, (SampleHead, Latents)> = BTreeMap::new();
         // Marked ones first, then the others, evenly over all.
-        let mut names: Vec<String> = self.store.marks().rev().map(|m| m.sample.clone()).collect();
-        names.dedup();
-        let others: Vec<String> =
-            self.store.samples().filter(|s| !names.iter().any(|n| n == s)).map(str::to_owned).collect();
+        let mut marks: Vec<&Mark> = self.store.marks().collect();
+        marks.sort_by_key(|m| std::cmp::Reverse(m.number));
+        let marks: Vec<Mark> = marks.into_iter().cloned().collect();
+        let mut names: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
+        names.extend(marks.iter().map(|m| m.sample.clone()).filter(|s| seen.insert(s.clone())));
+        let others: Vec<String> = self.store.samples().filter(|s| !seen.contains(*s)).map(str::to_owned).collect();
         let n_each = self.net.source_shapes().iter().map(|s| s.n_values()).sum::<usize>().max(1);
         let room = (LESSON_BYTES / n_each).max(16);
         names.truncate(room / 2);
@@ -172,85 +156,39 @@ impl Pupil {
         for name in names {
             // One that is damaged is erased by this, and left out.
             match self.store.sample(&name) {
+                Ok((_, latents)) if !self.net.fits(&latents) => {
+                    tracing::warn!("sample {name}: its maps are of other shapes")
+                }
                 Ok(sample) => drop(read.insert(name, sample)),
                 Err(e) => tracing::warn!("{e}"),
             }
         }
-        let places: Vec<(String, MarkedPlace)> = (self.store.marks().rev())
+        let places: Vec<(String, MarkedPlace)> = (marks.iter())
             .filter_map(|m| {
                 let [w, h] = read.get(&m.sample)?.0.source;
                 Some((m.camera.clone(), MarkedPlace::of(m, Size::new(w, h), input, &labels)?))
             })
             .collect();
-        let mut witnesses: Vec<(&str, Witness<'_>)> = Vec::new();
-        for (camera, place) in &places {
-            let Some((_, then)) = read.get(&place.sample) else { continue };
-            witnesses.push((camera, Witness { place, latents: then }));
-        }
-        for (camera, place) in places.iter().filter(|(_, c)| c.said == Said::NotAnObject).take(WIDENED) {
-            let Some((_, then)) = read.get(&place.sample) else { continue };
-            let of_camera = read.values().filter(|(head, _)| head.camera == *camera).map(|(_, latents)| latents);
-            let pictures: Vec<&Latents> = of_camera.collect();
-            let looks = standing(place, then, &pictures, input);
-            // What stands there as something else was not meant.
-            let is_meant = |latents: &&Latents| {
-                let mut there =
-                    self.found(latents, self.settings.score).into_iter().filter(|d| d.bbox.iou(&place.bbox) >= 0.5);
-                there.all(|d| place.class.is_none_or(|class| class == d.class))
-            };
-            if let Some(latents) = looks.filter(is_meant) {
-                witnesses.push((camera, Witness { place, latents }));
-            }
-        }
-        let mut samples = Vec::new();
-        let n_marked = read.keys().filter(|name| places.iter().any(|(_, c)| c.sample == **name)).count();
-        for (i, (name, (head, latents))) in read.iter().enumerate() {
-            let witnesses: Vec<Witness<'_>> = witnesses
-                .iter()
-                .filter(|(camera, _)| *camera == head.camera)
-                .take(WITNESSES)
-                .map(|(_, w)| *w)
-                .collect();
-            let (labels, is_marked) = labels_of(name, latents, &head.moved, &witnesses, input);
-            let is_itself = places.iter().any(|(_, c)| c.sample == *name);
-            let block = match is_itself && n_marked < FEW {
-                true => 0,
-                false => i as u64 * BLOCKS / read.len() as u64,
-            };
-            let origin = if is_marked { Origin::Marked } else { Origin::Labelled };
-            samples.push(Sample { latents: latents.clone(), labels, origin, block });
-        }
-        drop(read);
-        let mut lesson = Lesson::default();
-        if self.model.sidecar.anchors.is_empty() {
-            self.anchor(&mut samples);
-        } else {
-            lesson.add_anchors(&self.model, &self.net, &mut self.backbone)?;
-        }
-        samples.into_iter().for_each(|sample| lesson.add(sample));
-        Ok(lesson)
-    }
-
-    /// What the base model sees.
-    fn found(&self, latents: &Latents, score: f32) -> Vec<Detection> {
-        let mut trainer = FloatTrainer::new(self.net.plan(), 1, Kernels::best());
-        self.net.feed(&mut trainer, &[latents]);
-        trainer.forward(&self.net.params());
-        self.net.detections(&self.net.numbers(&trainer, 0), Thresholds { score, iou: 0.5 })
-    }
-
-    /// A model that comes without anchors keeps what it is sure of in pictures of which nobody said anything.
-    fn anchor(&self, samples: &mut [Sample]) {
-        for sample in samples.iter_mut().filter(|s| s.origin == Origin::Labelled).step_by(2) {
-            let found = self.found(&sample.latents, (self.settings.score + SURER).min(0.9));
-            sample.labels.objects = found.iter().map(|d| LabelledBox { class: d.class, bbox: d.bbox }).collect();
-            sample.origin = Origin::Anchor;
-        }
+        let (model, net) = (self.model.clone(), self.net.clone());
+        LessonDraft { model, net, score: self.settings.score, pictures: read, places }
     }
 
     /// The latest mark, as of now: what a lesson that begins now has learned from.
-    pub fn latest_mark(&self) -> String {
-        self.store.marks().next_back().map(|m| m.id.clone()).unwrap_or_default()
+    pub fn latest_mark(&self) -> u64 {
+        self.store.marks().map(|m| m.number).max().unwrap_or(0)
+    }
+
+    /// The number of the next mark.
+    pub fn next_mark(&self) -> u64 {
+        self.latest_mark().max(self.versions.learned_mark) + 1
+    }
+
+    /// What was learned from marks that do not hold any more is not taken; the others are learned from again.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn unlearn(&mut self) -> Result<(), LearnError> {
+        self.take_over(Versions { waiting: None, learned_mark: 0, ..self.versions.clone() })
     }
 
     /// Takes in what a run came to: weights that pass are written, and wait. `latest_mark` is as it was when its lesson
@@ -258,7 +196,7 @@ impl Pupil {
     ///
     /// # Errors
     /// It cannot be written: what is in use stays.
-    pub fn settle(&mut self, taught: &Taught, latest_mark: String, time: f64, seconds: f64) -> Result<(), LearnError> {
+    pub fn settle(&mut self, taught: &Taught, latest_mark: u64, time: f64, seconds: f64) -> Result<(), LearnError> {
         let run = LastRun { time, seconds, curve: taught.curve.clone(), verdict: taught.verdict.clone() };
         let mut next = self.versions.clone();
         if run.verdict.refused.is_none() {
@@ -267,7 +205,7 @@ impl Pupil {
             next.waiting = Some(next.last_number);
         }
         next.last = Some(run);
-        next.learned_marks = latest_mark;
+        next.learned_mark = latest_mark;
         self.take_over(next)
     }
 
@@ -275,10 +213,10 @@ impl Pupil {
     ///
     /// # Errors
     /// It cannot be written down.
-    pub fn give_up(&mut self, why: String, latest_mark: String, time: f64, seconds: f64) -> Result<(), LearnError> {
+    pub fn give_up(&mut self, why: String, latest_mark: u64, time: f64, seconds: f64) -> Result<(), LearnError> {
         let verdict = Judgement { refused: Some(why), ..Judgement::default() };
         let last = Some(LastRun { time, seconds, curve: Vec::new(), verdict });
-        self.take_over(Versions { last, learned_marks: latest_mark, ..self.versions.clone() })
+        self.take_over(Versions { last, learned_mark: latest_mark, ..self.versions.clone() })
     }
 
     fn write_version(&self, n: u32, taught: &Taught, run: &LastRun) -> Result<(), LearnError> {

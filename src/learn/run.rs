@@ -1,15 +1,16 @@
 //! A run of learning beside everything else: on a thread of its own, when nobody else wants the processor.
 
+use super::draft::LessonDraft;
 use super::error::LearnError;
 use super::fit::FitSettings;
-use super::lesson::{Lesson, Taught, teach};
-use super::net::LearnNet;
+use super::lesson::{Ending, Taught, teach};
 use crate::process::only_when_idle;
 use crossbeam_channel::{Receiver, bounded};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use train::params::Params;
 
 /// What a run is told while it runs, and what it says of itself.
 #[derive(Debug, Default)]
@@ -27,24 +28,54 @@ pub struct RunFlags {
 pub struct LearnRun {
     pub flags: Arc<RunFlags>,
     done: Receiver<Result<Taught, LearnError>>,
-    pub latest_mark: String,
+    pub latest_mark: u64,
+}
+
+/// How fast a run may go, and for how long.
+struct Pace<'a> {
+    told: &'a RunFlags,
+    share: f32,
+    most: Duration,
+    worked: Duration,
+    last: Instant,
+}
+
+impl Pace<'_> {
+    /// After a piece of work: rests, and waits while it is told to.
+    fn step(&mut self) -> ControlFlow<Ending> {
+        let took = self.last.elapsed();
+        self.worked += took;
+        self.told.worked_ms.store(self.worked.as_millis() as u32, Ordering::Relaxed);
+        let is_stopped = || self.told.stop.load(Ordering::Relaxed);
+        let rest = took.mul_f32((1.0 / self.share.clamp(0.01, 1.0) - 1.0).min(100.0));
+        let until = Instant::now() + rest;
+        while !is_stopped() && (Instant::now() < until || self.told.pause.load(Ordering::Relaxed)) {
+            std::thread::sleep(PAUSE.min(rest.max(Duration::from_millis(1))));
+        }
+        self.last = Instant::now();
+        match (is_stopped(), self.worked > self.most) {
+            (true, _) => ControlFlow::Break(Ending::Stopped),
+            (_, true) => ControlFlow::Break(Ending::Enough),
+            _ => ControlFlow::Continue(()),
+        }
+    }
 }
 
 /// Between two looks at whether to go on.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl LearnRun {
-    /// Begins. Learns on one thread for `share` of the time, for `most` of work at the most.
+    /// Begins. Makes the lesson, learns and judges on one thread for `share` of the time, for `most` of work; what was
+    /// reached by then is judged.
     ///
     /// # Errors
     /// There are no more threads.
     pub fn begin(
-        net: Arc<LearnNet>,
-        lesson: Lesson,
+        draft: LessonDraft,
+        in_use: Params,
         settings: FitSettings,
-        score: f32,
         (share, most): (f32, Duration),
-        latest_mark: String,
+        latest_mark: u64,
     ) -> std::io::Result<Self> {
         let flags = Arc::new(RunFlags::default());
         let (sender, done) = bounded(1);
@@ -57,24 +88,19 @@ impl LearnRun {
             .build()
             .map_err(std::io::Error::other)?;
         std::thread::Builder::new().name("learn-wait".into()).spawn(move || {
-            let mut last = Instant::now();
-            let mut worked = Duration::ZERO;
-            let mut progress = |done: f32, _loss: f32| {
-                let step = last.elapsed();
-                worked += step;
-                told.progress.store((done * 1000.0) as u32, Ordering::Relaxed);
-                told.worked_ms.store(worked.as_millis() as u32, Ordering::Relaxed);
-                std::thread::sleep(step.mul_f32((1.0 / share.clamp(0.01, 1.0) - 1.0).min(100.0)));
-                while told.pause.load(Ordering::Relaxed) && !told.stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(PAUSE);
-                }
-                last = Instant::now();
-                match told.stop.load(Ordering::Relaxed) || worked > most {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            };
-            let taught = pool.install(|| teach(&net, &lesson, settings, score, &mut progress));
+            let mut pace = Pace { told: &told, share, most, worked: Duration::ZERO, last: Instant::now() };
+            let taught = pool.install(|| {
+                let (net, score) = (draft.net.clone(), draft.score);
+                let lesson = draft.finish(&mut || match pace.step() {
+                    ControlFlow::Break(Ending::Stopped) => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                })?;
+                let mut progress = |done: f32, _loss: f32| {
+                    pace.told.progress.store((done * 1000.0) as u32, Ordering::Relaxed);
+                    pace.step()
+                };
+                teach(&net, &in_use, &lesson, settings, score, &mut progress)
+            });
             let _ = sender.send(taught);
         })?;
         Ok(Self { flags, done, latest_mark })

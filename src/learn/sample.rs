@@ -21,6 +21,8 @@ pub struct Sample {
     pub latents: Latents,
     pub labels: PictureLabels,
     pub origin: Origin,
+    /// So many of the first objects are people's marks.
+    pub n_sure: usize,
     /// Of what time or place it is: whole blocks are held out.
     pub block: u64,
 }

@@ -51,8 +51,8 @@ pub struct MarkStore {
 }
 
 impl MarkStore {
-    /// Opens a folder, which is made if it is not there. Samples of another model than `base` go: their maps mean nothing
-    /// to this one. What could not be read comes back in words.
+    /// Opens a folder, which is made if it is not there. Marks and samples of another model than `base` are put away. What
+    /// could not be read comes back in words.
     ///
     /// # Errors
     /// Nothing can be written there.
@@ -70,40 +70,42 @@ impl MarkStore {
             std::fs::create_dir_all(&path).map_err(|e| LearnError::file(&path, &e))?;
         }
         let mut lost = Vec::new();
+        lost.extend(store.set_others_aside(base)?);
         for path in files(&folder.join("samples"), "sample") {
             let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-            let read = read_at_most(&path, MOST_SAMPLE, "a sample").map_err(|e| named(&e));
-            match read.and_then(|file| head(&file).map(|(h, _)| (h, file.len() as u64)).map_err(|e| named(&e))) {
-                Ok((head, n_bytes)) if head.base == base => {
-                    let kept = Kept {
-                        camera: head.camera,
-                        time_ms: head.time_ms,
-                        n_bytes,
-                        source: head.source,
-                        event: head.event,
-                    };
-                    store.samples.insert(stem(&path), kept);
-                }
-                Ok(_) => {
-                    lost.push(named(&"is of another model, and is erased"));
-                    store.erase_sample(&stem(&path));
-                }
-                Err(e) => {
-                    lost.push(format!("{e}; it is erased"));
-                    store.erase_sample(&stem(&path));
-                }
+            let picture = std::fs::metadata(path.with_extension("jpg")).map_or(0, |m| m.len());
+            match read_at_most(&path, MOST_SAMPLE, "a sample") {
+                // It may be read another time.
+                Err(e) => lost.push(named(&e)),
+                Ok(file) => match head(&file) {
+                    Ok((head, _)) => {
+                        let n_bytes = file.len() as u64 + picture;
+                        let (camera, time_ms) = (head.camera, head.time_ms);
+                        let kept = Kept { camera, time_ms, n_bytes, source: head.source, event: head.event };
+                        store.samples.insert(stem(&path), kept);
+                    }
+                    Err(e) => {
+                        lost.push(format!("{}; it is erased", named(&e)));
+                        store.erase_sample(&stem(&path));
+                    }
+                },
+            }
+        }
+        // A picture is written before its sample: without it nobody knows of it.
+        for path in files(&folder.join("samples"), "jpg") {
+            if !path.with_extension("sample").exists() {
+                let _ = std::fs::remove_file(&path);
             }
         }
         for path in files(&folder.join("marks"), "json") {
             let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
             let read = read_at_most(&path, MOST_MARK, "a mark").map_err(|e| named(&e));
             match read.and_then(|text| serde_json::from_slice::<Mark>(&text).map_err(|e| named(&e))) {
-                Ok(mark) if store.samples.contains_key(&mark.sample) => {
+                Ok(mark) => {
+                    if !store.samples.contains_key(&mark.sample) {
+                        lost.push(named(&"its picture is gone: nothing can be learned from it"));
+                    }
                     store.marks.insert(mark.id.clone(), mark);
-                }
-                Ok(_) => {
-                    lost.push(named(&"its picture is gone, and so is the mark"));
-                    let _ = std::fs::remove_file(&path);
                 }
                 Err(e) => {
                     lost.push(format!("{e}; it is left out"));
@@ -112,6 +114,43 @@ impl MarkStore {
             }
         }
         Ok((store, lost))
+    }
+
+    /// Puts marks and samples of another base away, as long as that is not this one's: their maps mean nothing to this base,
+    /// and may be wanted again.
+    fn set_others_aside(&self, base: &str) -> Result<Option<String>, LearnError> {
+        let file = self.folder.join("base");
+        let before = read_at_most(&file, MOST_MARK, "a base").ok().and_then(|b| String::from_utf8(b).ok());
+        let name = |base: &str| format!("of-{}", base.chars().filter(char::is_ascii_alphanumeric).collect::<String>());
+        let err = |path: &Path| {
+            let path = path.to_owned();
+            move |e: std::io::Error| LearnError::file(&path, &e)
+        };
+        let told = match before {
+            Some(before) if before != base => {
+                let aside = self.folder.join(name(&before));
+                std::fs::create_dir_all(&aside).map_err(err(&aside))?;
+                for part in ["marks", "samples"] {
+                    std::fs::rename(self.folder.join(part), aside.join(part)).map_err(err(&aside))?;
+                }
+                // What was put away of this one comes back.
+                let ours = self.folder.join(name(base));
+                for part in ["marks", "samples"] {
+                    let path = self.folder.join(part);
+                    if std::fs::rename(ours.join(part), &path).is_err() {
+                        std::fs::create_dir_all(&path).map_err(err(&path))?;
+                    }
+                }
+                let _ = std::fs::remove_dir(&ours);
+                Some(format!(
+                    "the model or its size is another one: marks and pictures of the one before are in {}",
+                    aside.display()
+                ))
+            }
+            _ => None,
+        };
+        write_whole(&file, base.as_bytes()).map_err(err(&file))?;
+        Ok(told)
     }
 
     pub fn folder(&self) -> &Path {
@@ -170,11 +209,12 @@ impl MarkStore {
     }
 
     /// # Errors
-    /// It is gone or damaged; then it is erased.
+    /// It cannot be read, or is damaged; then it is erased.
     pub fn sample(&mut self, name: &str) -> Result<(SampleHead, Latents), LearnError> {
         let [path, _] = self.sample_files(name);
-        let read = read_at_most(&path, MOST_SAMPLE, "a sample").map_err(|e| LearnError::file(&path, &e));
-        let decoded = read.and_then(|file| decode(&file).map_err(|e| LearnError::file(&path, &e)));
+        let file = read_at_most(&path, MOST_SAMPLE, "a sample").map_err(|e| LearnError::file(&path, &e))?;
+        let decoded = decode(&file).map_err(|e| LearnError::file(&path, &e));
+        // What cannot be read now may be read another time; what is damaged stays so.
         if decoded.is_err() {
             self.samples.remove(name);
             self.erase_sample(name);
@@ -238,23 +278,37 @@ impl MarkStore {
             _ => {}
         }
         self.marks.remove(id);
+        self.sync();
         Ok(true)
     }
 
-    /// Erases all marks and samples.
+    /// Erases all marks and samples, also those that were put away.
     ///
     /// # Errors
     /// Something cannot be erased.
     pub fn forget(&mut self) -> Result<(), LearnError> {
         for part in ["marks", "samples"] {
             let path = self.folder.join(part);
-            for entry in std::fs::read_dir(&path).map_err(|e| LearnError::file(&path, &e))?.flatten() {
-                std::fs::remove_file(entry.path()).map_err(|e| LearnError::file(&entry.path(), &e))?;
-            }
+            std::fs::remove_dir_all(&path).map_err(|e| LearnError::file(&path, &e))?;
+            std::fs::create_dir(&path).map_err(|e| LearnError::file(&path, &e))?;
+        }
+        let others = std::fs::read_dir(&self.folder).map_err(|e| LearnError::file(&self.folder, &e))?.flatten();
+        for other in others.filter(|e| e.file_name().to_string_lossy().starts_with("of-")) {
+            std::fs::remove_dir_all(other.path()).map_err(|e| LearnError::file(&other.path(), &e))?;
         }
         self.marks.clear();
         self.samples.clear();
+        self.sync();
         Ok(())
+    }
+
+    /// What is erased stays so, whenever the power goes.
+    fn sync(&self) {
+        for part in ["marks", "samples"] {
+            if let Ok(folder) = std::fs::File::open(self.folder.join(part)) {
+                let _ = folder.sync_all();
+            }
+        }
     }
 
     /// Lets what is too old go; `now_ms` since 1970.
@@ -354,6 +408,7 @@ mod tests {
     fn mark(id: &str, sample: &str) -> Mark {
         Mark {
             id: id.into(),
+            number: 1,
             camera: "front".into(),
             said: Said::NotAnObject,
             label: None,
@@ -414,7 +469,7 @@ mod tests {
         std::fs::write(folder.path().join("samples/x.sample.part"), b"half").unwrap();
         let (mut store, lost) = open(folder.path(), 1 << 20);
         assert_eq!(lost.len(), 3, "{lost:?}");
-        assert_eq!(store.marks().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["1-1"]);
+        assert_eq!(store.marks().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["0-1", "1-1"], "what was said stays");
         assert!(!folder.path().join("samples/x.sample.part").exists());
         // Damaged where its head does not show it: found when it is read.
         let mut bytes = std::fs::read(file(&samples[1])).unwrap();
@@ -423,9 +478,17 @@ mod tests {
         std::fs::write(file(&samples[1]), bytes).unwrap();
         assert!(store.sample(&samples[1]).unwrap_err().to_string().contains("damaged"));
         assert!(store.sample(&samples[2]).is_ok());
+        // Maps of another model mean nothing to this one; those of the one before come back with it.
+        drop(store);
         let (other, lost) = MarkStore::open(folder.path(), "another", 1 << 20, HOUR_MS).unwrap();
-        assert!(lost.iter().all(|l| l.contains("another model") || l.contains("gone")), "{lost:?}");
-        assert_eq!(other.size().0, 0, "maps of another model mean nothing");
+        assert!(lost.len() == 1 && lost[0].contains("of-abc"), "{lost:?}");
+        assert_eq!((other.size().0, other.marks().count()), (0, 0));
+        drop(other);
+        let (mut store, _) = open(folder.path(), 1 << 20);
+        assert_eq!((store.size().0, store.marks().count()), (1, 2));
+        let (mut other, _) = MarkStore::open(folder.path(), "another", 1 << 20, HOUR_MS).unwrap();
+        other.forget().unwrap();
+        assert!(!folder.path().join("of-abc").exists(), "what was put away is erased too");
         store.forget().unwrap();
         assert_eq!(std::fs::read_dir(folder.path().join("samples")).unwrap().count(), 0);
     }

@@ -43,8 +43,8 @@ pub struct Versions {
     pub spent_ms: u64,
     pub day: u64,
     pub last: Option<LastRun>,
-    /// The latest mark that was learned from.
-    pub learned_marks: String,
+    /// The number of the latest mark that was learned from.
+    pub learned_mark: u64,
 }
 
 impl Versions {

@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What somebody says of a place in a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,14 @@ pub enum DeskError {
 pub struct Asked {
     pub ask: Ask,
     pub reply: Sender<Result<Answer, DeskError>>,
+    asked: Instant,
+}
+
+impl Asked {
+    /// Whether somebody still waits for the answer.
+    pub fn is_awaited(&self) -> bool {
+        self.asked.elapsed() < PATIENCE
+    }
 }
 
 /// Where to ask.
@@ -140,7 +148,7 @@ impl Desk {
     pub fn ask(&self, ask: Ask) -> Result<Answer, DeskError> {
         let busy = || DeskError::Busy("what learns does not answer just now; try again".into());
         let (reply, answer) = bounded(1);
-        self.0.try_send(Asked { ask, reply }).map_err(|_| busy())?;
+        self.0.try_send(Asked { ask, reply, asked: Instant::now() }).map_err(|_| busy())?;
         answer.recv_timeout(PATIENCE).map_err(|_| busy())?
     }
 }

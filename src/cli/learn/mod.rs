@@ -125,14 +125,14 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
             let Some(labels) = frame.labels else { continue };
             let latents = backbone.latents(frame.frame.data());
             let block = i as u64 + frame.number / BLOCK;
-            lesson.add(Sample { latents, labels, origin: Origin::Labelled, block });
+            lesson.add(Sample { latents, labels, origin: Origin::Labelled, n_sure: 0, block });
         }
     }
     let n_frames = lesson.learned.len() + lesson.held_out.len();
     if n_frames == 0 {
         return Err(Failure::Failed("no frame of the clips has labels".into()));
     }
-    lesson.add_anchors(&model, &net, &mut backbone)?;
+    lesson.add_anchors(&model, &net, &mut backbone, &mut || ControlFlow::Continue(()))?;
     drop(backbone);
     print_line(&format!(
         "{n_frames} frames, {} anchors; {} MiB to learn from",
@@ -160,7 +160,7 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
         ControlFlow::Continue(())
     };
     let started = std::time::Instant::now();
-    let taught = pool.install(|| teach(&net, &lesson, settings, args.score, &mut progress))?;
+    let taught = pool.install(|| teach(&net, &net.params(), &lesson, settings, args.score, &mut progress))?;
     bar.finish_and_clear();
     let took = started.elapsed();
     let curve: Vec<String> = taught.curve.iter().map(|v| format!("{v:.3}")).collect();

@@ -383,7 +383,7 @@ fn learn(args: &LearnNowArgs) -> Result<(), Failure> {
     let learner = loop {
         std::thread::sleep(PAUSE);
         let learner = remote.learner(&args.camera)?;
-        let is_learning = learner["state"] == "learning";
+        let is_learning = matches!(learner["state"].as_str(), Some("learning" | "paused"));
         has_begun |= is_learning || learner["last"]["time"].as_f64() != before;
         if has_begun && !is_learning {
             break learner;

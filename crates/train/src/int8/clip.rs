@@ -66,9 +66,9 @@ impl Direction {
             if length > 0.0 { self.products[i] as f64 / length } else { 0.0 }
         };
         let mut best = (SHARES[0], cosine(0));
-        for i in 1..SHARES.len() {
+        for (i, share) in SHARES.into_iter().enumerate() {
             if cosine(i) > best.1 {
-                best = (SHARES[i], cosine(i));
+                best = (share, cosine(i));
             }
         }
         if self.own == 0 { (1.0, 0.0) } else { (best.0, (1.0 - best.1).max(0.0) as f32) }

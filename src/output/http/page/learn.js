@@ -392,7 +392,7 @@ function describeLearner(card, c) {
   const facts = [`mode ${c.mode}`, ...group, `model ${c.model}`, `${c.marks} marks`, `${c.samples} samples, ${mib} MiB`];
   $(".facts", card).textContent = facts.join(" · ");
   const bar = $("progress", card);
-  bar.hidden = c.state !== "learning";
+  bar.hidden = c.state !== "learning" && c.state !== "paused";
   bar.value = c.progress ?? 0;
   $("[data-needs=waiting]", card).hidden = !c.waiting;
   $(".waiting", card).textContent = c.waiting ? `Version ${c.waiting.version} waits to be accepted: ${judged(c.waiting.held_out)}.` : "";
