@@ -74,6 +74,42 @@ fn mark_decoys(service: &Service) -> usize {
     n
 }
 
+/// What is reported, against the truth.
+#[derive(Debug, Default)]
+struct Looks {
+    /// Decoys with nobody near, and how many of them were reported.
+    n_decoys: usize,
+    n_false: usize,
+    n_there: usize,
+    n_found: usize,
+}
+
+impl Looks {
+    fn of(service: &Service, n_looks: usize) -> Self {
+        let (decoys, mut truth) = (decoys(), SimCamera::new(SimSettings::parse(STREET).unwrap()));
+        let (mut looks, mut n, mut last) = (Self::default(), 0, 0);
+        wait_for("looks", LONG, || {
+            let (frame, found) = reported(service)?;
+            if frame == last {
+                return None;
+            }
+            (n, last) = (n + 1, frame);
+            let boxes: Vec<Rect<CameraPixels>> = found.iter().map(bbox).collect();
+            let mut objects: Vec<Truth> = Vec::new();
+            truth.truth(frame, &mut objects);
+            let is = |r: &Rect<CameraPixels>| boxes.iter().any(|b| b.iou(r) > 0.5);
+            let alone: Vec<_> = decoys.iter().filter(|d| objects.iter().all(|o| o.bbox.iou(d) < 0.2)).collect();
+            looks.n_decoys += alone.len();
+            looks.n_false += alone.iter().filter(|d| is(d)).count();
+            let seen: Vec<&Truth> = objects.iter().filter(|o| o.counts() && o.visible > 0.8).collect();
+            looks.n_there += seen.len();
+            looks.n_found += seen.iter().filter(|o| is(&o.bbox)).count();
+            (n >= n_looks).then_some(())
+        });
+        looks
+    }
+}
+
 fn learner(service: &Service) -> Value {
     get_json(service.http, "/api/learn").1["cameras"][0].clone()
 }
@@ -98,6 +134,7 @@ fn a_decoy_that_is_marked_is_gone_and_persons_beside_it_are_not() {
     service.wait_told("READY=1");
     // Pictures of what is always there.
     wait_for("pictures", LONG, || learner(&service)["samples"].as_u64().filter(|n| *n >= 20));
+    let before = Looks::of(&service, 20);
     let n_marks = mark_decoys(&service);
     let (_, marks) = get_json(service.http, "/api/marks?camera=front");
     assert_eq!(marks.as_array().unwrap().len(), n_marks);
@@ -112,27 +149,12 @@ fn a_decoy_that_is_marked_is_gone_and_persons_beside_it_are_not() {
     assert_eq!((camera["reconnects"].as_u64(), camera["frames_failed"].as_u64()), (Some(0), Some(0)));
     assert!(camera["frames_processed"].as_u64().unwrap() > frames_before);
 
-    let (decoys, mut truth) = (decoys(), SimCamera::new(SimSettings::parse(STREET).unwrap()));
-    let (mut n_looks, mut n_false, mut n_there, mut n_found, mut last) = (0, 0, 0, 0, 0);
-    wait_for("40 looks", LONG, || {
-        let (n, found) = reported(&service)?;
-        if n == last {
-            return None;
-        }
-        (n_looks, last) = (n_looks + 1, n);
-        let boxes: Vec<Rect<CameraPixels>> = found.iter().map(bbox).collect();
-        let mut objects: Vec<Truth> = Vec::new();
-        truth.truth(n, &mut objects);
-        let is = |r: &Rect<CameraPixels>| boxes.iter().any(|b| b.iou(r) > 0.5);
-        let nobody_near = |d: &Rect<CameraPixels>| objects.iter().all(|o| o.bbox.iou(d) < 0.2);
-        n_false += decoys.iter().filter(|d| nobody_near(d) && is(d)).count();
-        let counted: Vec<&Truth> = objects.iter().filter(|o| o.counts() && o.visible > 0.8).collect();
-        (n_there, n_found) = (n_there + counted.len(), n_found + counted.iter().filter(|o| is(&o.bbox)).count());
-        (n_looks >= 40).then_some(())
-    });
-    println!("{n_false} false alarms at {} looks, {n_found} of {n_there} objects", n_looks * decoys.len());
-    assert!(n_false * 10 <= n_looks * decoys.len(), "{n_false} false alarms at {n_looks} looks");
-    assert!(n_found * 100 >= n_there * 90, "{n_found} of {n_there} objects");
+    let after = Looks::of(&service, 60);
+    println!("before {before:?}, after {after:?}");
+    assert!(before.n_false * 2 > before.n_decoys, "the base takes them for persons: {before:?}");
+    // `benches/learn.rs` measures how much; here most of it is enough.
+    assert!(after.n_false * before.n_decoys * 3 <= before.n_false * after.n_decoys, "{before:?}, {after:?}");
+    assert!(after.n_found * 100 >= after.n_there * 90, "{after:?}");
 
     // What was learned outlives the daemon, and one step back is one request.
     service.process.signal("TERM");
@@ -151,12 +173,13 @@ fn a_decoy_that_is_marked_is_gone_and_persons_beside_it_are_not() {
 
 #[test]
 fn a_power_cut_loses_no_mark_and_damaged_files_are_said() {
-    let service = Service::start(&config("ask", 40), None);
+    let mut service = Service::start(&config("ask", 40), None);
     service.wait_told("READY=1");
     wait_for("pictures", LONG, || learner(&service)["samples"].as_u64().filter(|n| *n >= 12));
     let n_marks = mark_decoys(&service);
     wait_for("learning", LONG, || (learner(&service)["state"] == "learning").then_some(()));
     service.process.signal("KILL");
+    service.wait_end();
     let learn = service.folder.path().join("learn/front");
     let mut samples: Vec<PathBuf> =
         std::fs::read_dir(learn.join("samples")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -167,7 +190,7 @@ fn a_power_cut_loses_no_mark_and_damaged_files_are_said() {
     std::fs::write(learn.join("state.json"), b"{\"current\": 7").unwrap();
     std::fs::write(learn.join("marks/1700000000000-9.json"), b"\0\0\0").unwrap();
 
-    let service = service.restart();
+    let mut service = service.restart();
     service.wait_told("READY=1");
     service.wait_log("it is erased");
     service.wait_log("state.json");
@@ -185,7 +208,8 @@ fn a_power_cut_loses_no_mark_and_damaged_files_are_said() {
     assert_eq!((status, told["model"].as_str()), (200, Some("learned 1")), "{told}");
     // In the middle of the swap.
     service.process.signal("KILL");
-    let service = service.restart();
+    service.wait_end();
+    let mut service = service.restart();
     service.wait_told("READY=1");
     assert_eq!(learner(&service)["model"], "learned 1", "what was accepted is in use");
     wait_for("frames", LONG, || {
@@ -193,6 +217,7 @@ fn a_power_cut_loses_no_mark_and_damaged_files_are_said() {
     });
     // A model whose file is damaged is not used, and nothing else is touched.
     service.process.signal("KILL");
+    service.wait_end();
     std::fs::write(learn.join("models/0001.onnx"), b"no model").unwrap();
     let service = service.restart();
     service.wait_told("READY=1");

@@ -14,13 +14,13 @@ const MOST: f64 = (1u64 << 24) as f64;
 
 /// How codes of each share lie beside the gradient: sums of products with it, of their own squares, and of the gradient's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Direction {
+pub struct ClipSearch {
     products: [i64; SHARES.len()],
     squares: [i64; SHARES.len()],
     own: i64,
 }
 
-impl Direction {
+impl ClipSearch {
     /// Takes in a row; `ranges` are those of its channels, which repeat along it, and `most` is the greatest of them.
     pub fn add(&mut self, row: &[f32], ranges: &[f32], most: f32) {
         if most <= 0.0 {
@@ -83,7 +83,7 @@ mod tests {
     fn a_lonely_peak_is_clipped_and_an_even_row_is_not() {
         let even: Vec<f32> = (0..256u16).map(|i| f32::from(i) / 128.0 - 1.0).collect();
         let find = |row: &[f32]| {
-            let mut direction = Direction::default();
+            let mut direction = ClipSearch::default();
             let most = row.iter().fold(0.0f32, |m, g| m.max(g.abs()));
             direction.add(row, &[most; 16], most);
             direction.best()
@@ -102,8 +102,8 @@ mod tests {
     fn the_order_of_rows_does_not_matter() {
         let rows: Vec<Vec<f32>> = (0..8u16).map(|i| (0..48u16).map(|j| f32::from(i * j % 7) - 3.3).collect()).collect();
         let of = |order: &mut dyn Iterator<Item = &Vec<f32>>| {
-            order.fold(Direction::default(), |all, row| {
-                let mut one = Direction::default();
+            order.fold(ClipSearch::default(), |all, row| {
+                let mut one = ClipSearch::default();
                 one.add(row, &[4.0; 16], 4.0);
                 all.merged(one)
             })

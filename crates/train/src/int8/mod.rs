@@ -22,7 +22,7 @@ use crate::float::conv::{FloatConv, Put};
 use crate::float::{act, ops};
 use crate::params::Params;
 use crate::plan::TrainPlan;
-use clip::Direction;
+use clip::ClipSearch;
 use conv::{Int8Conv, Product};
 use engine::buffer::Buffer;
 use engine::graph::resample::{Taps, repeats};
@@ -155,7 +155,7 @@ struct Scratch {
     codes: Vec<u8>,
     most: Vec<f32>,
     range: Range,
-    direction: Direction,
+    direction: ClipSearch,
 }
 
 impl Scratch {
@@ -167,7 +167,7 @@ impl Scratch {
             codes: vec![0; room],
             most: vec![0.0; most],
             range: Range::NONE,
-            direction: Direction::default(),
+            direction: ClipSearch::default(),
         }
     }
 
@@ -647,7 +647,7 @@ impl Int8Trainer {
             true => GradRounding::Random { seed: rows::seed(self.step, value.0) },
             false => GradRounding::Nearest,
         };
-        let mut direction = Direction::default();
+        let mut direction = ClipSearch::default();
         let searches = self.settings.is_clipped && self.step % clip::EVERY == 1;
         let mut scales = Vec::new();
         for _ in 0..if is_first { 2 } else { 1 } {
