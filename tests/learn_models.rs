@@ -89,7 +89,7 @@ fn check(model: &Arc<Model>, size: Size, clip: &str, (depth, factor): (Depth, f3
     let written = load(&folder.path().join("other.onnx"));
     let after = seen(&other);
     let (n_same, n_before) = agree(&before, &after);
-    assert!(n_same * 2 < n_before, "other weights see others: {n_same} of {n_before}");
+    assert!(n_same * 10 < n_before * 9, "other weights see others: {n_same} of {n_before}");
     let (n_found, n) = agree(&dense(&written, size, &frames), &after);
     assert!(n >= 8 && n_found * 20 >= n * 19, "{} {depth:?}, written: {n_found} of {n}", model.name);
 }
