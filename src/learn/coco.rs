@@ -1,4 +1,4 @@
-//! Labels of pictures in COCO's JSON.
+//! Labels of pictures: COCO's JSON, or a folder of YOLO's texts.
 
 use super::error::LearnError;
 use crate::detect::heads::loss::{LabelledBox, PictureLabels};
@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Largest file that is read.
 const MOST_BYTES: u64 = 256 << 20;
+/// Sides of the picture in which shares are counted.
+const TEXT_SIDE: u16 = 1000;
 
 /// A file as written: the parts that count.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -61,12 +63,55 @@ struct FrameTruth {
 }
 
 impl Truths {
+    /// Reads a COCO file, or a folder with YOLO's texts.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn read(path: &Path, labels: &[String]) -> Result<Self, LearnError> {
+        if path.is_dir() { Self::read_texts(path, labels.len()) } else { Self::read_coco(path, labels) }
+    }
+
+    /// Reads a folder of `000123.txt`, one a frame: lines of class, middle and size, shares of the picture's sides. A frame
+    /// without a file is not known; one with an empty file shows nothing.
+    fn read_texts(folder: &Path, n_classes: usize) -> Result<Self, LearnError> {
+        let entries = std::fs::read_dir(folder).map_err(|e| LearnError::file(folder, &e))?;
+        let mut truths = Self::default();
+        for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "txt")) {
+            let err = |e: &dyn std::fmt::Display| LearnError::file(&path, e);
+            // `classes.txt` and the like stand beside them.
+            let Some(number) = path.to_str().and_then(frame_number) else { continue };
+            let text = read_text(&path, MOST_BYTES, "labels").map_err(|e| err(&e))?;
+            let mut objects = Vec::new();
+            for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+                let numbers: Vec<f32> = line.split_whitespace().filter_map(|v| v.parse().ok()).collect();
+                let [class, x, y, w, h] = numbers[..] else {
+                    return Err(err(&format!("line {}: expected class, middle across and down, width, height", i + 1)));
+                };
+                let is_share = [x, y, w, h].iter().all(|v| (0.0..=1.0).contains(v));
+                if class.fract() != 0.0 || !(0.0..n_classes as f32).contains(&class) || !is_share {
+                    let what =
+                        format!("line {}: expected a class of 0 to {} and shares of 0 to 1", i + 1, n_classes - 1);
+                    return Err(err(&what));
+                }
+                let side = f32::from(TEXT_SIDE);
+                let [x, y, w, h] = [x, y, w / 2.0, h / 2.0].map(|v| v * side);
+                objects.push((Some(class as u16), Rect::new(x - w, y - h, x + w, y + h)));
+            }
+            let size = Size::new(u32::from(TEXT_SIDE), u32::from(TEXT_SIDE));
+            truths.frames.insert(number, FrameTruth { size, objects });
+        }
+        match truths.frames.is_empty() {
+            true => Err(LearnError::file(folder, &"there are no labels such as 000123.txt in it")),
+            false => Ok(truths),
+        }
+    }
+
     /// Reads a file whose images are frames of a clip, numbered from 0 by the last digits of their names. Categories are
     /// found among the model's labels by name; of others nothing is learned, and where they are, nothing is background.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub fn read(path: &Path, labels: &[String]) -> Result<Self, LearnError> {
+    fn read_coco(path: &Path, labels: &[String]) -> Result<Self, LearnError> {
         let err = |e: &dyn std::fmt::Display| LearnError::file(path, e);
         let text = read_text(path, MOST_BYTES, "labels").map_err(|e| err(&e))?;
         let file: CocoFile = serde_json::from_str(&text)
@@ -160,6 +205,35 @@ mod tests {
         assert_eq!(labels.objects[0].class, 1);
         assert_eq!(labels.objects[0].bbox.to_array(), [20.0, 10.0, 60.0, 40.0]);
         assert_eq!(labels.ignored.len(), 1, "a tram is nothing that the model knows, and no background");
+    }
+
+    #[test]
+    fn texts_are_shares_of_the_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let labels = ["person".to_owned(), "car".to_owned()];
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let read = || Truths::read(folder.path(), &labels);
+        assert!(read().unwrap_err().to_string().contains("000123.txt"));
+        put("classes.txt", "person\ncar\n");
+        put("000007.txt", "1 0.5 0.25 0.2 0.1\n\n");
+        put("000008.txt", "");
+        let letterbox = Letterbox::fit(Size::new(400, 200), Size::new(200, 200));
+        let truths = read().unwrap();
+        let of = |n: u64| truths.of_frame(n, &letterbox);
+        let labels = of(7).unwrap();
+        assert_eq!(labels.objects.len(), 1);
+        let (found, wanted) = (labels.objects[0].bbox.to_array(), [80.0, 20.0, 120.0, 30.0]);
+        assert!(
+            labels.objects[0].class == 1 && found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-3),
+            "{found:?}"
+        );
+        assert!(of(8).is_some_and(|l| l.objects.is_empty() && l.is_complete) && of(9).is_none());
+        for bad in
+            ["2 0.5 0.5 0.1 0.1", "0 0.5 0.5 0.1", "0.5 0.5 0.5 0.1 0.1", "0 5 0.5 0.1 0.1", "person 0.5 0.5 0.1 0.1"]
+        {
+            put("000009.txt", bad);
+            assert!(read().unwrap_err().to_string().contains("line 1"), "{bad}");
+        }
     }
 
     #[test]

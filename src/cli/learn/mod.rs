@@ -37,8 +37,8 @@ enum Command {
 /// Blocks of time are held out: the new model is written only if it is better there, if it keeps what the model
 /// knew before (its anchors), and if nothing is lost that was found. Exit status 1: it was not, and why.
 ///
-/// Labels are a COCO file whose images are frames of the clip, numbered from 0 by their names (000123.png);
-/// simulated clips need none.
+/// Labels are a COCO file whose images are frames of the clip, numbered from 0 by their names (000123.png), or a
+/// folder of YOLO's texts (000123.txt); simulated clips need none.
 ///
 /// Example: passd learn train yard.mp4 --labels yard.json --model street-nano --out learned/
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ struct TrainArgs {
     /// Video files, or simulated cameras such as 'sim://street?scene=snow&frames=600'
     #[arg(required = true)]
     clips: Vec<String>,
-    /// COCO file, one a clip, in the clips' order
+    /// COCO file or folder of texts, one a clip, in the clips' order
     #[arg(long, value_name = "FILE")]
     labels: Vec<PathBuf>,
     #[command(flatten)]
