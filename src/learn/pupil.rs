@@ -24,7 +24,7 @@ use std::sync::Arc;
 use train::params::Params;
 
 /// Bytes of latents that a run learns from at most.
-const LESSON_BYTES: usize = 96 << 20;
+const LESSON_BYTES: usize = 48 << 20;
 /// A picture to keep.
 pub struct KeptPicture<'a> {
     pub camera: &'a str,
