@@ -59,6 +59,9 @@ pub fn resolve(file: &File, cameras: Vec<Learns<'_>>, complain: Complain<'_>) ->
     if groups.is_empty() {
         return None;
     }
+    if l.path.as_ref().is_some_and(|p| p.as_os_str().is_empty()) {
+        complain("learn.path", "is empty; expected a folder".into());
+    }
     let path = l.path.clone().or_else(|| Some(state_directory()?.join("learn")));
     let Some(path) = path else {
         complain("learn.path", "is not set, and there is no STATE_DIRECTORY; where shall marks and models go?".into());

@@ -5,6 +5,7 @@ use super::error::LearnError;
 use super::learner::{Class, School};
 use super::mark::Mark;
 use crate::files::{Links, open_plain, read_open};
+use crate::geom::{CameraPixels, Rect, Size};
 use crate::output::desk::{Answer, Ask, DeskError, LearnControl, NewMark, Said};
 use crate::output::draw;
 use crate::wire::frame::FrameJson;
@@ -80,8 +81,19 @@ impl School {
         if !bbox.iter().all(|v| v.is_finite()) || x2 - x1 < 1.0 || y2 - y1 < 1.0 {
             return Err(wrong("box: expected [left, top, right, bottom], right and bottom being larger"));
         }
-        let sample = match &of_event {
-            Some((_, sample, _, _)) => sample.clone(),
+        // What lies outside of the picture shows nothing.
+        let within = |source: Size| {
+            let inside = Rect::<CameraPixels>::new(x1, y1, x2, y2).intersection(&source.rect());
+            match inside.width() >= 1.0 && inside.height() >= 1.0 {
+                true => Ok(inside.to_array()),
+                false => Err(DeskError::Wrong(format!("box: it lies outside of the picture of {source}"))),
+            }
+        };
+        let (sample, bbox) = match &of_event {
+            Some((i, sample, _, _)) => {
+                let [w, h] = self.classes[*i].pupil.store().source_of(sample).unwrap_or_default();
+                (sample.clone(), within(Size::new(w, h))?)
+            }
             None => {
                 let still = self.stills.get(&camera).into_iter().flatten().rev();
                 let held = still.into_iter().find(|r| new.frame == Some(r.frame.id.0)).cloned();
@@ -90,11 +102,8 @@ impl School {
                     Some(n) => DeskError::Missing(format!("frame {n} is not held any more: mark a still")),
                     None => DeskError::Missing(format!("camera '{camera}' has not shown a frame yet")),
                 })?;
-                let source = result.frame.letterbox.source;
-                if x1 > source.width as f32 || y1 > source.height as f32 || x2 < 0.0 || y2 < 0.0 {
-                    return Err(DeskError::Wrong(format!("box: it lies outside of the picture of {source}")));
-                }
-                self.classes[i].keep(&result, now_ms, None).map_err(failed)?
+                let bbox = within(result.frame.letterbox.source)?;
+                (self.classes[i].keep(&result, now_ms, None).map_err(failed)?, bbox)
             }
         };
         let class = &mut self.classes[i];

@@ -67,8 +67,15 @@ impl Pupil {
         let base = format!("{}@{size}", model.sha256);
         let max_age_ms = around.max_age.as_millis() as u64;
         let (store, mut lost) = MarkStore::open(&folder, &base, around.max_bytes, max_age_ms)?;
-        let (versions, said) = Versions::open(&folder, &base);
+        let (mut versions, said) = Versions::open(&folder, &base);
         lost.extend(said);
+        for n in [&mut versions.current, &mut versions.previous, &mut versions.waiting] {
+            let loaded = n.map(|n| Model::load(&model_file(&folder, n).display().to_string(), folders));
+            if let Some(Err(e)) = loaded {
+                lost.push(format!("what was learned is not used: {e}"));
+                *n = None;
+            }
+        }
         let (model, net) = (Arc::new(model), Arc::new(net));
         Ok((Self { settings, model, net, backbone, store, versions }, lost))
     }
@@ -200,7 +207,7 @@ impl Pupil {
         let run = LastRun { time, seconds, curve: taught.curve.clone(), verdict: taught.verdict.clone() };
         let mut next = self.versions.clone();
         if run.verdict.refused.is_none() {
-            next.last_number += 1;
+            next.last_number = next.last_number.saturating_add(1);
             self.write_version(next.last_number, taught, &run)?;
             next.waiting = Some(next.last_number);
         }
@@ -268,9 +275,9 @@ impl Pupil {
     /// Goes back to what was in use before.
     ///
     /// # Errors
-    /// The model as it came is in use, or it cannot be written down.
+    /// The model as it came is in use and nothing was before it, or it cannot be written down.
     pub fn roll_back(&mut self) -> Result<(), LearnError> {
-        if self.versions.current.is_none() {
+        if self.versions.current.is_none() && self.versions.previous.is_none() {
             return Err(LearnError::Refused("the model as it came is in use: there is nothing to go back to".into()));
         }
         let (current, previous) = (self.versions.previous, None);

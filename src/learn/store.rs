@@ -101,6 +101,10 @@ impl MarkStore {
             let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
             let read = read_at_most(&path, MOST_MARK, "a mark").map_err(|e| named(&e));
             match read.and_then(|text| serde_json::from_slice::<Mark>(&text).map_err(|e| named(&e))) {
+                Ok(mark) if mark.id != stem(&path) || !mark.bbox.iter().all(|v| v.is_finite()) => {
+                    lost.push(named(&"says what no mark of this name would; it is left out"));
+                    let _ = std::fs::rename(&path, path.with_extension("damaged"));
+                }
                 Ok(mark) => {
                     if !store.samples.contains_key(&mark.sample) {
                         lost.push(named(&"its picture is gone: nothing can be learned from it"));

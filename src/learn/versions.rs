@@ -58,7 +58,10 @@ impl Versions {
         let read = match read_at_most(&path, MOST, "the state of learning") {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return (blank(), None),
             Err(e) => Err(e.to_string()),
-            Ok(text) => serde_json::from_slice::<Self>(&text).map_err(|e| e.to_string()),
+            Ok(text) => match serde_json::from_slice::<Self>(&text) {
+                Ok(state) if state.base.is_empty() => Err("it names no base".into()),
+                read => read.map_err(|e| e.to_string()),
+            },
         };
         match read {
             Ok(state) if state.base == base => {
@@ -92,7 +95,7 @@ impl Versions {
 
     /// Milliseconds that were spent on the day of `now_ms`.
     pub fn spent_ms(&self, now_ms: u64) -> u64 {
-        if self.day == now_ms / DAY_MS { self.spent_ms } else { 0 }
+        if self.day == now_ms / DAY_MS { self.spent_ms.min(DAY_MS) } else { 0 }
     }
 
     pub fn spend(&mut self, ms: u64, now_ms: u64) {
@@ -104,7 +107,7 @@ impl Versions {
     pub fn tidy(&self, folder: &Path) {
         let named = [self.current, self.previous, self.waiting];
         for n in numbers(folder) {
-            if !named.contains(&Some(n)) && n + KEPT <= self.last_number {
+            if !named.contains(&Some(n)) && n.saturating_add(KEPT) <= self.last_number {
                 for ending in ["onnx", "toml", "report.json"] {
                     let _ = std::fs::remove_file(folder.join("models").join(format!("{n:04}.{ending}")));
                 }

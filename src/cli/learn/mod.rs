@@ -113,6 +113,16 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
         return Err(Failure::Usage("expected --rate above 0 to 0.1, --score 0.05 to 1".into()));
     }
     let (model, size) = args.model.model()?;
+    let name = args.name.clone().unwrap_or_else(|| format!("{}-learned", model.name));
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+        return Err(Failure::Usage(format!("--name '{name}': expected letters, digits, '-' and '_'")));
+    }
+    if args.threads > 256 {
+        return Err(Failure::Usage("--threads: expected 0 to 256".into()));
+    }
+    let unwritable = |e: std::io::Error| Failure::Failed(format!("{}: {e}", args.out.display()));
+    std::fs::create_dir_all(&args.out).map_err(unwritable)?;
+    crate::files::try_to_write(&args.out).map_err(unwritable)?;
     crate::capture::init().map_err(|e| Failure::Failed(e.to_string()))?;
     let depth = if args.all_layers { Depth::All } else { Depth::Head };
     let net = LearnNet::open(&model, size, depth)?;
@@ -171,9 +181,7 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
     if let Some(why) = &taught.verdict.refused {
         return Err(Failure::Failed(format!("nothing is written: {why}")));
     }
-    let name = args.name.clone().unwrap_or_else(|| format!("{}-learned", model.name));
     let onnx = learned_file(&model, &net, &taught.params)?;
-    std::fs::create_dir_all(&args.out).map_err(|e| Failure::Failed(format!("{}: {e}", args.out.display())))?;
     let from = args.clips.clone();
     let learned = Learned { base: model.name.clone(), base_sha256: model.sha256.clone(), from };
     write_model(&args.out, &name, &model, &onnx, learned)?;
