@@ -276,7 +276,11 @@ fn stands(class: &Class) -> Value {
         "state": state,
         "progress": progress,
         "model": versions.current.map_or_else(|| "base".to_owned(), |n| format!("learned {n}")),
-        "waiting": versions.waiting.map(|version| json!({ "version": version, "report": versions.last })),
+        "waiting": versions.waiting.map(|version| {
+            let mut report = json!(versions.last);
+            report["version"] = json!(version);
+            report
+        }),
         "last": versions.last,
     })
 }
