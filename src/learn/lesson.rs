@@ -128,7 +128,12 @@ pub fn teach(
             settings.n_steps
         )));
     }
-    let mean = |v: &Vec<f32>| v.iter().sum::<f32>() / v.len().max(1) as f32;
+    // Of fewer steps than tenths some have none.
+    let mut last = 0.0;
+    let mean = |v: &Vec<f32>| {
+        last = if v.is_empty() { last } else { v.iter().sum::<f32>() / v.len() as f32 };
+        last
+    };
     let curve = curve.iter().map(mean).collect();
     let mut go_on = || match progress(1.0, 0.0) {
         ControlFlow::Break(Ending::Stopped) => ControlFlow::Break(()),
