@@ -114,13 +114,25 @@ fn learner(service: &Service) -> Value {
     get_json(service.http, "/api/learn").1["cameras"][0].clone()
 }
 
+/// Waits until what was learned is where `is_there` says. What is refused is tried again with the pictures that came
+/// meanwhile: the gate may do so, and what is tested is what comes after it.
+fn wait_lesson(service: &Service, is_there: impl Fn(&Value) -> bool) {
+    let mut refused = Vec::new();
+    wait_for(&format!("a lesson, log {:#?}", service.log.lock().unwrap()), LESSON, || {
+        let told = learner(service);
+        let run = &told["last"];
+        if told["state"] == "idle" && run["refused"].is_string() && !refused.contains(run) {
+            refused.push(run.clone());
+            assert!(refused.len() < 4, "{refused:#?}");
+            assert_eq!(post(service, "/api/learn/front/run", &json!({})).0, 200);
+        }
+        is_there(&told).then_some(())
+    });
+}
+
 /// Waits until a learned model is in use.
 fn wait_learned(service: &Service) {
-    wait_for(&format!("a learned model, log {:#?}", service.log.lock().unwrap()), LESSON, || {
-        let told = learner(service);
-        assert!(told["last"]["refused"].is_null(), "{told}");
-        told["model"].as_str().filter(|m| m.starts_with("learned")).map(|_| ())
-    });
+    wait_lesson(service, |told| told["model"].as_str().is_some_and(|m| m.starts_with("learned")));
     // The camera goes on with it.
     wait_for("the swap", LONG, || {
         let model = get_json(service.http, "/api/cameras/front").1["model"].as_str()?.to_owned();
@@ -198,11 +210,7 @@ fn a_power_cut_loses_no_mark_and_damaged_files_are_said() {
     let (_, marks) = get_json(service.http, "/api/marks");
     assert_eq!(marks.as_array().unwrap().len(), n_marks, "no mark is lost");
     // It begins again by itself, and waits to be accepted.
-    wait_for("what waits", LESSON, || {
-        let told = learner(&service);
-        assert!(told["last"]["refused"].is_null(), "{told}");
-        (told["state"] == "waiting").then_some(())
-    });
+    wait_lesson(&service, |told| told["state"] == "waiting");
     assert_eq!(learner(&service)["model"], "base", "nothing is taken over unasked");
     let (status, told) = post(&service, "/api/learn/front/accept", &json!({}));
     assert_eq!((status, told["model"].as_str()), (200, Some("learned 1")), "{told}");
