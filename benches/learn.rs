@@ -93,9 +93,7 @@ struct Base<'a> {
 impl Base<'_> {
     fn detections(&mut self, latents: &Latents, score: f32) -> Vec<Detection> {
         self.net.feed(&mut self.trainer, &[latents]);
-        self.trainer.forward(&self.net.params());
-        let numbers = self.net.numbers(&self.trainer, 0);
-        self.net.detections(&numbers, Thresholds { score, iou: 0.5 })
+        self.net.shown(&mut self.trainer, &self.net.params(), Thresholds { score, iou: 0.5 })
     }
 }
 

@@ -19,7 +19,6 @@ use std::path::Path;
 use std::sync::Arc;
 use train::float::FloatTrainer;
 use train::params::Params;
-use train::trainer::Trainer;
 
 const T: Thresholds = Thresholds { score: 0.3, iou: 0.5 };
 
@@ -66,8 +65,7 @@ fn check(model: &Arc<Model>, size: Size, clip: &str, (depth, factor): (Depth, f3
         let mut of = |frame: &Frame| {
             let latents = backbone.latents(frame.data());
             net.feed(&mut trainer, &[&latents]);
-            Trainer::forward(&mut trainer, params);
-            net.detections(&net.numbers(&trainer, 0), T)
+            net.shown(&mut trainer, params, T)
         };
         frames.iter().map(&mut of).collect()
     };

@@ -1,11 +1,10 @@
 //! `passd calibrate`: finds a model's gate profile on clips.
 
-use super::common::{Failure, ModelArgs, print_line};
+use super::common::{Failure, ModelArgs, print_line, progress_bar};
 use crate::eval::calibrate::{CalibrateSettings, Outcome, calibrate, judge};
 use crate::models::profiles;
 use crate::skip::SkipSettings;
 use engine::gating::profile::Profile;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
 /// Find the gates of the layer engine that skip most and keep the detections
@@ -63,9 +62,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         replaced: profiles::find(&model, &args.model.folders(), None)?,
     };
     let is_replaced = settings.replaced.is_some();
-    let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(1000).with_style(style);
+    let bar = progress_bar();
     let found = calibrate(&model, &settings, &mut |done, now| {
         bar.set_position((done * 1000.0) as u64);
         bar.set_message(format!("agreement {:.3}, work {:.1} %", now.agreement, 100.0 * now.cost));

@@ -8,6 +8,7 @@ use crate::models::ModelError;
 use crate::models::model::{Model, ModelFolders};
 use crate::pipeline::OrtFactory;
 use crate::text::printable_lines;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,6 +81,13 @@ impl ModelArgs {
 /// `1 camera`, `2 cameras`.
 pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A bar over a thousand parts, for work that says how far it is.
+pub fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}, {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(1000).with_style(style)
 }
 
 /// Whole lines to standard output; a reader that went away is no error.

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use train::float::FloatTrainer;
+use train::params::Params;
 
 /// Marks that are looked for in other pictures, the latest of a camera.
 const WITNESSES: usize = 200;
@@ -54,7 +55,12 @@ impl LessonDraft {
         if n < LEAST_PICTURES {
             return Err(LearnError::TooFew { n, least: LEAST_PICTURES });
         }
-        let known = self.label(go_on)?;
+        let mut base = Base {
+            net: &self.net,
+            trainer: FloatTrainer::new(self.net.plan(), 1, Kernels::best()),
+            first: self.net.params(),
+        };
+        let known = self.label(&mut base, go_on)?;
         let none = |camera: &str, bbox: &Rect<ModelInput>| {
             let is =
                 |(c, p): &(String, MarkedPlace)| c == camera && p.said == Said::NotAnObject && p.bbox.iou(bbox) >= 0.5;
@@ -68,7 +74,8 @@ impl LessonDraft {
             if !has_anchors && known.origin == Origin::Labelled {
                 nth += 1;
                 if nth % 2 == 0 {
-                    self.anchor(latents, &mut known, |bbox| none(&head.camera, bbox));
+                    let found = base.found(latents, (self.score + SURER).min(0.9));
+                    anchor(&found, &mut known, |bbox| none(&head.camera, bbox));
                 }
             }
             samples.push(known);
@@ -85,7 +92,11 @@ impl LessonDraft {
     }
 
     /// What is known of each picture, without its latents.
-    fn label(&self, go_on: &mut dyn FnMut() -> ControlFlow<()>) -> Result<Vec<Sample>, LearnError> {
+    fn label(
+        &self,
+        base: &mut Base<'_>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Sample>, LearnError> {
         let input = self.net.input();
         let mut witnesses: Vec<(&str, Witness<'_>)> = Vec::new();
         let mut n_widened = 0;
@@ -100,7 +111,7 @@ impl LessonDraft {
                 let of_camera = self.pictures.values().filter(|(head, _)| head.camera == *camera);
                 let pictures: Vec<&Latents> = of_camera.map(|(_, latents)| latents).collect();
                 let looks = standing(place, then, &pictures, input);
-                if let Some(latents) = looks.filter(|latents| self.is_meant(place, latents)) {
+                if let Some(latents) = looks.filter(|latents| is_meant(place, &base.found(latents, self.score))) {
                     witnesses.push((camera, Witness { place, latents }));
                 }
             }
@@ -132,30 +143,36 @@ impl LessonDraft {
         }
         Ok(samples)
     }
+}
 
-    /// Whether what stands at a place could be what was marked: nothing is seen there, or the same.
-    fn is_meant(&self, place: &MarkedPlace, latents: &Latents) -> bool {
-        let mut there = self.found(latents, self.score).into_iter().filter(|d| d.bbox.iou(&place.bbox) >= 0.5);
-        there.all(|d| place.class.is_none_or(|class| class == d.class))
+/// The base model, and what it sees.
+struct Base<'a> {
+    net: &'a LearnNet,
+    trainer: FloatTrainer,
+    first: Params,
+}
+
+impl Base<'_> {
+    fn found(&mut self, latents: &Latents, score: f32) -> Vec<Detection> {
+        self.net.feed(&mut self.trainer, &[latents]);
+        self.net.shown(&mut self.trainer, &self.first, Thresholds { score, iou: 0.5 })
     }
+}
 
-    /// What the base model sees.
-    fn found(&self, latents: &Latents, score: f32) -> Vec<Detection> {
-        let mut trainer = FloatTrainer::new(self.net.plan(), 1, Kernels::best());
-        self.net.feed(&mut trainer, &[latents]);
-        trainer.forward(&self.net.params());
-        self.net.detections(&self.net.numbers(&trainer, 0), Thresholds { score, iou: 0.5 })
-    }
+/// Whether what the base sees could be what was marked: nothing is seen at the place, or the same.
+fn is_meant(place: &MarkedPlace, found: &[Detection]) -> bool {
+    let mut there = found.iter().filter(|d| d.bbox.iou(&place.bbox) >= 0.5);
+    there.all(|d| place.class.is_none_or(|class| class == d.class))
+}
 
-    /// Takes what the model is sure of for right, but where something like it was marked as none.
-    fn anchor(&self, latents: &Latents, known: &mut Sample, is_none: impl Fn(&Rect<ModelInput>) -> bool) {
-        for d in self.found(latents, (self.score + SURER).min(0.9)) {
-            if is_none(&d.bbox) {
-                known.labels.ignored.push(d.bbox);
-            } else if !known.labels.objects.iter().any(|o| o.bbox.iou(&d.bbox) >= 0.5) {
-                known.labels.objects.push(LabelledBox { class: d.class, bbox: d.bbox });
-            }
+/// Takes what the model is sure of for right, but where something like it was marked as none.
+fn anchor(found: &[Detection], known: &mut Sample, is_none: impl Fn(&Rect<ModelInput>) -> bool) {
+    for d in found {
+        if is_none(&d.bbox) {
+            known.labels.ignored.push(d.bbox);
+        } else if !known.labels.objects.iter().any(|o| o.bbox.iou(&d.bbox) >= 0.5) {
+            known.labels.objects.push(LabelledBox { class: d.class, bbox: d.bbox });
         }
-        known.origin = Origin::Anchor;
     }
+    known.origin = Origin::Anchor;
 }

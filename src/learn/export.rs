@@ -3,10 +3,9 @@
 use super::error::LearnError;
 use super::net::LearnNet;
 use crate::files::write_whole;
-use crate::models::model::{Learned, Model, Sidecar};
+use crate::models::model::{Learned, Model, Sidecar, hex};
 use crate::models::onnx::{NewWeights, with_weights};
 use engine::graph::Op;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 use train::params::Params;
 
@@ -36,7 +35,7 @@ pub fn write_model(folder: &Path, name: &str, model: &Model, onnx: &[u8], learne
     let file = format!("{name}.onnx");
     let sidecar = Sidecar {
         description: format!("{}, learned further", model.sidecar.description),
-        sha256: Sha256::digest(onnx).iter().map(|b| format!("{b:02x}")).collect(),
+        sha256: hex(onnx),
         file: file.clone(),
         learned: Some(learned),
         ..model.sidecar.clone()

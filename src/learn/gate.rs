@@ -200,9 +200,7 @@ pub fn stand(
             return None;
         }
         net.feed(&mut trainer, &[&sample.latents]);
-        trainer.forward(params);
-        let numbers = net.numbers(&trainer, 0);
-        let found = net.detections(&numbers, Thresholds { score: LEAST_SCORE.min(score), iou: 0.5 });
+        let found = net.shown(&mut trainer, params, Thresholds { score: LEAST_SCORE.min(score), iou: 0.5 });
         let labels = &sample.labels;
         let reported: Vec<&Detection> = found.iter().filter(|d| d.score >= score).collect();
         let alarm = |d: &&&Detection| labels.absent.iter().any(|a| a.iou(&d.bbox) >= IOU);

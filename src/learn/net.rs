@@ -195,8 +195,14 @@ impl LearnNet {
         }
     }
 
+    /// What the first picture that was fed shows with some weights.
+    pub fn shown(&self, trainer: &mut dyn Trainer, params: &Params, t: Thresholds) -> Vec<Detection> {
+        trainer.forward(params);
+        self.detections(&self.numbers(trainer, 0), t)
+    }
+
     /// What a picture with these numbers shows.
-    pub fn detections(&self, numbers: &[Vec<f32>], t: Thresholds) -> Vec<Detection> {
+    fn detections(&self, numbers: &[Vec<f32>], t: Thresholds) -> Vec<Detection> {
         let mut found = Vec::new();
         self.head.decode_logits(&self.grids(numbers), self.input, self.n_classes, t, &mut found);
         found

@@ -45,6 +45,8 @@ pub struct Pupil {
     backbone: Backbone,
     store: MarkStore,
     versions: Versions,
+    /// Which maps its samples are of: the model's checksum, and its size.
+    base: String,
 }
 
 impl Pupil {
@@ -77,7 +79,7 @@ impl Pupil {
             }
         }
         let (model, net) = (Arc::new(model), Arc::new(net));
-        Ok((Self { settings, model, net, backbone, store, versions }, lost))
+        Ok((Self { settings, model, net, backbone, store, versions, base }, lost))
     }
 
     fn folder(&self) -> &Path {
@@ -112,9 +114,8 @@ impl Pupil {
     pub fn keep(&mut self, picture: &KeptPicture<'_>) -> Result<String, LearnError> {
         let latents = self.backbone.latents(picture.frame.data());
         let moved = picture.moved.iter().map(|o| (o.class, o.bbox.to_array())).collect();
-        let base = format!("{}@{}", self.model.sha256, self.net.input());
         let source = picture.frame.letterbox.source;
-        let mut head = SampleHead::new(&base, picture.camera, picture.time_ms, source, moved);
+        let mut head = SampleHead::new(&self.base, picture.camera, picture.time_ms, source, moved);
         head.event.clone_from(&picture.event);
         self.store.put_sample(&head, &latents, picture.jpeg)
     }

@@ -38,11 +38,8 @@ impl Shadow {
     pub fn look(&mut self, latents: &Latents, moved: &[LabelledBox]) {
         self.net.feed(&mut self.trainer, &[latents]);
         let t = Thresholds { score: self.score, iou: 0.5 };
-        let mut found = |params: &Params| -> Vec<Detection> {
-            self.trainer.forward(params);
-            self.net.detections(&self.net.numbers(&self.trainer, 0), t)
-        };
-        let (now, next) = (found(&self.now), found(&self.next));
+        let now = self.net.shown(&mut self.trainer, &self.now, t);
+        let next = self.net.shown(&mut self.trainer, &self.next, t);
         let sees =
             |all: &[Detection], o: &LabelledBox| all.iter().any(|d| d.class == o.class && d.bbox.iou(&o.bbox) >= 0.5);
         for object in moved.iter().filter(|o| sees(&now, o)) {

@@ -14,9 +14,10 @@
 use super::error::LearnError;
 use super::latents::Latents;
 use super::mark::Mark;
-use super::stored::{EventHead, SampleHead, decode, encode, head};
-use crate::files::{read_at_most, write_whole};
+use super::stored::{EventHead, MOST_HEAD, SampleHead, decode, encode, head};
+use crate::files::{Links, open_plain, read_at_most, write_whole};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Most marks that are kept.
@@ -74,12 +75,12 @@ impl MarkStore {
         for path in files(&folder.join("samples"), "sample") {
             let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
             let picture = std::fs::metadata(path.with_extension("jpg")).map_or(0, |m| m.len());
-            match read_at_most(&path, MOST_SAMPLE, "a sample") {
+            match read_beginning(&path) {
                 // It may be read another time.
                 Err(e) => lost.push(named(&e)),
-                Ok(file) => match head(&file) {
+                Ok((file, n_sample)) => match head(&file) {
                     Ok((head, _)) => {
-                        let n_bytes = file.len() as u64 + picture;
+                        let n_bytes = n_sample + picture;
                         let (camera, time_ms) = (head.camera, head.time_ms);
                         let kept = Kept { camera, time_ms, n_bytes, source: head.source, event: head.event };
                         store.samples.insert(stem(&path), kept);
@@ -371,6 +372,14 @@ impl MarkStore {
     fn mark_file(&self, id: &str) -> PathBuf {
         self.folder.join("marks").join(format!("{id}.json"))
     }
+}
+
+/// As much of a sample's file as may hold its head, and the file's length.
+fn read_beginning(path: &Path) -> std::io::Result<(Vec<u8>, u64)> {
+    let file = open_plain(path, Links::Followed)?;
+    let (length, mut data) = (file.metadata()?.len(), Vec::new());
+    file.take(MOST_HEAD as u64).read_to_end(&mut data)?;
+    Ok((data, length))
 }
 
 fn stem(path: &Path) -> String {

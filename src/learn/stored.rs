@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 /// What a file begins with.
 const MAGIC: &[u8; 8] = b"passdL1\n";
-/// Longest head.
-const MOST_HEAD: usize = 1 << 20;
+/// Longest head, with what stands before it: of a thousand tracks, the most that a stream has, 64 KiB.
+pub const MOST_HEAD: usize = 128 << 10;
 const SUM: usize = 32;
 
 /// What is known of a sample beside its maps.

@@ -48,10 +48,8 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// What is kept in a group's folder, for a base; of another base nothing is kept but the numbers.
-    ///
-    /// # Errors
-    /// The file is damaged; then it begins anew.
+    /// What is kept in a group's folder, for a base; of another base nothing is kept but the numbers. A file that is damaged
+    /// begins anew; what is lost by either is said.
     pub fn open(folder: &Path, base: &str) -> (Self, Option<String>) {
         let path = folder.join("state.json");
         let blank = || Self { base: base.into(), ..Self::default() };

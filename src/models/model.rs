@@ -369,7 +369,7 @@ fn read(path: &Path) -> Result<Arc<[u8]>, ModelError> {
 }
 
 /// Checksum of a file, SHA-256 in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -2,7 +2,7 @@
 
 mod remote;
 
-use super::common::{Failure, ModelArgs, print_line};
+use super::common::{Failure, ModelArgs, print_line, progress_bar};
 use crate::learn::backbone::Backbone;
 use crate::learn::coco::Truths;
 use crate::learn::error::LearnError;
@@ -14,7 +14,6 @@ use crate::learn::lesson::{Lesson, teach};
 use crate::learn::net::{Depth, LearnNet};
 use crate::learn::sample::{Origin, Sample};
 use crate::models::model::Learned;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -157,9 +156,7 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
         seed: args.seed,
         ..FitSettings::default()
     };
-    let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(1000).with_style(style);
+    let bar = progress_bar();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build()

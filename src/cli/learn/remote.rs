@@ -1,12 +1,11 @@
 //! `passd learn` of a daemon that runs: says what is right and wrong, and asks what was learned of it. Talks to it over
 //! HTTP, by the address and token of its config.
 
-use crate::cli::common::{Failure, counted, print_line};
+use crate::cli::common::{Failure, counted, print_line, progress_bar};
 use crate::config;
 use crate::files::write_whole;
 use crate::output::desk::{NewMark, Said};
 use crate::web::{ClientSettings, client};
-use indicatif::{ProgressBar, ProgressStyle};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::fmt::Display;
@@ -375,9 +374,7 @@ fn learn(args: &LearnNowArgs) -> Result<(), Failure> {
     let remote = Remote::of(&args.daemon)?;
     let before = remote.learner(&args.camera)?["last"]["time"].as_f64();
     remote.json(Verb::Post(None), &format!("/api/learn/{}/run", segment(&args.camera)))?;
-    let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(1000).with_style(style).with_message("learning");
+    let bar = progress_bar().with_message("learning");
     let asked = Instant::now();
     let mut has_begun = false;
     let learner = loop {

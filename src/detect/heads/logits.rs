@@ -3,7 +3,7 @@
 
 use super::cell::sigmoid;
 use super::levels::{Layout, Level, Plane};
-use super::loss::LossGrid;
+use super::loss::{LossGrid, yolov8_corners};
 use super::{Head, Thresholds, select};
 use crate::detect::Detection;
 use crate::geom::{Rect, Size};
@@ -71,7 +71,7 @@ impl Head {
                 self.link(&mut cell, n_classes);
                 let place = level.place(i, 0, input, n_classes, t.score);
                 let found = match self {
-                    Self::Yolov8 {} => Ok(distances(&cell, n_classes, (place.x, place.y), stride as f32, t.score)),
+                    Self::Yolov8 {} => Ok(distances(grid, i, n_classes, t.score)),
                     _ => self.cell(|_, c| cell[c], &place),
                 };
                 out.extend(found.ok().flatten().filter(|d| d.bbox.is_finite()));
@@ -114,10 +114,9 @@ fn entropy(logit: f32, share: f32) -> f32 {
     logit.max(0.0) - logit * share + (-logit.abs()).exp().ln_1p()
 }
 
-/// YOLOv8: distances to the four sides as means over bins, in strides, from the middle of the cell.
-fn distances(cell: &[f32], n_classes: usize, at: (usize, usize), stride: f32, min_score: f32) -> Option<Detection> {
-    let n_bins = (cell.len() - n_classes) / 4;
-    let (class, logit) = cell[4 * n_bins..]
+/// YOLOv8: distances to the four sides as means over bins, in strides, from the middle of cell `at`.
+fn distances(grid: &LossGrid<'_>, at: usize, n_classes: usize, min_score: f32) -> Option<Detection> {
+    let (class, logit) = grid.cell(at)[grid.width - n_classes..]
         .iter()
         .enumerate()
         .fold((0, f32::NEG_INFINITY), |top, (c, v)| if *v > top.1 { (c, *v) } else { top });
@@ -125,17 +124,8 @@ fn distances(cell: &[f32], n_classes: usize, at: (usize, usize), stride: f32, mi
     if score < min_score {
         return None;
     }
-    let side = |k: usize| {
-        let bins = &cell[k * n_bins..(k + 1) * n_bins];
-        let most = bins.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let (sum, mean) = bins.iter().enumerate().fold((0.0, 0.0), |(sum, mean), (i, v)| {
-            let share = (v - most).exp();
-            (sum + share, mean + share * i as f32)
-        });
-        mean / sum * stride
-    };
-    let (cx, cy) = ((at.0 as f32 + 0.5) * stride, (at.1 as f32 + 0.5) * stride);
-    Some(Detection::new(class as u16, score, Rect::new(cx - side(0), cy - side(1), cx + side(2), cy + side(3))))
+    let [x1, y1, x2, y2] = yolov8_corners(grid, at, n_classes).map(|v| v as f32);
+    Some(Detection::new(class as u16, score, Rect::new(x1, y1, x2, y2)))
 }
 
 #[cfg(test)]

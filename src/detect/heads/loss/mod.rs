@@ -31,6 +31,7 @@ pub use grid::{LossGrid, LossInput};
 pub use labels::{LabelledBox, PictureLabels};
 pub use parts::LossParts;
 pub use roles::{Assignment, CellRole};
+pub(super) use yolov8::corners as yolov8_corners;
 
 use super::Head;
 
