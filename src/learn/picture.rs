@@ -53,7 +53,8 @@ pub fn jpeg(frame: &Frame) -> Option<Vec<u8>> {
 /// Objects that were followed, moved and were seen in this frame: what is taken for right without being asked.
 pub fn moved(result: &FrameResult) -> Vec<LabelledBox> {
     let is_sure = |t: &&Track| {
-        let speed = t.speed()[0].hypot(t.speed()[1]);
+        let [x, y] = t.speed();
+        let speed = (x * x + y * y).sqrt();
         let side = t.bbox().width().max(t.bbox().height());
         let has_stood_ns = result.frame.pts_ns.saturating_sub(t.still_ns);
         let is_moving = speed >= MOVES * side && has_stood_ns < STOOD_NS;
