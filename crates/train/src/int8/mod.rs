@@ -9,10 +9,14 @@
 //! What has no product of its own here (depthwise and grouped convolutions, pools, ...) is computed in `f32` on decoded maps.
 
 mod clip;
+mod coded;
 mod conv;
+mod parts;
 mod range;
 mod rows;
+mod scratch;
 mod settings;
+mod slopes;
 mod transpose;
 
 pub use settings::Settings;
@@ -23,104 +27,19 @@ use crate::float::{act, ops};
 use crate::params::Params;
 use crate::plan::TrainPlan;
 use clip::ClipSearch;
+use coded::{Coded, CodedGrad, ZERO_GRAD};
 use conv::{Int8Conv, Product};
-use engine::buffer::Buffer;
 use engine::graph::resample::{Taps, repeats};
-use engine::graph::{Act, Binary, Conv, MapShape, Node, Op, ValueId};
+use engine::graph::{Act, Binary, Conv, Node, Op, ValueId};
 use engine::kernels::int8::Int8Kernels;
-use engine::kernels::{BLOCK, Kernels, Rows};
-use range::{Coding, Range};
+use engine::kernels::{Kernels, Rows};
+use parts::GradPart;
+use range::Range;
 use rows::GradRounding;
+use scratch::Scratch;
+use slopes::Slopes;
 use std::sync::Arc;
 use transpose::{Planes, Quads};
-
-/// What stands for 0 in a gradient's codes.
-const ZERO_GRAD: u8 = 128;
-
-/// A map in eight bits.
-#[derive(Debug)]
-struct Coded {
-    codes: Batch<u8>,
-    coding: Coding,
-    range: Range,
-}
-
-impl Coded {
-    fn new(n: usize, shape: MapShape, border: usize) -> Self {
-        Self { codes: Batch::new(n, shape, border, 0), coding: Coding::of(0.0, 0.0), range: Range::NONE }
-    }
-
-    /// For the next numbers: the coding of the ranges so far.
-    fn begin(&mut self) {
-        let coding = self.range.coding();
-        if coding.zero != self.coding.zero {
-            self.codes.set_all(coding.zero);
-        }
-        self.coding = coding;
-    }
-
-    fn scales(&self) -> Vec<f32> {
-        vec![self.coding.scale; rows::period(self.codes.shape().c)]
-    }
-
-    fn decoded(&self, border: usize) -> Batch {
-        let mut out = Batch::new(self.codes.n(), self.codes.shape(), border, 0.0);
-        let scales = self.scales();
-        out.for_rows(
-            || (),
-            |(), picture, y, row| {
-                rows::decode(self.codes.row(picture, y), &scales, self.coding.zero, row);
-            },
-        );
-        out
-    }
-
-    /// Takes over numbers.
-    fn take(&mut self, numbers: &Batch) {
-        self.take_rows(|picture, y| numbers.row(picture, y));
-    }
-
-    /// Codes what `code` says by the ranges so far, and takes in the range that it saw; the first numbers show theirs first.
-    fn settle(&mut self, mut code: impl FnMut(&mut Batch<u8>, Coding) -> Range) {
-        for _ in 0..if self.range.is_none() { 2 } else { 1 } {
-            self.begin();
-            let seen = code(&mut self.codes, self.coding);
-            self.range = self.range.after(seen);
-        }
-    }
-
-    /// As [`Coded::take`], of rows that are made while they are near.
-    fn take_made(&mut self, make: impl Fn(&mut [f32], usize, usize) + Sync + Send) {
-        let width = self.codes.shape().w * self.codes.shape().c;
-        self.settle(|codes, coding| {
-            let code = |s: &mut Scratch, picture, y, row: &mut [u8]| {
-                make(&mut s.row, picture, y);
-                s.range = s.range.with(rows::code(&s.row, coding, row));
-            };
-            codes.fold_rows(|| Scratch::new(0, width, 0), code, Scratch::merged).range
-        });
-    }
-
-    /// As [`Coded::take`], row by row of each picture.
-    fn take_rows<'a>(&mut self, numbers: impl Fn(usize, usize) -> &'a [f32] + Sync + Send) {
-        self.settle(|codes, coding| {
-            let code = |seen: &mut Range, picture, y, row: &mut [u8]| {
-                *seen = seen.with(rows::code(numbers(picture, y), coding, row));
-            };
-            codes.fold_rows(|| Range::NONE, code, Range::with)
-        });
-    }
-}
-
-/// A map's gradient in eight bits: of what its activation was given.
-#[derive(Debug)]
-struct CodedGrad {
-    codes: Batch<u8>,
-    /// What a unit is worth, a channel.
-    scales: Vec<f32>,
-    /// The same, spread.
-    spread: Vec<f32>,
-}
 
 /// Computes forwards and backwards for batches of one size.
 pub struct Int8Trainer {
@@ -145,51 +64,6 @@ pub struct Int8Trainer {
     planes: Planes,
     quads: Quads,
     spare: Vec<Batch<u8>>,
-}
-
-/// What a thread needs for a row.
-struct Scratch {
-    sums: Buffer<i32>,
-    numbers: Buffer,
-    row: Vec<f32>,
-    codes: Vec<u8>,
-    most: Vec<f32>,
-    range: Range,
-    direction: ClipSearch,
-}
-
-impl Scratch {
-    fn new(room: usize, row: usize, most: usize) -> Self {
-        Self {
-            sums: Buffer::zeros(room),
-            numbers: Buffer::zeros(room),
-            row: vec![0.0; row],
-            codes: vec![0; room],
-            most: vec![0.0; most],
-            range: Range::NONE,
-            direction: ClipSearch::default(),
-        }
-    }
-
-    fn merged(mut self, other: Self) -> Self {
-        self.range = self.range.with(other.range);
-        self.direction = self.direction.merged(other.direction);
-        self.most.iter_mut().zip(&other.most).for_each(|(a, b)| *a = a.max(*b));
-        self
-    }
-}
-
-/// A part of a map's gradient, from one who reads the map.
-enum GradPart<'a> {
-    /// Of a convolution: a product a phase, and what its unit is worth.
-    Products(Vec<Option<Product<'a>>>, &'a [f32], &'a Int8Conv),
-    /// Of a sum, or of a map that lies among others from a channel on.
-    Codes(&'a CodedGrad, usize),
-    /// Of a larger map that repeats each cell so often.
-    Repeated(&'a CodedGrad, [usize; 2]),
-    Float(&'a Batch),
-    /// `[picture][row][column][channel]`.
-    Given(&'a [f32]),
 }
 
 impl Int8Trainer {
@@ -571,64 +445,6 @@ impl Int8Trainer {
         parts
     }
 
-    /// Numbers of sums that the parts of a row need.
-    fn room(parts: &[GradPart<'_>]) -> usize {
-        let of = |part: &GradPart<'_>| match part {
-            GradPart::Products(products, ..) => products.iter().flatten().map(Product::room).max().unwrap_or(0),
-            _ => 0,
-        };
-        parts.iter().map(of).max().unwrap_or(0).max(BLOCK)
-    }
-
-    /// A row of a map's gradient.
-    fn add_parts(parts: &[GradPart<'_>], s: &mut Scratch, picture: usize, y: usize, shape: MapShape, row: &mut [f32]) {
-        row.fill(0.0);
-        let c = shape.c;
-        for part in parts {
-            match part {
-                GradPart::Products(products, scales, conv) => {
-                    for (product, gather) in products.iter().zip(&conv.backward) {
-                        let Some(product) = product.as_ref().filter(|_| y % gather.step[0] == gather.first[0]) else {
-                            continue;
-                        };
-                        product.row(picture, y / gather.step[0], &mut s.sums);
-                        let sums = &s.sums[..product.room()];
-                        rows::add_sums(sums, product.stride(), scales, row, gather.first[1], gather.step[1]);
-                    }
-                }
-                GradPart::Codes(grad, first) => {
-                    let all = grad.codes.shape().c;
-                    let codes = grad.codes.row(picture, y);
-                    if all == c {
-                        rows::add_decoded(codes, &grad.spread, ZERO_GRAD, row);
-                    } else {
-                        let scales = &grad.scales[*first..first + c];
-                        for (to, codes) in row.chunks_exact_mut(c).zip(codes.chunks_exact(all)) {
-                            rows::add_decoded(&codes[*first..first + c], scales, ZERO_GRAD, to);
-                        }
-                    }
-                }
-                GradPart::Repeated(grad, by) => {
-                    for larger in y * by[0]..(y + 1) * by[0] {
-                        let codes = grad.codes.row(picture, larger);
-                        for (to, codes) in row.chunks_exact_mut(c).zip(codes.chunks_exact(by[1] * c)) {
-                            for codes in codes.chunks_exact(c) {
-                                rows::add_decoded(codes, &grad.scales, ZERO_GRAD, to);
-                            }
-                        }
-                    }
-                }
-                GradPart::Float(batch) => {
-                    row.iter_mut().zip(batch.row(picture, y)).for_each(|(to, g)| *to += g);
-                }
-                GradPart::Given(numbers) => {
-                    let given = &numbers[(picture * shape.h + y) * row.len()..][..row.len()];
-                    row.iter_mut().zip(given).for_each(|(to, g)| *to += g);
-                }
-            }
-        }
-    }
-
     /// The gradient of what a map's activation was given, coded.
     fn code_grad(&mut self, value: ValueId, act: &Act, state: &Backward<'_>) -> CodedGrad {
         let (at, shape) = (value.0 as usize, self.plan.graph().shape(value));
@@ -641,7 +457,7 @@ impl Int8Trainer {
         let is_first = range.is_empty();
         range.resize(shape.c, 0.0);
         let parts = self.parts(value, state);
-        let (room, period) = (Self::room(&parts), rows::period(shape.c));
+        let (room, period) = (parts::room(&parts), rows::period(shape.c));
         let slopes = Slopes::of(act, self.coded(value), self.before[at].as_ref());
         let rounding = match self.settings.is_random {
             true => GradRounding::Random { seed: rows::seed(self.step, value.0) },
@@ -665,7 +481,7 @@ impl Int8Trainer {
             let width = shape.w * shape.c;
             let row = |s: &mut Scratch, picture: usize, y: usize, codes: &mut [u8]| {
                 let mut row = std::mem::take(&mut s.row);
-                Self::add_parts(&parts, s, picture, y, shape, &mut row);
+                parts::add_row(&parts, s, picture, y, shape, &mut row);
                 slopes.apply(picture, y, &mut row);
                 let first = ((picture * shape.h + y) * width) as u32;
                 rows::code_grads(&row, &inverse, rounding, first, codes, &mut s.most);
@@ -705,11 +521,11 @@ impl Int8Trainer {
         let mut grad = Batch::new(self.n, shape, borders[1], 0.0);
         {
             let parts = self.parts(node.output, state);
-            let room = Self::room(&parts);
+            let room = parts::room(&parts);
             grad.for_rows(
                 || Scratch::new(room, 0, 0),
                 |s, picture, y, row| {
-                    Self::add_parts(&parts, s, picture, y, shape, row);
+                    parts::add_row(&parts, s, picture, y, shape, row);
                 },
             );
         }
@@ -754,47 +570,4 @@ struct Backward<'a> {
     /// By value.
     grads: Vec<Option<CodedGrad>>,
     floats: Vec<Option<Batch>>,
-}
-
-/// The slope of an activation, told from codes.
-enum Slopes<'a> {
-    One,
-    Relu(&'a Batch<u8>),
-    /// By code.
-    Table(&'a Batch<u8>, Box<[f32; 256]>),
-    /// Of each channel by itself.
-    Channels(&'a Coded, &'a Act),
-}
-
-impl<'a> Slopes<'a> {
-    fn of(act: &'a Act, map: &'a Coded, before: Option<&'a Coded>) -> Self {
-        let seen = before.unwrap_or(map);
-        match act {
-            Act::Identity => Self::One,
-            Act::Relu => Self::Relu(&map.codes),
-            Act::PRelu(_) => Self::Channels(seen, act),
-            _ => {
-                let number = |code: usize| seen.coding.scale * (code as f32 - f32::from(seen.coding.zero));
-                let table: [f32; 256] = std::array::from_fn(|code| act::slope(act, number(code), 0));
-                Self::Table(&seen.codes, Box::new(table))
-            }
-        }
-    }
-
-    fn apply(&self, picture: usize, y: usize, row: &mut [f32]) {
-        match self {
-            Self::One => {}
-            Self::Relu(codes) => rows::mask_relu(codes.row(picture, y), row),
-            Self::Table(codes, table) => {
-                row.iter_mut().zip(codes.row(picture, y)).for_each(|(g, code)| *g *= table[usize::from(*code)]);
-            }
-            Self::Channels(seen, act) => {
-                let c = seen.codes.shape().c;
-                for (i, (g, code)) in row.iter_mut().zip(seen.codes.row(picture, y)).enumerate() {
-                    let number = seen.coding.scale * (f32::from(*code) - f32::from(seen.coding.zero));
-                    *g *= act::slope(act, number, i % c);
-                }
-            }
-        }
-    }
 }
