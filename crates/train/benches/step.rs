@@ -1,6 +1,7 @@
 //! One step of training (forwards, backwards, Adam): how long it takes, in `f32` and in eight bits, side by side.
 //!
 //!     cargo bench -p passd-train --bench step -- [--pictures 4] [--threads 2] [--rounds 9] [--model models/street-nano.onnx]
+//!         [--only f32|int8]
 //!
 //! Prints the median of each, and the ratio of the two round by round. `benches/train.py` runs PyTorch beside it.
 
@@ -76,19 +77,31 @@ fn main() {
         split(&mut at[2]);
         [at[0], at[1] - at[0], at[2] - at[1], at[2]].map(|t| t * 1e3 / n as f64)
     };
+    let arms = match option("--only", "").as_str() {
+        "f32" => 0..1,
+        "int8" => 1..2,
+        _ => 0..2,
+    };
     let mut times = [Vec::new(), Vec::new()];
     pool.install(|| {
         // The first steps make room, and look for ranges.
-        [0, 0, 1, 1].into_iter().for_each(|i| _ = step(i));
+        arms.clone().for_each(|i| (0..2).for_each(|_| _ = step(i)));
         for _ in 0..rounds {
-            (0..2).for_each(|i| times[i].push(step(i)));
+            arms.clone().for_each(|i| times[i].push(step(i)));
         }
     });
     println!("{n} pictures of {w}x{h}, {threads} threads, {:.0} MMAC forwards, ms a picture", plan.macs() as f64 / 1e6);
-    for (name, times) in [format!("f32 ({kernels:?})"), format!("eight bits ({int8:?})")].iter().zip(&times) {
+    let names = [format!("f32 ({kernels:?})"), format!("eight bits ({int8:?})")];
+    for (name, times) in names.iter().zip(&times).filter(|(_, times)| !times.is_empty()) {
         let of = |i: usize| median(times.iter().map(|t| t[i]).collect());
         println!("{name}: forward {:.2}, backward {:.2}, Adam {:.2}, all {:.2}", of(0), of(1), of(2), of(3));
     }
-    let ratios = times[0].iter().zip(&times[1]).map(|(f, e)| f[3] / e[3]).collect();
-    println!("f32 to eight bits: {:.2}", median(ratios));
+    let ratios: Vec<f64> = times[0].iter().zip(&times[1]).map(|(f, e)| f[3] / e[3]).collect();
+    if !ratios.is_empty() {
+        println!("f32 to eight bits: {:.2}", median(ratios));
+    }
+    // Now and then eight bits look for clips: that shows in the mean alone.
+    for (name, times) in names.iter().zip(&times).filter(|(_, times)| !times.is_empty()) {
+        println!("{name}: mean {:.2}", times.iter().map(|t| t[3]).sum::<f64>() / times.len() as f64);
+    }
 }

@@ -1,14 +1,22 @@
 //! The clip that keeps direction: of some shares of a gradient's range the one whose codes point most nearly where the
 //! gradient does (Zhu et al., "Towards Unified INT8 Training", CVPR 2020). It is looked for now and then only.
 
+use super::rows::bounded;
+use multiversion::multiversion;
+
 /// Shares of the range that are tried.
 pub const SHARES: [f32; 4] = [1.0, 0.8, 0.6, 0.4];
 
 /// Steps between two searches.
 pub const EVERY: u32 = 50;
 
+/// Of so many rows one is looked at.
+pub const ROWS: usize = 4;
+
 /// Sums are of whole numbers, so that their order does not matter: this many to one.
 const UNIT: f64 = (1u64 << 36) as f64;
+/// Makes numbers of a few hundred whole, ties to even.
+const LARGE: f32 = 12_582_912.0;
 /// Bounds what one row may add.
 const MOST: f64 = (1u64 << 24) as f64;
 
@@ -26,26 +34,12 @@ impl ClipSearch {
         if most <= 0.0 {
             return;
         }
-        let whole = |sum: f64| (sum.clamp(-MOST, MOST) * UNIT) as i64;
-        let unit = 1.0 / most;
-        let mut own = 0.0;
-        let mut sums = [(0.0f64, 0.0f64); SHARES.len()];
-        for cell in row.chunks(ranges.len()) {
-            for (g, range) in cell.iter().zip(ranges).filter(|(_, range)| **range > 0.0) {
-                let v = f64::from(g * unit);
-                own += v * v;
-                for (share, (product, square)) in SHARES.iter().zip(&mut sums) {
-                    let scale = range * share / 127.0;
-                    let coded = f64::from((g / scale).clamp(-127.0, 127.0).round_ties_even() * scale * unit);
-                    *product += v * coded;
-                    *square += coded * coded;
-                }
-            }
-        }
+        let whole = |sum: f32| (f64::from(sum).clamp(-MOST, MOST) * UNIT) as i64;
+        let [own, rest @ ..] = sums(row, ranges, 1.0 / most);
         self.own = self.own.saturating_add(whole(own));
-        for (i, (product, square)) in sums.into_iter().enumerate() {
-            self.products[i] = self.products[i].saturating_add(whole(product));
-            self.squares[i] = self.squares[i].saturating_add(whole(square));
+        for (i, pair) in rest.chunks_exact(2).enumerate() {
+            self.products[i] = self.products[i].saturating_add(whole(pair[0]));
+            self.squares[i] = self.squares[i].saturating_add(whole(pair[1]));
         }
     }
 
@@ -73,6 +67,30 @@ impl ClipSearch {
         }
         if self.own == 0 { (1.0, 0.0) } else { (best.0, (1.0 - best.1).max(0.0) as f32) }
     }
+}
+
+/// The sum of the squares of a row in a unit, and of each share the sums of products with its codes and of their squares.
+/// Sixteen sums side by side, which are added up at last: the same bits for any instruction set.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
+fn sums(row: &[f32], ranges: &[f32], unit: f32) -> [f32; 1 + 2 * SHARES.len()] {
+    let mut lanes = [[0.0f32; 16]; 1 + 2 * SHARES.len()];
+    for cells in row.chunks(ranges.len()) {
+        for (row, ranges) in cells.chunks(16).zip(ranges.chunks_exact(16)) {
+            for (i, (g, range)) in row.iter().zip(ranges).enumerate() {
+                // What has no range yet has no codes.
+                let (g, inverse) = if *range > 0.0 { (*g, 127.0 / range) } else { (0.0, 0.0) };
+                let v = g * unit;
+                lanes[0][i] += v * v;
+                for (k, share) in SHARES.into_iter().enumerate() {
+                    let code = bounded(g * (inverse / share)) + LARGE - LARGE;
+                    let coded = code * (range * (share / 127.0) * unit);
+                    lanes[1 + 2 * k][i] += v * coded;
+                    lanes[2 + 2 * k][i] += coded * coded;
+                }
+            }
+        }
+    }
+    lanes.map(|lanes| lanes.iter().sum())
 }
 
 #[cfg(test)]

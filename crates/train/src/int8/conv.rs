@@ -9,11 +9,13 @@ use engine::kernels::int8::Int8Kernels;
 use engine::kernels::{BLOCK, DotRun, ProductArgs, SumArgs, TILE};
 use engine::weights::int8::PackedInt8;
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Most cells that are summed at once: as many products of bytes fit into an `i32`.
-const MOST_CELLS: usize = 1 << 16;
-/// Input channels of a part of a weight's gradient.
-const PART: usize = 24;
+/// Cells that are summed at once: their maps, four cells side by side, stay near. An `i32` holds as many products of bytes as
+/// are in 2^16 cells.
+const BAND_CELLS: usize = 1 << 12;
+/// Into so many bands, where there are enough rows: for as many threads.
+const LEAST_BANDS: usize = 4;
 
 /// A convolution's shape, its way back, and its weights of this step in eight bits.
 #[derive(Debug)]
@@ -89,73 +91,118 @@ impl Int8Conv {
         }
     }
 
-    /// Gradients of weights `[out][tap][in]`, in units of both codes, and of biases.
+    /// Gradients of weights `[out][tap][in]`, in units of both codes, and of biases: of a batch of inputs, whose border is
+    /// `zero`, and of outputs.
     pub fn weight_grad(
         &self,
         int8: Int8Kernels,
-        (planes, border, zero): (&Planes, usize, u8),
-        quads: &Quads,
-        n: usize,
+        (inputs, zero): (&Batch<u8>, u8),
+        grads: &Batch<u8>,
     ) -> (Vec<f32>, Vec<f32>) {
         let (n_taps, depth, width) = (self.window.n_taps(), self.input.c, self.out.c.div_ceil(BLOCK) * BLOCK);
-        let most_rows = (MOST_CELLS / (quads.n_quads() * 4)).max(1);
-        let pieces: Vec<_> = (0..n)
-            .flat_map(|picture| (0..self.out.h).step_by(most_rows).map(move |y| (picture, y)))
-            .map(|(picture, y)| (picture, y..self.out.h.min(y + most_rows)))
-            .collect();
-        // Parts of the sum's inputs, not of its cells. Sums are exact: any order gives the same.
-        let parts: Vec<(usize, usize)> =
-            (0..self.window.kernel[0]).flat_map(|ky| (0..depth).step_by(PART).map(move |c| (ky, c))).collect();
-        let part = |&(ky, first): &(usize, usize)| {
-            let n_inputs = PART.min(depth - first);
-            let taps = &self.forward.taps[ky * self.window.kernel[1]..][..self.window.kernel[1]];
-            let mut totals = vec![0i64; taps.len() * n_inputs * width];
-            let mut sums = Buffer::<i32>::zeros(n_inputs * width);
-            for (picture, rows) in &pieces {
-                let grad_sums = quads.sums(*picture, rows.clone());
-                for (tap, totals) in taps.iter().zip(totals.chunks_exact_mut(n_inputs * width)) {
-                    let run = |j: usize| {
-                        let y = ((self.window.stride[0] * j) as isize + tap.offset[0] + border as isize) as usize;
-                        let x = (tap.offset[1] + border as isize) as usize;
-                        DotRun { inputs: planes.at(*picture, first, y, x), grads: quads.at(*picture, j) }
-                    };
-                    let runs: Vec<DotRun> = rows.clone().map(run).collect();
-                    let args = SumArgs {
-                        runs: &runs,
-                        n_quads: quads.n_quads(),
-                        input_step: planes.step(),
-                        n_inputs,
-                        n_blocks: width / BLOCK,
-                        zero: zero.into(),
-                        grad_sums: grad_sums.as_ptr(),
-                        sums: sums.as_mut_ptr(),
-                        stride: width,
-                    };
-                    // Safety: taps stay within the map's border, which the planes have too; behind the last row of the last
-                    // plane there is room for what fills four cells up. Quads and sums are in whole blocks.
-                    unsafe { int8.sum(&args) }
-                    totals.iter_mut().zip(sums.iter()).for_each(|(total, sum)| *total += i64::from(*sum));
-                }
-            }
-            totals
+        let n_rows = grads.n() * self.out.h;
+        let most = (BAND_CELLS / self.out.w).clamp(1, n_rows.div_ceil(LEAST_BANDS));
+        let bands: Vec<_> = (0..n_rows).step_by(most).map(|first| first..n_rows.min(first + most)).collect();
+        let begin = || WeightSums::new(n_taps * depth * width, width, n_taps);
+        let add = |mut sums: WeightSums, rows: &Range<usize>| {
+            self.add_band(int8, (inputs, zero), grads, rows.clone(), &mut sums);
+            sums
         };
-        let totals: Vec<Vec<i64>> = parts.par_iter().map(part).collect();
+        // Sums are exact: any order gives the same.
+        let sums = bands.par_iter().fold(begin, add).reduce(begin, WeightSums::merged);
         let mut weights = vec![0.0; self.out.c * n_taps * depth];
-        for ((ky, first), totals) in parts.into_iter().zip(totals) {
-            let n_inputs = PART.min(depth - first);
-            for (i, row) in totals.chunks_exact(width).enumerate() {
-                let (tap, c) = (ky * self.window.kernel[1] + i / n_inputs, first + i % n_inputs);
-                for (o, total) in row[..self.out.c].iter().enumerate() {
-                    weights[(o * n_taps + tap) * depth + c] = *total as f32;
-                }
-            }
+        for (i, row) in sums.weights.chunks_exact(width).enumerate() {
+            let of_out = weights.iter_mut().skip(i).step_by(n_taps * depth);
+            of_out.zip(row).for_each(|(to, total)| *to = *total as f32);
         }
-        let mut bias = vec![0i64; self.out.c];
-        for picture in 0..n {
-            let sums = quads.sums(picture, 0..self.out.h);
-            bias.iter_mut().zip(sums).for_each(|(total, sum)| *total += i64::from(sum));
+        (weights, sums.bias[..self.out.c].iter().map(|v| *v as f32).collect())
+    }
+
+    /// The part of rows of all pictures' outputs, read while it is near.
+    fn add_band(
+        &self,
+        int8: Int8Kernels,
+        (inputs, zero): (&Batch<u8>, u8),
+        grads: &Batch<u8>,
+        rows: Range<usize>,
+        of: &mut WeightSums,
+    ) {
+        let (h, border, stride) = (self.out.h, inputs.border(), self.window.stride);
+        let whole = inputs.shape().h + 2 * border;
+        let row_of = |tap: usize| (self.forward.taps[tap].offset[0] + border as isize) as usize;
+        let (top, bottom) = (row_of(0), row_of(self.window.n_taps() - 1));
+        // Of each picture the rows that windows see, and where those of an output's row begin among all of them.
+        of.seen.clear();
+        of.first_rows.clear();
+        let mut n_seen = 0;
+        for picture in rows.start / h..=(rows.end - 1) / h {
+            let (first, end) = (rows.start.max(picture * h) - picture * h, (rows.end - picture * h).min(h));
+            let from = picture * whole + stride[0] * first + top;
+            let seen = from..from + stride[0] * (end - 1 - first) + bottom - top + 1;
+            of.first_rows.extend((0..end - first).map(|y| n_seen + stride[0] * y));
+            n_seen += seen.len();
+            of.seen.push(seen);
         }
-        (weights, bias.into_iter().map(|v| v as f32).collect())
+        of.planes.fill(inputs, stride[1], &of.seen);
+        of.quads.fill(grads, rows);
+        let sums = of.sums.len();
+        for (i, tap) in self.forward.taps.iter().enumerate() {
+            let x = (tap.offset[1] + border as isize) as usize;
+            let run = |(j, row): (usize, &usize)| DotRun {
+                inputs: of.planes.at(row + row_of(i) - top, x),
+                grads: of.quads.at(j),
+            };
+            let runs: Vec<DotRun> = of.first_rows.iter().enumerate().map(run).collect();
+            let args = SumArgs {
+                runs: &runs,
+                n_quads: of.quads.n_quads(),
+                input_step: of.planes.step(),
+                n_inputs: self.input.c,
+                n_blocks: of.bias.len() / BLOCK,
+                zero: zero.into(),
+                grad_sums: of.quads.sums().as_ptr(),
+                sums: of.sums.as_mut_ptr(),
+                stride: of.bias.len(),
+            };
+            // Safety: taps stay within the map's border, which the planes have too; behind the last row of the last
+            // plane there is room for what fills four cells up. Quads and sums are in whole blocks.
+            unsafe { int8.sum(&args) }
+            let totals = &mut of.weights[i * sums..][..sums];
+            totals.iter_mut().zip(of.sums.iter()).for_each(|(total, sum)| *total += i64::from(*sum));
+        }
+        of.bias.iter_mut().zip(of.quads.sums()).for_each(|(total, sum)| *total += i64::from(*sum));
+    }
+}
+
+/// What a thread needs to sum over cells, and what it has come to: `[tap][in][out in whole blocks]`.
+struct WeightSums {
+    planes: Planes,
+    quads: Quads,
+    seen: Vec<Range<usize>>,
+    first_rows: Vec<usize>,
+    /// Of a tap.
+    sums: Buffer<i32>,
+    weights: Vec<i64>,
+    bias: Vec<i64>,
+}
+
+impl WeightSums {
+    fn new(n: usize, width: usize, n_taps: usize) -> Self {
+        Self {
+            planes: Planes::default(),
+            quads: Quads::default(),
+            seen: Vec::new(),
+            first_rows: Vec::new(),
+            sums: Buffer::zeros(n / n_taps),
+            weights: vec![0; n],
+            bias: vec![0; width],
+        }
+    }
+
+    fn merged(mut self, other: Self) -> Self {
+        self.weights.iter_mut().zip(&other.weights).for_each(|(a, b)| *a += b);
+        self.bias.iter_mut().zip(&other.bias).for_each(|(a, b)| *a += b);
+        self
     }
 }
 
@@ -264,11 +311,9 @@ mod tests {
             transposed: false,
         };
         let int8 = Int8Conv::new(&conv, shape, shape);
-        let (mut planes, mut quads) = (Planes::default(), Quads::default());
-        planes.fill(&Batch::new(2, shape, 0, 255), 1);
-        quads.fill(&Batch::new(2, shape, 0, 255));
+        let (inputs, grads) = (Batch::new(2, shape, 0, 255), Batch::new(2, shape, 0, 255));
         for kernels in Int8Kernels::all() {
-            let (weights, bias) = int8.weight_grad(*kernels, (&planes, 0, 0), &quads, 2);
+            let (weights, bias) = int8.weight_grad(*kernels, (&inputs, 0), &grads);
             let n = 2.0 * 300.0 * 300.0 * 127.0;
             assert_eq!((weights, bias), (vec![n * 255.0], vec![n]), "{kernels:?}");
         }

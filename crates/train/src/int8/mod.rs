@@ -39,7 +39,6 @@ use rows::GradRounding;
 use scratch::Scratch;
 use slopes::Slopes;
 use std::sync::Arc;
-use transpose::{Planes, Quads};
 
 /// Computes forwards and backwards for batches of one size.
 pub struct Int8Trainer {
@@ -61,8 +60,6 @@ pub struct Int8Trainer {
     grad_ranges: Vec<Vec<f32>>,
     /// By value: the share of its gradient's range that is kept, and by how much the direction is off then.
     clips: Vec<(f32, f32)>,
-    planes: Planes,
-    quads: Quads,
     spare: Vec<Batch<u8>>,
 }
 
@@ -119,8 +116,6 @@ impl Int8Trainer {
             grad_borders,
             grad_ranges: vec![Vec::new(); n_values],
             clips: vec![(1.0, 0.0); n_values],
-            planes: Planes::default(),
-            quads: Quads::default(),
             spare: Vec::new(),
         }
     }
@@ -363,13 +358,10 @@ impl Int8Trainer {
             if let (Op::Conv(conv), Some(mut int8)) = (&node.op, self.convs[i].take()) {
                 let grad = self.code_grad(node.output, &conv.act, &state);
                 if let Some(layer) = plan.layer_of(i) {
-                    let (mut planes, mut quads) = (std::mem::take(&mut self.planes), std::mem::take(&mut self.quads));
                     let x = self.coded(node.inputs[0]);
-                    let (zero, unit, border) = (x.coding.zero, x.coding.scale, x.codes.border());
-                    planes.fill(&x.codes, conv.window.stride[1]);
-                    quads.fill(&grad.codes);
+                    let unit = x.coding.scale;
                     let of = &mut result.0[layer.0];
-                    (of.weights, of.bias) = int8.weight_grad(self.int8, (&planes, border, zero), &quads, self.n);
+                    (of.weights, of.bias) = int8.weight_grad(self.int8, (&x.codes, x.coding.zero), &grad.codes);
                     let per_out = of.weights.len() / of.bias.len();
                     for (o, scale) in grad.scales.iter().enumerate() {
                         of.weights[o * per_out..][..per_out].iter_mut().for_each(|g| *g *= unit * scale);
@@ -379,7 +371,6 @@ impl Int8Trainer {
                     if !self.settings.has_gain {
                         of.gain.fill(0.0);
                     }
-                    (self.planes, self.quads) = (planes, quads);
                 }
                 if plan.wants_grad(node.inputs[0]) {
                     let folded = plan.layer_of(i).map(|layer| params.0[layer.0].folded());
@@ -484,8 +475,10 @@ impl Int8Trainer {
                 parts::add_row(&parts, s, picture, y, shape, &mut row);
                 slopes.apply(picture, y, &mut row);
                 let first = ((picture * shape.h + y) * width) as u32;
-                rows::code_grads(&row, &inverse, rounding, first, codes, &mut s.most);
-                if searches {
+                let relu = slopes.relu(picture, y);
+                rows::code_grads(&row, &inverse, rounding.behind(first), relu, codes, &mut s.most);
+                if searches && (picture + y).is_multiple_of(clip::ROWS) {
+                    rows::mask_relu(relu, &mut row);
                     s.direction.add(&row, &ranges, greatest);
                 }
                 s.row = row;

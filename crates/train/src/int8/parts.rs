@@ -32,9 +32,19 @@ pub fn room(parts: &[GradPart<'_>]) -> usize {
 
 /// Makes a row of a map's gradient.
 pub fn add_row(parts: &[GradPart<'_>], s: &mut Scratch, picture: usize, y: usize, shape: MapShape, row: &mut [f32]) {
-    row.fill(0.0);
     let c = shape.c;
-    for part in parts {
+    let mut rest = parts;
+    if let [GradPart::Products(products, scales, conv), others @ ..] = parts
+        && let ([Some(product)], [gather]) = (&products[..], &conv.backward[..])
+        && (gather.step, gather.first) == ([1; 2], [0; 2])
+    {
+        product.row(picture, y, &mut s.sums);
+        rows::put_sums(&s.sums[..product.room()], product.stride(), scales, row);
+        rest = others;
+    } else {
+        row.fill(0.0);
+    }
+    for part in rest {
         match part {
             GradPart::Products(products, scales, conv) => {
                 for (product, gather) in products.iter().zip(&conv.backward) {

@@ -4,6 +4,7 @@
 //! What a channel has of its own is laid out as often as a [`period`] of channels needs.
 
 use super::range::{Coding, Range};
+use engine::kernels::BLOCK;
 use multiversion::multiversion;
 
 /// Numbers after which channels begin anew at a multiple of 16.
@@ -62,20 +63,27 @@ pub fn scale_sums(sums: &[i32], scale: &[f32], bias: &[f32], to: &mut [f32]) {
     }
 }
 
-/// `codes` of `max(sums * scale + bias, 0)`, over whole blocks of channels; the greatest number comes back.
+/// `codes` of `max(sums * scale + bias, 0)`, over whole blocks of channels; `most` grows to the greatest numbers.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
 pub fn code_relu(sums: &[i32], scale: &[f32], bias: &[f32], inverse: f32, codes: &mut [u8], most: &mut [f32]) {
     let n = scale.len();
-    for (sums, codes) in sums.chunks_exact(n).zip(codes.chunks_exact_mut(n)) {
-        for (((code, most), sum), (scale, bias)) in
-            codes.iter_mut().zip(most.iter_mut()).zip(sums).zip(scale.iter().zip(bias))
-        {
-            let v = *sum as f32 * scale + bias;
-            let v = if v > 0.0 { v } else { 0.0 };
-            *most = if v > *most { v } else { *most };
-            let v = v * inverse;
-            *code = whole(if v < 255.0 { v } else { 255.0 });
+    // A block's own numbers stay in registers.
+    for first in (0..n).step_by(BLOCK) {
+        let (scale, bias) = (block(scale, first), block(bias, first));
+        let mut greatest = block(most, first);
+        for at in (first..sums.len()).step_by(n) {
+            let sums = block(sums, at);
+            let mut coded = [0; BLOCK];
+            for i in 0..BLOCK {
+                let v = sums[i] as f32 * scale[i] + bias[i];
+                let v = if v > 0.0 { v } else { 0.0 };
+                greatest[i] = if v > greatest[i] { v } else { greatest[i] };
+                let v = v * inverse;
+                coded[i] = whole(if v < 255.0 { v } else { 255.0 });
+            }
+            put_block(codes, at, coded);
         }
+        put_block(most, first, greatest);
     }
 }
 
@@ -139,10 +147,20 @@ pub fn add_sums(sums: &[i32], stride: usize, scale: &[f32], to: &mut [f32], firs
     }
 }
 
-/// Gradients are 0 where a code is that of 0: behind a ReLU.
+/// As [`add_sums`] to all cells, of which nothing is known before.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
-pub fn mask_relu(codes: &[u8], grads: &mut [f32]) {
-    grads.iter_mut().zip(codes).for_each(|(g, code)| *g = if *code > 0 { *g } else { 0.0 });
+pub fn put_sums(sums: &[i32], stride: usize, scale: &[f32], to: &mut [f32]) {
+    for (sums, to) in sums.chunks_exact(stride).zip(to.chunks_exact_mut(scale.len())) {
+        for ((to, sum), scale) in to.iter_mut().zip(sums).zip(scale) {
+            *to = *sum as f32 * scale;
+        }
+    }
+}
+
+/// Gradients are 0 where a code is that of 0: behind a ReLU; without one `seen` is empty.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
+pub fn mask_relu(seen: &[u8], grads: &mut [f32]) {
+    grads.iter_mut().zip(seen).for_each(|(g, code)| *g = if *code > 0 { *g } else { 0.0 });
 }
 
 /// How gradients are rounded.
@@ -155,54 +173,123 @@ pub enum GradRounding {
     },
 }
 
-/// Codes of gradients, 128 for 0, of `inverse` scales a channel, spread; `most` becomes the greatest sizes, spread.
+impl GradRounding {
+    /// For what lies behind so many numbers.
+    #[must_use]
+    pub fn behind(self, n: u32) -> Self {
+        match self {
+            Self::Nearest => Self::Nearest,
+            Self::Random { seed } => Self::Random { seed: seed.wrapping_add(n) },
+        }
+    }
+}
+
+/// Codes of gradients, 128 for 0, of `inverse` scales a channel, spread; `most` grows to the greatest sizes, spread. Where
+/// `seen`, the codes that a ReLU gave, is 0, a gradient is 0; without a ReLU it is empty.
 pub fn code_grads(
     grads: &[f32],
     inverse: &[f32],
     rounding: GradRounding,
-    first: u32,
+    seen: &[u8],
     codes: &mut [u8],
     most: &mut [f32],
 ) {
-    match rounding {
-        GradRounding::Nearest => code_grads_nearest(grads, inverse, codes, most),
-        GradRounding::Random { seed } => code_grads_random(grads, inverse, seed.wrapping_add(first), codes, most),
+    match (rounding, seen.is_empty()) {
+        (GradRounding::Nearest, _) => code_grads_nearest(grads, inverse, seen, codes, most),
+        (GradRounding::Random { seed }, true) => code_grads_random(grads, inverse, seed, codes, most),
+        (GradRounding::Random { seed }, false) => code_grads_behind_relu(grads, inverse, seed, seen, codes, most),
     }
 }
 
 /// A gradient in units of its scale, at most 127 of them; NaN is one of the ends.
 #[inline(always)]
-fn bounded(v: f32) -> f32 {
+pub fn bounded(v: f32) -> f32 {
     let v = if v > -127.0 { v } else { -127.0 };
     if v < 127.0 { v } else { 127.0 }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
-fn code_grads_nearest(grads: &[f32], inverse: &[f32], codes: &mut [u8], most: &mut [f32]) {
-    let n = inverse.len();
-    for (grads, codes) in grads.chunks(n).zip(codes.chunks_mut(n)) {
-        for (((code, g), inverse), most) in codes.iter_mut().zip(grads).zip(inverse).zip(most.iter_mut()) {
-            *most = if g.abs() > *most { g.abs() } else { *most };
-            *code = whole(bounded(g * inverse) + 128.0);
+/// A gradient's code, rounded by chance.
+#[inline(always)]
+fn by_chance(v: f32, seed: u32, at: usize) -> u8 {
+    let v = bounded(v) + (chance(seed, at as u32) + 128.0);
+    // Safety: a number of 1 to less than 257.
+    unsafe { v.to_int_unchecked::<i32>() }.min(255) as u8
+}
+
+/// A block of numbers; behind the end are zeros.
+#[inline(always)]
+fn block<T: Copy + Default>(numbers: &[T], at: usize) -> [T; BLOCK] {
+    match numbers[at..].first_chunk() {
+        Some(block) => *block,
+        None => {
+            let mut block = [T::default(); BLOCK];
+            block.iter_mut().zip(&numbers[at..]).for_each(|(to, v)| *to = *v);
+            block
         }
     }
 }
 
+/// Stores a block of numbers, as far as there is room.
+#[inline(always)]
+fn put_block<T: Copy>(numbers: &mut [T], at: usize, block: [T; BLOCK]) {
+    match numbers[at..].first_chunk_mut() {
+        Some(to) => *to = block,
+        None => numbers[at..].iter_mut().zip(block).for_each(|(to, v)| *to = v),
+    }
+}
+
+/// Block by block of channels: what `grads` says of the numbers from a place on, and how `code` codes one in units of its
+/// scale.
+#[inline(always)]
+fn code_blocks(
+    inverse: &[f32],
+    codes: &mut [u8],
+    most: &mut [f32],
+    grads: impl Fn(usize) -> [f32; BLOCK],
+    code: impl Fn(f32, usize) -> u8,
+) {
+    // A block's own numbers stay in registers.
+    for first in (0..inverse.len()).step_by(BLOCK) {
+        let unit = block(inverse, first);
+        let mut greatest = block(most, first);
+        for at in (first..codes.len()).step_by(inverse.len()) {
+            let grads = grads(at);
+            let mut coded = [0; BLOCK];
+            for i in 0..BLOCK {
+                let size = grads[i].abs();
+                greatest[i] = if size > greatest[i] { size } else { greatest[i] };
+                coded[i] = code(grads[i] * unit[i], at + i);
+            }
+            put_block(codes, at, coded);
+        }
+        put_block(most, first, greatest);
+    }
+}
+
+/// A block of gradients that a ReLU lets pass.
+#[inline(always)]
+fn passed(grads: &[f32], seen: &[u8], at: usize) -> [f32; BLOCK] {
+    let (mut grads, seen) = (block(grads, at), block(seen, at));
+    for i in 0..BLOCK {
+        grads[i] = if seen[i] > 0 { grads[i] } else { 0.0 };
+    }
+    grads
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
+fn code_grads_nearest(grads: &[f32], inverse: &[f32], seen: &[u8], codes: &mut [u8], most: &mut [f32]) {
+    let grads = |at| if seen.is_empty() { block(grads, at) } else { passed(grads, seen, at) };
+    code_blocks(inverse, codes, most, grads, |v, _| whole(bounded(v) + 128.0));
+}
+
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
 fn code_grads_random(grads: &[f32], inverse: &[f32], seed: u32, codes: &mut [u8], most: &mut [f32]) {
-    let n = inverse.len();
-    let mut first = seed;
-    for (grads, codes) in grads.chunks(n).zip(codes.chunks_mut(n)) {
-        for (i, (((code, g), inverse), most)) in
-            codes.iter_mut().zip(grads).zip(inverse).zip(most.iter_mut()).enumerate()
-        {
-            *most = if g.abs() > *most { g.abs() } else { *most };
-            let v = bounded(g * inverse) + (chance(first, i as u32) + 128.0);
-            // Safety: a number of 1 to less than 257.
-            *code = unsafe { v.to_int_unchecked::<i32>() }.min(255) as u8;
-        }
-        first = first.wrapping_add(n as u32);
-    }
+    code_blocks(inverse, codes, most, |at| block(grads, at), |v, at| by_chance(v, seed, at));
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
+fn code_grads_behind_relu(grads: &[f32], inverse: &[f32], seed: u32, seen: &[u8], codes: &mut [u8], most: &mut [f32]) {
+    code_blocks(inverse, codes, most, |at| passed(grads, seen, at), |v, at| by_chance(v, seed, at));
 }
 
 #[cfg(test)]
@@ -229,19 +316,23 @@ mod tests {
         let grads = vec![0.3f32; n];
         let (mut codes, mut most) = (vec![0u8; n], vec![0.0; 48]);
         let rounding = GradRounding::Random { seed: seed(3, 5) };
-        code_grads(&grads, &[10.1; 48], rounding, 0, &mut codes, &mut most);
+        code_grads(&grads, &[10.1; 48], rounding, &[], &mut codes, &mut most);
         let mean = codes.iter().map(|c| f64::from(*c) - 128.0).sum::<f64>() / n as f64;
         assert!((mean - 3.03).abs() < 0.01, "{mean}");
         assert!(codes.iter().all(|c| [131, 132].contains(c)));
         // In pieces as at once.
         let mut pieces = vec![0u8; n];
         for (i, codes) in pieces.chunks_mut(96).enumerate() {
-            code_grads(&grads[..96], &[10.1; 48], rounding, 96 * i as u32, codes, &mut most);
+            code_grads(&grads[..96], &[10.1; 48], rounding.behind(96 * i as u32), &[], codes, &mut most);
         }
         assert_eq!(pieces, codes);
-        code_grads(&[f32::NAN, 1e30, -1e30], &[1.0; 16], rounding, 0, &mut codes[..3], &mut most[..16]);
+        code_grads(&[f32::NAN, 1e30, -1e30], &[1.0; 16], rounding, &[], &mut codes[..3], &mut most[..16]);
         assert_eq!(codes[..3], [1, 255, 1], "nothing leaves the range");
-        code_grads(&[0.25, -0.25], &[10.0; 16], GradRounding::Nearest, 0, &mut codes[..2], &mut most[..16]);
+        code_grads(&[0.25, -0.25], &[10.0; 16], GradRounding::Nearest, &[], &mut codes[..2], &mut most[..16]);
         assert_eq!(codes[..2], [130, 126]);
+        for rounding in [rounding, GradRounding::Nearest] {
+            code_grads(&[4.0, 5.0, -6.0], &[10.0; 16], rounding, &[9, 0, 1], &mut codes[..3], &mut most[..16]);
+            assert_eq!(codes[..3], [168, 128, 68], "behind a ReLU");
+        }
     }
 }

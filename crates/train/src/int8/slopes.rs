@@ -1,7 +1,6 @@
 //! The slope of an activation, told from the codes of a map.
 
 use super::coded::Coded;
-use super::rows;
 use crate::batch::Batch;
 use crate::float::act;
 use engine::graph::Act;
@@ -31,10 +30,18 @@ impl<'a> Slopes<'a> {
         }
     }
 
+    /// What a ReLU gave, which tells what it lets pass; empty where there is none.
+    pub fn relu(&self, picture: usize, y: usize) -> &[u8] {
+        match self {
+            Self::Relu(codes) => codes.row(picture, y),
+            _ => &[],
+        }
+    }
+
+    /// Multiplies by the slopes, all but a ReLU's.
     pub fn apply(&self, picture: usize, y: usize, row: &mut [f32]) {
         match self {
-            Self::One => {}
-            Self::Relu(codes) => rows::mask_relu(codes.row(picture, y), row),
+            Self::One | Self::Relu(_) => {}
             Self::Table(codes, table) => {
                 row.iter_mut().zip(codes.row(picture, y)).for_each(|(g, code)| *g *= table[usize::from(*code)]);
             }

@@ -4,10 +4,10 @@ use crate::batch::Batch;
 use engine::buffer::Buffer;
 use engine::kernels::BLOCK;
 use multiversion::multiversion;
-use rayon::prelude::*;
+use std::ops::Range;
 
-/// Maps of a batch, channel by channel: `[picture][phase][channel][row][column]`, borders included. A phase is the columns
-/// that a stride sees together.
+/// Rows of maps, channel by channel: `[phase][channel][row][column]`, with the columns of borders. A phase is the columns that
+/// a stride sees together.
 #[derive(Debug, Default)]
 pub struct Planes {
     data: Buffer<u8>,
@@ -19,32 +19,29 @@ pub struct Planes {
 }
 
 impl Planes {
-    /// Takes over codes for windows of a stride.
-    pub fn fill(&mut self, codes: &Batch<u8>, stride: usize) {
-        let (border, shape) = (codes.border(), codes.shape());
-        let width = shape.w + 2 * border;
-        (self.stride, self.c, self.rows) = (stride, shape.c, shape.h + 2 * border);
+    /// Takes over rows of codes for windows of a stride: of all rows of all pictures, borders included, those of the ranges,
+    /// one range behind the other.
+    pub fn fill(&mut self, codes: &Batch<u8>, stride: usize, ranges: &[Range<usize>]) {
+        let (border, c, pitch) = (codes.border(), codes.shape().c, codes.pitch());
+        let width = codes.shape().w + 2 * border;
+        (self.stride, self.c, self.rows) = (stride, c, ranges.iter().map(|r| r.len()).sum());
         self.cols = width.div_ceil(stride);
-        let of_picture = stride * self.c * self.rows * self.cols;
+        let (rows, cols) = (self.rows, self.cols);
         // What fills the last four cells up is read too.
-        self.data.grow(codes.n() * of_picture + 64, 0);
-        let (rows, cols, c, pitch) = (self.rows, self.cols, self.c, codes.pitch());
-        let planes = self.data[..codes.n() * of_picture].par_chunks_mut(c * rows * cols);
-        planes.enumerate().for_each(|(i, planes)| {
-            let (picture, phase) = (i / stride, i % stride);
-            for y in 0..rows {
-                let row = &codes.data()[(picture * rows + y) * pitch..][..pitch];
-                let first = &row[phase * c..];
+        self.data.grow(stride * c * rows * cols + 64, 0);
+        for (r, row) in ranges.iter().flat_map(Clone::clone).enumerate() {
+            for phase in 0..stride {
                 let n = (width - phase).div_ceil(stride);
-                transpose(first, stride * c, n, c, &mut planes[y * cols..], rows * cols);
+                let to = &mut self.data[(phase * c * rows + r) * cols..];
+                transpose(&codes.data()[row * pitch + phase * c..], stride * c, n, c, to, rows * cols);
             }
-        });
+        }
     }
 
-    /// Where a channel of a picture stands, at row and column of the map with its border.
-    pub fn at(&self, picture: usize, channel: usize, y: usize, x: usize) -> *const u8 {
-        let plane = (picture * self.stride + x % self.stride) * self.c + channel;
-        self.data[(plane * self.rows + y) * self.cols + x / self.stride..].as_ptr()
+    /// Where a row of the first channel stands, from a column of the map with its border on.
+    pub fn at(&self, row: usize, x: usize) -> *const u8 {
+        let plane = x % self.stride * self.c;
+        self.data[(plane * self.rows + row) * self.cols + x / self.stride..].as_ptr()
     }
 
     /// Bytes from channel to channel.
@@ -53,84 +50,91 @@ impl Planes {
     }
 }
 
-/// `to[channel * step + cell] = from[cell * from_step + channel]`.
+/// `to[channel * step + cell] = from[cell * from_step + channel]`, squares of [`SIDE`] cells and channels at a time.
+#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn transpose(from: &[u8], from_step: usize, n: usize, c: usize, to: &mut [u8], step: usize) {
-    for x in (0..n).step_by(8) {
-        for k in (0..c).step_by(8) {
-            if x + 8 <= n && k + 8 <= c {
-                let mut square = [0u64; 8];
-                for (i, row) in square.iter_mut().enumerate() {
-                    let at = (x + i) * from_step + k;
-                    *row = u64::from_le_bytes(from[at..at + 8].try_into().expect("eight bytes"));
-                }
-                turn(&mut square);
-                for (i, row) in square.iter().enumerate() {
-                    to[(k + i) * step + x..][..8].copy_from_slice(&row.to_le_bytes());
-                }
-            } else {
-                for (x, k) in (x..n.min(x + 8)).flat_map(|x| (k..c.min(k + 8)).map(move |k| (x, k))) {
-                    to[k * step + x] = from[x * from_step + k];
+    if n < SIDE {
+        for (x, k) in (0..n).flat_map(|x| (0..c).map(move |k| (x, k))) {
+            to[k * step + x] = from[x * from_step + k];
+        }
+        return;
+    }
+    for x in (0..n).step_by(SIDE) {
+        // The last squares reach back to what is done already.
+        let x = x.min(n - SIDE);
+        for k in (0..c).step_by(SIDE) {
+            let k = k.min(c.saturating_sub(SIDE));
+            let from = &from[x * from_step + k..];
+            let mut square = [[0; SIDE]; SIDE];
+            for (i, row) in square.iter_mut().enumerate() {
+                let from = &from[i * from_step..];
+                match from.first_chunk() {
+                    Some(from) => *row = *from,
+                    // Behind the last cell there may be less than what is read.
+                    None => row.iter_mut().zip(from).for_each(|(to, v)| *to = *v),
                 }
             }
+            let rows = to[k * step + x..].chunks_mut(step).take(c);
+            rows.zip(turned(square)).for_each(|(to, row)| to[..SIDE].copy_from_slice(&row));
         }
     }
 }
 
-/// Rows and columns of a square of bytes change places, halves of ever smaller squares at a time.
+/// Cells, and channels, of a square.
+const SIDE: usize = 16;
+
+/// Rows and columns change places: rows that lie half the square apart are interleaved, four times.
 #[inline(always)]
-fn turn(s: &mut [u64; 8]) {
-    for (half, mask) in [(4, 0xffff_ffffu64), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)] {
-        let shift = 8 * half;
-        for i in (0..8).filter(|i| i & half == 0) {
-            let (a, b) = (s[i], s[i + half]);
-            s[i] = (a & mask) | ((b & mask) << shift);
-            s[i + half] = ((a >> shift) & mask) | (b & !mask);
-        }
-    }
+fn turned(square: [[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
+    interleaved(interleaved(interleaved(interleaved(square))))
 }
 
-/// Gradients of a batch, four cells side by side: `[picture][row][four cells][channel in whole blocks][cell]`, and their
-/// sums over rows.
+#[inline(always)]
+fn interleaved(square: [[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
+    const HALF: usize = SIDE / 2;
+    let mut next = [[0; SIDE]; SIDE];
+    for (i, pair) in next.chunks_exact_mut(2).enumerate() {
+        let (a, b) = (square[i], square[i + HALF]);
+        for j in 0..HALF {
+            (pair[0][2 * j], pair[0][2 * j + 1]) = (a[j], b[j]);
+            (pair[1][2 * j], pair[1][2 * j + 1]) = (a[HALF + j], b[HALF + j]);
+        }
+    }
+    next
+}
+
+/// Rows of gradients, four cells side by side: `[row][four cells][channel in whole blocks][cell]`, and their sums.
 #[derive(Debug, Default)]
 pub struct Quads {
     data: Buffer<i8>,
-    /// Of each row of each picture, a number a channel in whole blocks.
-    row_sums: Vec<i32>,
-    rows: usize,
+    /// A number a channel in whole blocks.
+    sums: Vec<i32>,
     n_quads: usize,
     width: usize,
 }
 
 impl Quads {
-    /// Takes over codes, 128 for 0.
-    pub fn fill(&mut self, codes: &Batch<u8>) {
+    /// Takes over rows of codes, 128 for 0: of all rows of all pictures, without borders, those of the range.
+    pub fn fill(&mut self, codes: &Batch<u8>, rows: Range<usize>) {
         let shape = codes.shape();
-        (self.rows, self.n_quads) = (shape.h, shape.w.div_ceil(4));
+        self.n_quads = shape.w.div_ceil(4);
         self.width = shape.c.div_ceil(BLOCK) * BLOCK;
         let of_row = self.n_quads * self.width * 4;
-        let used = codes.n() * shape.h * of_row;
-        self.data.grow(used, 0);
-        let (width, rows) = (self.width, self.rows);
-        self.row_sums.clear();
-        self.row_sums.resize(codes.n() * rows * width, 0);
-        let row_sums = self.row_sums.par_chunks_exact_mut(width);
-        self.data[..used].par_chunks_exact_mut(of_row).zip(row_sums).enumerate().for_each(|(i, (row, sums))| {
-            quads(codes.row(i / rows, i % rows), shape.c, width, row, sums);
-        });
-    }
-
-    /// Sums over some rows of a picture, a number a channel in whole blocks.
-    pub fn sums(&self, picture: usize, rows: std::ops::Range<usize>) -> Vec<i32> {
-        let mut sums = vec![0; self.width];
-        let all = &self.row_sums[(picture * self.rows + rows.start) * self.width..];
-        for row in all.chunks_exact(self.width).take(rows.len()) {
-            sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+        self.data.grow(rows.len() * of_row, 0);
+        self.sums.clear();
+        self.sums.resize(self.width, 0);
+        for (row, to) in rows.zip(self.data.chunks_exact_mut(of_row)) {
+            quads(codes.row(row / shape.h, row % shape.h), shape.c, self.width, to, &mut self.sums);
         }
-        sums
     }
 
-    pub fn at(&self, picture: usize, y: usize) -> *const i8 {
-        self.data[(picture * self.rows + y) * self.n_quads * self.width * 4..].as_ptr()
+    /// Of all rows, a number a channel in whole blocks.
+    pub fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+
+    pub fn at(&self, row: usize) -> *const i8 {
+        self.data[row * self.n_quads * self.width * 4..].as_ptr()
     }
 
     pub fn n_quads(&self) -> usize {
@@ -181,24 +185,30 @@ mod tests {
             let mut batch = Batch::new(2, MapShape::new(h, w, c), border, 9u8);
             let numbers: Vec<u8> = (0..2 * h * w * c).map(|_| random.u8(..)).collect();
             batch.fill(&numbers);
-            planes.fill(&batch, stride);
-            quads.fill(&batch);
-            let (mut sums, b) = (vec![0; quads.width], border);
-            for (i, y, x, k) in (0..2)
-                .flat_map(|i| (0..h).flat_map(move |y| (0..w).flat_map(move |x| (0..c).map(move |k| (i, y, x, k)))))
-            {
-                let wanted = batch.row(i, y)[x * c + k];
-                // Safety: within the map.
-                let found = unsafe {
-                    (*planes.at(i, k, y + b, x + b), *quads.at(i, y).add((x / 4 * quads.width + k) * 4 + x % 4))
-                };
-                assert_eq!(found, (wanted, (wanted ^ 0x80) as i8), "{h}x{w}x{c} at {y} {x} {k}");
-                sums[k] += i32::from(found.1);
-                // Safety: the first of the border.
-                assert!(b == 0 || unsafe { *planes.at(i, k, 0, 0) } == 9);
+            let (rows, b) = (h + 2 * border, border);
+            // The last row of the first picture is left out.
+            planes.fill(&batch, stride, &[0..rows - 1, rows..2 * rows]);
+            quads.fill(&batch, 1..2 * h);
+            let mut sums = vec![0; quads.width];
+            let all = (0..2).flat_map(|i| (0..h).map(move |y| (i, y)));
+            for (i, y) in all.filter(|at| *at != (0, 0) && (*at != (0, h - 1) || b > 0)) {
+                for (x, k) in (0..w).flat_map(|x| (0..c).map(move |k| (x, k))) {
+                    let wanted = batch.row(i, y)[x * c + k];
+                    let row = i * (rows - 1) + y + b;
+                    // Safety: within the map.
+                    let found = unsafe {
+                        let grad = quads.at(i * h + y - 1).add((x / 4 * quads.width + k) * 4 + x % 4);
+                        (*planes.at(row, x + b).add(k * planes.step()), *grad)
+                    };
+                    assert_eq!(found, (wanted, (wanted ^ 0x80) as i8), "{h}x{w}x{c} at {y} {x} {k}");
+                    sums[k] += i32::from(found.1);
+                }
             }
-            let found: Vec<i32> = quads.sums(0, 0..h).iter().zip(quads.sums(1, 0..h)).map(|(a, b)| a + b).collect();
-            assert_eq!(found, sums);
+            // Safety: the first of the border.
+            assert!(b == 0 || unsafe { *planes.at(0, 0) } == 9);
+            if b > 0 {
+                assert_eq!(quads.sums(), sums);
+            }
         }
     }
 }
