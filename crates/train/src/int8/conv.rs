@@ -10,6 +10,7 @@ use engine::kernels::{BLOCK, DotRun, ProductArgs, SumArgs, TILE};
 use engine::weights::int8::PackedInt8;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Cells that are summed at once: their maps, four cells side by side, stay near. An `i32` holds as many products of bytes as
 /// are in 2^16 cells.
@@ -30,7 +31,7 @@ pub struct Int8Conv {
     pub scales: Vec<f32>,
     /// As many as there are phases, with the scales of the output's gradient in them.
     pub back_weights: Vec<PackedInt8>,
-    /// An input channel.
+    /// An input channel, in whole blocks.
     pub back_scales: Vec<f32>,
 }
 
@@ -45,7 +46,7 @@ impl Int8Conv {
             weights: PackedInt8::zeros(conv.window.n_taps(), input.c, out.c),
             scales: vec![0.0; out.c],
             back_weights: backward.iter().map(|g| PackedInt8::zeros(g.taps.len(), out.c, input.c)).collect(),
-            back_scales: vec![0.0; input.c],
+            back_scales: vec![0.0; input.c.div_ceil(BLOCK) * BLOCK],
             forward,
             backward,
         }
@@ -68,8 +69,8 @@ impl Int8Conv {
             let most = self.scales.iter().copied().fold(0.0, f32::max);
             self.scales.fill(most);
         }
-        let scales = &self.scales;
-        self.weights.lay(|o, tap, c| code(weights[o * per_out + tap * depth + c], scales[o]));
+        let units = per(&self.scales);
+        self.weights.lay(|o, tap, c| code(weights[o * per_out + tap * depth + c] * units[o]));
     }
 
     /// The same for the way back: weights times what a unit of the output's gradient is worth, an output channel.
@@ -85,9 +86,9 @@ impl Int8Conv {
         for (scale, most) in self.back_scales.iter_mut().zip(most) {
             *scale = unit([most].into_iter());
         }
-        let scales = &self.back_scales;
+        let units = per(&self.back_scales);
         for (phase, weights) in self.backward.iter().zip(&mut self.back_weights) {
-            weights.lay(|c, tap, o| code(at(c, phase.taps[tap].index, o), scales[c]));
+            weights.lay(|c, tap, o| code(at(c, phase.taps[tap].index, o) * units[c]));
         }
     }
 
@@ -98,24 +99,32 @@ impl Int8Conv {
         int8: Int8Kernels,
         (inputs, zero): (&Batch<u8>, u8),
         grads: &Batch<u8>,
+        rooms: &BandRooms,
     ) -> (Vec<f32>, Vec<f32>) {
         let (n_taps, depth, width) = (self.window.n_taps(), self.input.c, self.out.c.div_ceil(BLOCK) * BLOCK);
         let n_rows = grads.n() * self.out.h;
         let most = (BAND_CELLS / self.out.w).clamp(1, n_rows.div_ceil(LEAST_BANDS));
         let bands: Vec<_> = (0..n_rows).step_by(most).map(|first| first..n_rows.min(first + most)).collect();
-        let begin = || WeightSums::new(n_taps * depth * width, width, n_taps);
+        let begin = || WeightSums {
+            room: rooms.take(),
+            sums: Buffer::zeros(depth * width),
+            weights: vec![0; n_taps * depth * width],
+            bias: vec![0; width],
+        };
         let add = |mut sums: WeightSums, rows: &Range<usize>| {
             self.add_band(int8, (inputs, zero), grads, rows.clone(), &mut sums);
             sums
         };
         // Sums are exact: any order gives the same.
-        let sums = bands.par_iter().fold(begin, add).reduce(begin, WeightSums::merged);
+        let sums = bands.par_iter().fold(begin, add).reduce_with(|a, b| a.merged(b, rooms)).unwrap_or_else(begin);
         let mut weights = vec![0.0; self.out.c * n_taps * depth];
         for (i, row) in sums.weights.chunks_exact(width).enumerate() {
             let of_out = weights.iter_mut().skip(i).step_by(n_taps * depth);
             of_out.zip(row).for_each(|(to, total)| *to = *total as f32);
         }
-        (weights, sums.bias[..self.out.c].iter().map(|v| *v as f32).collect())
+        let bias = sums.bias[..self.out.c].iter().map(|v| *v as f32).collect();
+        rooms.give(sums.room);
+        (weights, bias)
     }
 
     /// The part of rows of all pictures' outputs, read while it is near.
@@ -132,35 +141,36 @@ impl Int8Conv {
         let row_of = |tap: usize| (self.forward.taps[tap].offset[0] + border as isize) as usize;
         let (top, bottom) = (row_of(0), row_of(self.window.n_taps() - 1));
         // Of each picture the rows that windows see, and where those of an output's row begin among all of them.
-        of.seen.clear();
-        of.first_rows.clear();
+        let room = &mut of.room;
+        room.seen.clear();
+        room.first_rows.clear();
         let mut n_seen = 0;
         for picture in rows.start / h..=(rows.end - 1) / h {
             let (first, end) = (rows.start.max(picture * h) - picture * h, (rows.end - picture * h).min(h));
             let from = picture * whole + stride[0] * first + top;
             let seen = from..from + stride[0] * (end - 1 - first) + bottom - top + 1;
-            of.first_rows.extend((0..end - first).map(|y| n_seen + stride[0] * y));
+            room.first_rows.extend((0..end - first).map(|y| n_seen + stride[0] * y));
             n_seen += seen.len();
-            of.seen.push(seen);
+            room.seen.push(seen);
         }
-        of.planes.fill(inputs, stride[1], &of.seen);
-        of.quads.fill(grads, rows);
+        room.planes.fill(inputs, stride[1], &room.seen);
+        room.quads.fill(grads, rows);
         let sums = of.sums.len();
         for (i, tap) in self.forward.taps.iter().enumerate() {
             let x = (tap.offset[1] + border as isize) as usize;
             let run = |(j, row): (usize, &usize)| DotRun {
-                inputs: of.planes.at(row + row_of(i) - top, x),
-                grads: of.quads.at(j),
+                inputs: room.planes.at(row + row_of(i) - top, x),
+                grads: room.quads.at(j),
             };
-            let runs: Vec<DotRun> = of.first_rows.iter().enumerate().map(run).collect();
+            let runs: Vec<DotRun> = room.first_rows.iter().enumerate().map(run).collect();
             let args = SumArgs {
                 runs: &runs,
-                n_quads: of.quads.n_quads(),
-                input_step: of.planes.step(),
+                n_quads: room.quads.n_quads(),
+                input_step: room.planes.step(),
                 n_inputs: self.input.c,
                 n_blocks: of.bias.len() / BLOCK,
                 zero: zero.into(),
-                grad_sums: of.quads.sums().as_ptr(),
+                grad_sums: room.quads.sums().as_ptr(),
                 sums: of.sums.as_mut_ptr(),
                 stride: of.bias.len(),
             };
@@ -170,16 +180,36 @@ impl Int8Conv {
             let totals = &mut of.weights[i * sums..][..sums];
             totals.iter_mut().zip(of.sums.iter()).for_each(|(total, sum)| *total += i64::from(*sum));
         }
-        of.bias.iter_mut().zip(of.quads.sums()).for_each(|(total, sum)| *total += i64::from(*sum));
+        of.bias.iter_mut().zip(room.quads.sums()).for_each(|(total, sum)| *total += i64::from(*sum));
     }
 }
 
-/// What a thread needs to sum over cells, and what it has come to: `[tap][in][out in whole blocks]`.
-struct WeightSums {
+/// What a band is laid out in.
+#[derive(Debug, Default)]
+struct BandRoom {
     planes: Planes,
     quads: Quads,
     seen: Vec<Range<usize>>,
     first_rows: Vec<usize>,
+}
+
+/// Rooms of threads that are done, for those to come.
+#[derive(Debug, Default)]
+pub struct BandRooms(Mutex<Vec<BandRoom>>);
+
+impl BandRooms {
+    fn take(&self) -> BandRoom {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, room: BandRoom) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+    }
+}
+
+/// What a thread's bands come to: `[tap][in][out in whole blocks]`.
+struct WeightSums {
+    room: BandRoom,
     /// Of a tap.
     sums: Buffer<i32>,
     weights: Vec<i64>,
@@ -187,21 +217,10 @@ struct WeightSums {
 }
 
 impl WeightSums {
-    fn new(n: usize, width: usize, n_taps: usize) -> Self {
-        Self {
-            planes: Planes::default(),
-            quads: Quads::default(),
-            seen: Vec::new(),
-            first_rows: Vec::new(),
-            sums: Buffer::zeros(n / n_taps),
-            weights: vec![0; n],
-            bias: vec![0; width],
-        }
-    }
-
-    fn merged(mut self, other: Self) -> Self {
+    fn merged(mut self, other: Self, rooms: &BandRooms) -> Self {
         self.weights.iter_mut().zip(&other.weights).for_each(|(a, b)| *a += b);
         self.bias.iter_mut().zip(&other.bias).for_each(|(a, b)| *a += b);
+        rooms.give(other.room);
         self
     }
 }
@@ -211,10 +230,15 @@ fn unit(numbers: impl Iterator<Item = f32>) -> f32 {
     (numbers.fold(0.0, |a: f32, b| a.max(b.abs())) / 127.0).max(f32::MIN_POSITIVE)
 }
 
+/// Units to one; none of nothing.
+fn per(units: &[f32]) -> Vec<f32> {
+    units.iter().map(|unit| if *unit > 0.0 { (1.0 / unit).min(f32::MAX) } else { 0.0 }).collect()
+}
+
 /// The nearest step, ties to even: no instruction for it is needed everywhere, so a large number rounds.
-fn code(v: f32, unit: f32) -> i8 {
+fn code(units: f32) -> i8 {
     const LARGE: f32 = 12_582_912.0;
-    ((v / unit).clamp(-127.0, 127.0) + LARGE - LARGE) as i8
+    (units.clamp(-127.0, 127.0) + LARGE - LARGE) as i8
 }
 
 /// A gather with weights in eight bits, on maps of one size.
@@ -313,7 +337,7 @@ mod tests {
         let int8 = Int8Conv::new(&conv, shape, shape);
         let (inputs, grads) = (Batch::new(2, shape, 0, 255), Batch::new(2, shape, 0, 255));
         for kernels in Int8Kernels::all() {
-            let (weights, bias) = int8.weight_grad(*kernels, (&inputs, 0), &grads);
+            let (weights, bias) = int8.weight_grad(*kernels, (&inputs, 0), &grads, &BandRooms::default());
             let n = 2.0 * 300.0 * 300.0 * 127.0;
             assert_eq!((weights, bias), (vec![n * 255.0], vec![n]), "{kernels:?}");
         }

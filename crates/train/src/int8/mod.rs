@@ -28,7 +28,7 @@ use crate::params::Params;
 use crate::plan::TrainPlan;
 use clip::ClipSearch;
 use coded::{Coded, CodedGrad, ZERO_GRAD};
-use conv::{Int8Conv, Product};
+use conv::{BandRooms, Int8Conv, Product};
 use engine::graph::resample::{Taps, repeats};
 use engine::graph::{Act, Binary, Conv, Node, Op, ValueId};
 use engine::kernels::int8::Int8Kernels;
@@ -60,6 +60,7 @@ pub struct Int8Trainer {
     grad_ranges: Vec<Vec<f32>>,
     /// By value: the share of its gradient's range that is kept, and by how much the direction is off then.
     clips: Vec<(f32, f32)>,
+    rooms: BandRooms,
     spare: Vec<Batch<u8>>,
 }
 
@@ -116,6 +117,7 @@ impl Int8Trainer {
             grad_borders,
             grad_ranges: vec![Vec::new(); n_values],
             clips: vec![(1.0, 0.0); n_values],
+            rooms: BandRooms::default(),
             spare: Vec::new(),
         }
     }
@@ -212,13 +214,8 @@ impl Int8Trainer {
                 let inverse = 1.0 / coding.scale;
                 let row = |s: &mut Scratch, picture: usize, y: usize, row: &mut [u8]| {
                     product.row(picture, y, &mut s.sums);
-                    let room = product.room();
-                    if stride == c {
-                        return rows::code_relu(&s.sums[..room], &scale, &offset, inverse, row, &mut s.most);
-                    }
-                    rows::code_relu(&s.sums[..room], &scale, &offset, inverse, &mut s.codes, &mut s.most);
-                    let cells = row.chunks_exact_mut(c).zip(s.codes.chunks_exact(stride));
-                    cells.for_each(|(to, from)| to.copy_from_slice(&from[..c]));
+                    let sums = &s.sums[..product.room()];
+                    rows::code_relu(sums, (&scale, &offset), inverse, (row, c), &mut s.most);
                 };
                 let seen = codes.fold_rows(scratch, row, Scratch::merged);
                 Range { low: 0.0, high: seen.most[..c].iter().fold(0.0, |a: f32, b| a.max(*b)) }
@@ -361,7 +358,8 @@ impl Int8Trainer {
                     let x = self.coded(node.inputs[0]);
                     let unit = x.coding.scale;
                     let of = &mut result.0[layer.0];
-                    (of.weights, of.bias) = int8.weight_grad(self.int8, (&x.codes, x.coding.zero), &grad.codes);
+                    (of.weights, of.bias) =
+                        int8.weight_grad(self.int8, (&x.codes, x.coding.zero), &grad.codes, &self.rooms);
                     let per_out = of.weights.len() / of.bias.len();
                     for (o, scale) in grad.scales.iter().enumerate() {
                         of.weights[o * per_out..][..per_out].iter_mut().for_each(|g| *g *= unit * scale);

@@ -39,7 +39,7 @@ pub fn add_row(parts: &[GradPart<'_>], s: &mut Scratch, picture: usize, y: usize
         && (gather.step, gather.first) == ([1; 2], [0; 2])
     {
         product.row(picture, y, &mut s.sums);
-        rows::put_sums(&s.sums[..product.room()], product.stride(), scales, row);
+        rows::put_sums(&s.sums[..product.room()], scales, (&mut *row, c));
         rest = others;
     } else {
         row.fill(0.0);
@@ -53,7 +53,7 @@ pub fn add_row(parts: &[GradPart<'_>], s: &mut Scratch, picture: usize, y: usize
                     };
                     product.row(picture, y / gather.step[0], &mut s.sums);
                     let sums = &s.sums[..product.room()];
-                    rows::add_sums(sums, product.stride(), scales, row, gather.first[1], gather.step[1]);
+                    rows::add_sums(sums, scales, (&mut *row, c), gather.first[1], gather.step[1]);
                 }
             }
             GradPart::Codes(grad, first) => {

@@ -63,16 +63,22 @@ pub fn scale_sums(sums: &[i32], scale: &[f32], bias: &[f32], to: &mut [f32]) {
     }
 }
 
-/// `codes` of `max(sums * scale + bias, 0)`, over whole blocks of channels; `most` grows to the greatest numbers.
+/// Codes of `max(sums * scale + bias, 0)`, cells of `c` channels; `most` grows to the greatest numbers. Sums, and what a
+/// channel has of its own, come in whole blocks.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
-pub fn code_relu(sums: &[i32], scale: &[f32], bias: &[f32], inverse: f32, codes: &mut [u8], most: &mut [f32]) {
-    let n = scale.len();
-    // A block's own numbers stay in registers.
-    for first in (0..n).step_by(BLOCK) {
-        let (scale, bias) = (block(scale, first), block(bias, first));
-        let mut greatest = block(most, first);
-        for at in (first..sums.len()).step_by(n) {
-            let sums = block(sums, at);
+pub fn code_relu(
+    sums: &[i32],
+    (scale, bias): (&[f32], &[f32]),
+    inverse: f32,
+    (codes, c): (&mut [u8], usize),
+    most: &mut [f32],
+) {
+    // A block's own numbers stay in registers. What it writes behind a cell's last channel is written over: by the next cell,
+    // or by the block before, which comes later.
+    for first in (0..scale.len()).step_by(BLOCK).rev() {
+        let (scale, bias, mut greatest) = (block(scale, first), block(bias, first), block(most, first));
+        for (cell, sums) in sums[first..].chunks(most.len()).enumerate() {
+            let sums = block(sums, 0);
             let mut coded = [0; BLOCK];
             for i in 0..BLOCK {
                 let v = sums[i] as f32 * scale[i] + bias[i];
@@ -81,7 +87,7 @@ pub fn code_relu(sums: &[i32], scale: &[f32], bias: &[f32], inverse: f32, codes:
                 let v = v * inverse;
                 coded[i] = whole(if v < 255.0 { v } else { 255.0 });
             }
-            put_block(codes, at, coded);
+            put_block(codes, cell * c + first, coded);
         }
         put_block(most, first, greatest);
     }
@@ -135,24 +141,36 @@ pub fn add_decoded(codes: &[u8], scale: &[f32], zero: u8, to: &mut [f32]) {
     }
 }
 
-/// Adds sums times a scale a channel to cells `first`, `first + step` and so on of `to`. A cell has `scale.len()` channels,
-/// and sums `stride`.
+/// Adds sums times a scale a channel to cells `first`, `first + step` and so on of `to`, cells of `c` channels. Sums and scales
+/// come in whole blocks, with zeros behind the last channel.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
-pub fn add_sums(sums: &[i32], stride: usize, scale: &[f32], to: &mut [f32], first: usize, step: usize) {
-    let c = scale.len();
-    for (sums, to) in sums.chunks_exact(stride).zip(to.chunks_exact_mut(c).skip(first).step_by(step)) {
-        for ((to, sum), scale) in to.iter_mut().zip(sums).zip(scale) {
-            *to += *sum as f32 * scale;
+pub fn add_sums(sums: &[i32], scale: &[f32], (to, c): (&mut [f32], usize), first: usize, step: usize) {
+    for channel in (0..scale.len()).step_by(BLOCK) {
+        let scale_of = block(scale, channel);
+        for (cell, sums) in sums[channel..].chunks(scale.len()).enumerate() {
+            let at = (first + cell * step) * c + channel;
+            let (sums, mut numbers) = (block(sums, 0), block(to, at));
+            for i in 0..BLOCK {
+                numbers[i] += sums[i] as f32 * scale_of[i];
+            }
+            put_block(to, at, numbers);
         }
     }
 }
 
 /// As [`add_sums`] to all cells, of which nothing is known before.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2", "aarch64+neon"))]
-pub fn put_sums(sums: &[i32], stride: usize, scale: &[f32], to: &mut [f32]) {
-    for (sums, to) in sums.chunks_exact(stride).zip(to.chunks_exact_mut(scale.len())) {
-        for ((to, sum), scale) in to.iter_mut().zip(sums).zip(scale) {
-            *to = *sum as f32 * scale;
+pub fn put_sums(sums: &[i32], scale: &[f32], (to, c): (&mut [f32], usize)) {
+    // What a block writes behind a cell's last channel is written over, as in `code_relu`.
+    for channel in (0..scale.len()).step_by(BLOCK).rev() {
+        let scale_of = block(scale, channel);
+        for (cell, sums) in sums[channel..].chunks(scale.len()).enumerate() {
+            let sums = block(sums, 0);
+            let mut numbers = [0.0; BLOCK];
+            for i in 0..BLOCK {
+                numbers[i] = sums[i] as f32 * scale_of[i];
+            }
+            put_block(to, cell * c + channel, numbers);
         }
     }
 }

@@ -66,17 +66,24 @@ fn transpose(from: &[u8], from_step: usize, n: usize, c: usize, to: &mut [u8], s
             let k = k.min(c.saturating_sub(SIDE));
             let from = &from[x * from_step + k..];
             let mut square = [[0; SIDE]; SIDE];
-            for (i, row) in square.iter_mut().enumerate() {
-                let from = &from[i * from_step..];
-                match from.first_chunk() {
-                    Some(from) => *row = *from,
-                    // Behind the last cell there may be less than what is read.
-                    None => row.iter_mut().zip(from).for_each(|(to, v)| *to = *v),
-                }
+            match from.get(..(SIDE - 1) * from_step + SIDE) {
+                Some(from) => square.iter_mut().enumerate().for_each(|(i, row)| {
+                    row.copy_from_slice(&from[i * from_step..][..SIDE]);
+                }),
+                None => read_last(from, from_step, &mut square),
             }
+            let turned = turned(square);
             let rows = to[k * step + x..].chunks_mut(step).take(c);
-            rows.zip(turned(square)).for_each(|(to, row)| to[..SIDE].copy_from_slice(&row));
+            rows.zip(&turned).for_each(|(to, row)| to[..SIDE].copy_from_slice(row));
         }
+    }
+}
+
+/// Reads a square of which the last cells have fewer numbers behind them than are read.
+#[cold]
+fn read_last(from: &[u8], from_step: usize, square: &mut [[u8; SIDE]; SIDE]) {
+    for (i, row) in square.iter_mut().enumerate() {
+        row.iter_mut().zip(&from[i * from_step..]).for_each(|(to, v)| *to = *v);
     }
 }
 
