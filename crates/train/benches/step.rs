@@ -1,9 +1,10 @@
 //! One step of training (forwards, backwards, Adam): how long it takes, in `f32` and in eight bits, side by side.
 //!
 //!     cargo bench -p passd-train --bench step -- [--pictures 4] [--threads 2] [--rounds 9] [--model models/street-nano.onnx]
-//!         [--only f32|int8]
+//!         [--only f32|int8] [--layers all|head]
 //!
-//! Prints the median of each, and the ratio of the two round by round. `benches/train.py` runs PyTorch beside it.
+//! `--layers head`: what lies behind the backbone, from maps that were kept. Prints the median of each, the ratio of the two
+//! round by round, and with `--only` by how much memory grew. `benches/train.py` runs PyTorch beside it.
 
 use engine::import::import;
 use engine::kernels::Kernels;
@@ -11,6 +12,7 @@ use engine::kernels::int8::Int8Kernels;
 use engine::passes;
 use std::sync::Arc;
 use std::time::Instant;
+use train::cut::Cut;
 use train::float::FloatTrainer;
 use train::int8::{Int8Trainer, Settings};
 use train::optimise::Adam;
@@ -38,9 +40,17 @@ fn main() {
     let (w, h) = (number("--width", 640), number("--height", 384));
     let mut graph = import(&file, h, w).expect("a model that the engine reads");
     passes::simplify(&mut graph).expect("a graph");
-    let plan = Arc::new(TrainPlan::whole(graph).expect("a graph that can be trained"));
+    let mut plan = TrainPlan::whole(graph).expect("a graph that can be trained");
+    if option("--layers", "all") == "head" {
+        let outputs = plan.outputs().to_vec();
+        let cut = Cut::smallest(plan.graph(), &outputs).expect("a backbone");
+        plan = TrainPlan::new(plan.graph().clone(), &cut.sources, &outputs, |_| true).expect("a head");
+    }
+    let plan = Arc::new(plan);
     let mut random = fastrand::Rng::with_seed(1);
-    let pictures: Vec<f32> = (0..n * w * h * 3).map(|_| random.f32()).collect();
+    let maps: Vec<Vec<f32>> = (plan.sources().iter())
+        .map(|v| (0..n * plan.graph().shape(*v).n_values()).map(|_| random.f32()).collect())
+        .collect();
     let grads: Vec<Vec<f32>> = (plan.outputs().iter())
         .map(|v| (0..n * plan.graph().shape(*v).n_values()).map(|_| (random.f32() - 0.5) / 1000.0).collect())
         .collect();
@@ -51,36 +61,41 @@ fn main() {
     let (Some(int8), Some(kernels)) = (int8, kernels) else {
         panic!("one of {:?}, {:?}", Int8Kernels::all(), Kernels::all())
     };
-    let mut float = FloatTrainer::new(&plan, n, *kernels);
-    let mut eight = Int8Trainer::new(&plan, n, (*kernels, *int8), Settings::default());
-    let mut params = [Params::of(&plan), Params::of(&plan)];
-    let mut adam = params.clone().map(|p| Adam::new(&p, 1e-4));
-    let mut step = |which: usize| {
-        let params = &mut params[which];
-        let source = plan.sources()[0];
-        let start = Instant::now();
-        let split = |seconds: &mut f64| *seconds = start.elapsed().as_secs_f64();
-        let mut at = [0.0; 3];
-        let grads = if which == 0 {
-            float.map_mut(source).fill(&pictures);
-            float.forward(params);
-            split(&mut at[0]);
-            float.backward(params, &grads)
-        } else {
-            eight.fill_source(source, &pictures);
-            eight.forward(params);
-            split(&mut at[0]);
-            eight.backward(params, &grads)
-        };
-        split(&mut at[1]);
-        adam[which].step(params, &grads, 1e-5);
-        split(&mut at[2]);
-        [at[0], at[1] - at[0], at[2] - at[1], at[2]].map(|t| t * 1e3 / n as f64)
-    };
     let arms = match option("--only", "").as_str() {
         "f32" => 0..1,
         "int8" => 1..2,
         _ => 0..2,
+    };
+    let before = memory("VmRSS:");
+    let mut float = arms.contains(&0).then(|| FloatTrainer::new(&plan, n, *kernels));
+    let mut eight = arms.contains(&1).then(|| Int8Trainer::new(&plan, n, (*kernels, *int8), Settings::default()));
+    let mut params: Vec<Params> = arms.clone().map(|_| Params::of(&plan)).collect();
+    let mut adam: Vec<Adam> = params.iter().map(|p| Adam::new(p, 1e-4)).collect();
+    let mut step = |which: usize| {
+        let at_arm = which - arms.start;
+        let params = &mut params[at_arm];
+        let start = Instant::now();
+        let split = |seconds: &mut f64| *seconds = start.elapsed().as_secs_f64();
+        let mut at = [0.0; 3];
+        let grads = match (&mut float, &mut eight) {
+            (Some(float), _) if which == 0 => {
+                plan.sources().iter().zip(&maps).for_each(|(v, map)| float.map_mut(*v).fill(map));
+                float.forward(params);
+                split(&mut at[0]);
+                float.backward(params, &grads)
+            }
+            (_, Some(eight)) => {
+                plan.sources().iter().zip(&maps).for_each(|(v, map)| eight.fill_source(*v, map));
+                eight.forward(params);
+                split(&mut at[0]);
+                eight.backward(params, &grads)
+            }
+            _ => unreachable!("an arm of those that run"),
+        };
+        split(&mut at[1]);
+        adam[at_arm].step(params, &grads, 1e-5);
+        split(&mut at[2]);
+        [at[0], at[1] - at[0], at[2] - at[1], at[2]].map(|t| t * 1e3 / n as f64)
     };
     let mut times = [Vec::new(), Vec::new()];
     pool.install(|| {
@@ -104,4 +119,14 @@ fn main() {
     for (name, times) in names.iter().zip(&times).filter(|(_, times)| !times.is_empty()) {
         println!("{name}: mean {:.2}", times.iter().map(|t| t[3]).sum::<f64>() / times.len() as f64);
     }
+    if arms.len() == 1 {
+        println!("memory grew by {:.1} MiB at most", (memory("VmHWM:") - before) / 1024.0);
+    }
+}
+
+/// Of this process, KiB.
+fn memory(what: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix(what)).unwrap_or("0");
+    line.split_whitespace().next().and_then(|v| v.parse().ok()).unwrap_or(0.0)
 }

@@ -17,9 +17,37 @@ pub struct Batch<T: Element = f32> {
 impl<T: Element> Batch<T> {
     /// Everything is `value`, the border always.
     pub fn new(n: usize, shape: MapShape, border: usize, value: T) -> Self {
+        Self { n, shape, border, data: Buffer::new(Self::room(n, shape, border), value) }
+    }
+
+    /// Numbers that it needs.
+    pub fn room(n: usize, shape: MapShape, border: usize) -> usize {
         let cells = n * (shape.h + 2 * border) * (shape.w + 2 * border);
         // Whole strips of channels can be read of any cell.
-        Self { n, shape, border, data: Buffer::new(cells * shape.c + STRIP, value) }
+        cells * shape.c + STRIP
+    }
+
+    /// In memory that was another's, if it is enough; the border is `value`, and all else anything.
+    pub fn again(data: Buffer<T>, n: usize, shape: MapShape, border: usize, value: T) -> Self {
+        let mut batch = Self { n, shape, border, data };
+        let (rows, pitch, side) = (batch.rows(), batch.pitch(), border * shape.c);
+        if batch.data.len() < Self::room(n, shape, border) {
+            return Self::new(n, shape, border, value);
+        }
+        for (i, row) in batch.data[..n * rows * pitch].chunks_exact_mut(pitch.max(1)).enumerate() {
+            if (border..border + shape.h).contains(&(i % rows)) {
+                row[..side].fill(value);
+                row[pitch - side..].fill(value);
+            } else {
+                row.fill(value);
+            }
+        }
+        batch
+    }
+
+    /// Its memory.
+    pub fn into_data(self) -> Buffer<T> {
+        self.data
     }
 
     /// Pictures.
@@ -204,5 +232,15 @@ mod tests {
         assert_eq!(batch.data()[batch.at(1, 1, 2)], 22.0);
         let n_border = batch.data().iter().filter(|v| **v == 7.0).count();
         assert_eq!(n_border, batch.data().len() - 24 + 1);
+        // In memory that held something else.
+        let larger = Batch::new(2, MapShape::new(3, 4, 2), 1, 9.0);
+        let mut again = Batch::again(larger.into_data(), 2, shape, 1, 7.0);
+        again.fill(&numbers);
+        let n_used = batch.data().len() - engine::kernels::STRIP;
+        assert_eq!(again.data()[..n_used], batch.data()[..n_used]);
+        assert_eq!(
+            Batch::again(Batch::new(1, shape, 0, 9.0).into_data(), 2, shape, 1, 7.0).data().len(),
+            batch.data().len()
+        );
     }
 }

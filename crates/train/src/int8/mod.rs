@@ -29,8 +29,9 @@ use crate::plan::TrainPlan;
 use clip::ClipSearch;
 use coded::{Coded, CodedGrad, ZERO_GRAD};
 use conv::{BandRooms, Int8Conv, Product};
+use engine::buffer::Buffer;
 use engine::graph::resample::{Taps, repeats};
-use engine::graph::{Act, Binary, Conv, Node, Op, ValueId};
+use engine::graph::{Act, Binary, Conv, MapShape, Node, Op, ValueId};
 use engine::kernels::int8::Int8Kernels;
 use engine::kernels::{Kernels, Rows};
 use parts::GradPart;
@@ -61,7 +62,8 @@ pub struct Int8Trainer {
     /// By value: the share of its gradient's range that is kept, and by how much the direction is off then.
     clips: Vec<(f32, f32)>,
     rooms: BandRooms,
-    spare: Vec<Batch<u8>>,
+    /// Memory of gradients that nobody needs any more.
+    spare: Vec<Buffer<u8>>,
 }
 
 impl Int8Trainer {
@@ -340,11 +342,13 @@ impl Int8Trainer {
         for &i in plan.nodes() {
             plan.graph().nodes[i].inputs.iter().for_each(|v| readers[v.0 as usize].push(i));
         }
+        let wanting = |inputs: &[ValueId]| inputs.iter().filter(|v| plan.wants_grad(**v)).count();
         let mut state = Backward {
             readers,
             output_grads: plan.outputs().iter().map(|v| v.0 as usize).zip(output_grads.iter().copied()).collect(),
             grads: (0..n_values).map(|_| None).collect(),
             floats: vec![None; n_values],
+            n_wanting: plan.graph().nodes.iter().map(|n| wanting(&n.inputs)).collect(),
         };
         let mut result = params.zeros();
         for &i in plan.nodes().iter().rev() {
@@ -381,8 +385,9 @@ impl Int8Trainer {
             } else {
                 self.float_backward(i, node, params, &mut state, &mut result);
             }
+            self.release(node.output, &mut state);
         }
-        self.spare.extend(state.grads.into_iter().flatten().map(|grad| grad.codes));
+        self.spare.extend(state.grads.into_iter().flatten().map(|grad| grad.codes.into_data()));
         result
     }
 
@@ -434,14 +439,31 @@ impl Int8Trainer {
         parts
     }
 
+    /// The least memory that is spare and large enough, or the largest.
+    fn spare_room(&mut self, shape: MapShape, border: usize) -> Buffer<u8> {
+        let needed = Batch::<u8>::room(self.n, shape, border);
+        let order = |b: &Buffer<u8>| (b.len() < needed, b.len().abs_diff(needed));
+        let best = (0..self.spare.len()).min_by_key(|i| order(&self.spare[*i]));
+        best.map(|i| self.spare.swap_remove(i)).unwrap_or_default()
+    }
+
+    /// Keeps the memory of gradients that were needed for this map's alone.
+    fn release(&mut self, value: ValueId, state: &mut Backward<'_>) {
+        let plan = self.plan.clone();
+        for reader in state.readers[value.0 as usize].iter() {
+            state.n_wanting[*reader] -= 1;
+            if state.n_wanting[*reader] == 0 {
+                let grad = state.grads[plan.graph().nodes[*reader].output.0 as usize].take();
+                self.spare.extend(grad.map(|grad| grad.codes.into_data()));
+            }
+        }
+    }
+
     /// The gradient of what a map's activation was given, coded.
     fn code_grad(&mut self, value: ValueId, act: &Act, state: &Backward<'_>) -> CodedGrad {
         let (at, shape) = (value.0 as usize, self.plan.graph().shape(value));
         let border = self.grad_borders[at];
-        let mut codes = match self.spare.iter().position(|b| (b.shape(), b.border()) == (shape, border)) {
-            Some(i) => self.spare.swap_remove(i),
-            None => Batch::new(self.n, shape, border, ZERO_GRAD),
-        };
+        let mut codes = Batch::again(self.spare_room(shape, border), self.n, shape, border, ZERO_GRAD);
         let mut range = std::mem::take(&mut self.grad_ranges[at]);
         let is_first = range.is_empty();
         range.resize(shape.c, 0.0);
@@ -561,4 +583,6 @@ struct Backward<'a> {
     /// By value.
     grads: Vec<Option<CodedGrad>>,
     floats: Vec<Option<Batch>>,
+    /// By node: the inputs whose gradient is still to be made of its output's, each as often as it is read.
+    n_wanting: Vec<usize>,
 }
