@@ -6,9 +6,12 @@
     python3 benches/train.py target/release/deps/step-* [--pictures 4] [--threads 2] [--int8 avx2]
 
 All arms: the same layers (normalisation folded, as in the exported model), 640x384, forwards, backwards and Adam; the
-gradients of the outputs are given, so that no loss is in it. PyTorch: channels last, in f32 and with bf16 products.
+gradients of the outputs are given, so that no loss is in it. PyTorch: channels last, in f32 and with bf16 products. "Head":
+what lies behind the backbone, from maps that were kept; PyTorch trains all.
+
+With --memory: by how much each arm's process grows at most, once its picture is there.
 """
-import argparse, pathlib, statistics, subprocess, sys, time
+import argparse, os, pathlib, statistics, subprocess, sys, time
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "models/training"))
@@ -20,6 +23,7 @@ p.add_argument("--pictures", type=int, default=4)
 p.add_argument("--threads", type=int, default=2)
 p.add_argument("--int8", default=None, help="instruction set of the products in eight bits")
 p.add_argument("--f32", default=None, help="instruction set of all others")
+p.add_argument("--memory", action="store_true")
 a = p.parse_args()
 torch.set_num_threads(a.threads)
 
@@ -55,21 +59,55 @@ def arm(bf16):
     return lambda: statistics.median([step() for _ in range(6)][1:])
 
 
-def passd():
+def passd(*more):
     extra = [v for name in ("int8", "f32") if getattr(a, name) for v in (f"--{name}", getattr(a, name))]
-    command = [a.bench, "--pictures", str(a.pictures), "--threads", str(a.threads), "--rounds", "5", *extra]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    command = [a.bench, "--pictures", str(a.pictures), "--threads", str(a.threads), "--rounds", "5", *extra, *more]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def took(lines):
     return [float(line.split("all ")[1]) for line in lines if "all " in line]
 
 
+def memory(field):
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split(field)[1].split()[0]) / 1024
+
+
+def grown(bf16):
+    """Of a process of its own, MiB: the most, less what a network and its picture take."""
+    net = network()
+    fold(net)
+    net(torch.rand(1, 3, 32, 32))
+    before = memory("VmRSS:")
+    arm(bf16)()
+    return memory("VmHWM:") - before
+
+
+if a.memory:
+    for bf16 in (False, True):
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            torch.set_num_threads(a.threads)
+            os.write(writer, str(grown(bf16)).encode())
+            os._exit(0)
+        os.wait()
+        print(f"PyTorch {'bf16' if bf16 else 'f32'}: memory grew by {float(os.read(reader, 99)):.1f} MiB at most")
+    for layers in ("all", "head"):
+        for only in ("f32", "int8"):
+            print(f"passd {only}, {layers}:", passd("--layers", layers, "--only", only)[-1])
+    sys.exit()
+
 arms = {"PyTorch f32": arm(False), "PyTorch bf16": arm(True)}
-times = {name: [] for name in [*arms, "passd f32", "passd eight bits"]}
+names = ["passd f32", "passd eight bits", "passd f32, head", "passd eight bits, head"]
+times = {name: [] for name in [*arms, *names]}
 for _ in range(5):
     for name, run in arms.items():
         times[name].append(run())
-    for name, t in zip(("passd f32", "passd eight bits"), passd()):
+    for name, t in zip(names, took(passd()) + took(passd("--layers", "head"))):
         times[name].append(t)
-base = times["passd eight bits"]
+print("median ms a picture, and median of the ratios to PyTorch f32, round by round")
+base = times["PyTorch f32"]
 for name, t in times.items():
-    ratio = statistics.median(x / y for x, y in zip(t, base))
-    print(f"{name:17} {statistics.median(t):6.2f} ms a picture, {ratio:.2f} times what eight bits take")
+    ratio = statistics.median(y / x for x, y in zip(t, base))
+    print(f"{name:23} {statistics.median(t):6.2f}  {ratio:5.2f}")
