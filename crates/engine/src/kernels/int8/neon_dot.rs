@@ -27,7 +27,7 @@ impl Dot for NeonDot {
     type One = int8x16_t;
     type Sums = int32x4_t;
     const SUMS: usize = 4;
-    const MOST: [(usize, usize); 3] = [(6, 4), (6, 4), (6, 4)];
+    const MOST: [(usize, usize); 3] = [(5, 4), (5, 4), (5, 4)];
     const SHIFT: i32 = 128;
 
     #[inline(always)]

@@ -70,7 +70,7 @@ macro_rules! by_shape {
             (2, 16) => by_shape!(@ $f, $n, $D, 2, $args, 1 2 3 4 5 6 7 8 9 10 11 12),
             (2, _) => by_shape!(@ $f, $n, $D, 2, $args, 1 2 3 4 5 6),
             (3, _) => by_shape!(@ $f, $n, $D, 3, $args, 1 2 3 4 5 6 7 8),
-            _ => by_shape!(@ $f, $n, $D, 4, $args, 1 2 3 4 5 6),
+            _ => by_shape!(@ $f, $n, $D, 4, $args, 1 2 3 4 5),
         }
     };
     (@ $f:ident, $n:expr, $D:ty, $V:literal, $args:tt, $($P:literal)*) => {
