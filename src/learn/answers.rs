@@ -19,6 +19,9 @@ const STILL_QUALITY: u8 = 85;
 fn failed(e: LearnError) -> DeskError {
     match e {
         LearnError::Refused(why) => DeskError::Wrong(why),
+        LearnError::File { file, reason } => {
+            DeskError::Failed(format!("it could not be written down: {file}: {reason}"))
+        }
         other => DeskError::Failed(other.to_string()),
     }
 }
@@ -89,6 +92,7 @@ impl School {
                 false => Err(DeskError::Wrong(format!("box: it lies outside of the picture of {source}"))),
             }
         };
+        self.classes[i].pupil.store().expect_room().map_err(failed)?;
         let (sample, bbox) = match &of_event {
             Some((i, sample, _, _)) => {
                 let [w, h] = self.classes[*i].pupil.store().source_of(sample).unwrap_or_default();
@@ -117,16 +121,17 @@ impl School {
     }
 
     fn undo(&mut self, id: &str) -> Result<Answer, DeskError> {
+        let now_ms = self.now_ms();
         for class in &mut self.classes {
-            let learned = class.pupil.store().mark(id).is_some_and(|m| m.number <= class.pupil.versions().learned_mark);
-            if class.pupil.store_mut().undo(id).map_err(failed)? {
-                // What was learned from it, or is being, is not taken.
-                class.cancel();
-                if learned {
-                    class.pupil.unlearn().map_err(failed)?;
-                }
-                return Ok(Answer::Json(json!({ "undone": id })));
+            let Some(mark) = class.pupil.store().mark(id) else { continue };
+            let learned = mark.number <= class.pupil.versions().learned_mark;
+            // What was learned from it, or is being, is not taken: first of all, so that no start goes on with it.
+            class.cancel(now_ms);
+            if learned {
+                class.pupil.unlearn().map_err(failed)?;
             }
+            class.pupil.store_mut().undo(id).map_err(failed)?;
+            return Ok(Answer::Json(json!({ "undone": id })));
         }
         Err(DeskError::Missing(format!("there is no mark '{id}'")))
     }
@@ -149,7 +154,7 @@ impl School {
                 stands
             })
         });
-        let used: u64 = self.classes.iter().map(|c| c.pupil.versions().spent_ms(now_ms)).sum();
+        let used: u64 = self.classes.iter().map(|c| c.spent_ms(now_ms)).sum();
         json!({
             "cameras": cameras.collect::<Vec<_>>(),
             "budget": { "used_s": used as f64 / 1e3, "daily_s": self.settings.daily.as_secs_f64() },
@@ -158,6 +163,7 @@ impl School {
 
     fn control(&mut self, control: LearnControl, camera: &str) -> Result<Answer, DeskError> {
         let i = self.class_of(camera)?;
+        let now_ms = self.now_ms();
         match control {
             LearnControl::Run => {
                 if self.classes[i].run.is_some() {
@@ -170,20 +176,22 @@ impl School {
             }
             LearnControl::Accept => self.accept(i).map_err(failed)?,
             LearnControl::Rollback => {
-                self.classes[i].cancel();
+                self.classes[i].cancel(now_ms);
                 self.classes[i].pupil.roll_back().map_err(failed)?;
                 self.tell(i);
             }
             LearnControl::Factory => {
-                self.classes[i].cancel();
+                self.classes[i].cancel(now_ms);
                 self.classes[i].pupil.factory().map_err(failed)?;
                 self.tell(i);
             }
             LearnControl::Forget => {
-                self.classes[i].cancel();
+                self.classes[i].cancel(now_ms);
                 self.stills.clear();
+                // As with one that is undone; but a full disk keeps nobody from being rid of pictures.
+                let unlearned = self.classes[i].pupil.unlearn();
                 self.classes[i].pupil.store_mut().forget().map_err(failed)?;
-                self.classes[i].pupil.unlearn().map_err(failed)?;
+                unlearned.or_else(|_| self.classes[i].pupil.unlearn()).map_err(failed)?;
             }
         }
         Ok(Answer::Json(stands(&self.classes[i])))

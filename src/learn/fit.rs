@@ -86,8 +86,15 @@ pub struct FitStep {
     pub loss: LossParts,
     /// Loss against what was said before.
     pub kept: f32,
-    /// Whether it was taken: gradients that are no numbers are left out.
+    /// Whether it was taken: gradients that are not numbers are left out.
     pub is_taken: bool,
+}
+
+impl FitStep {
+    /// Both losses.
+    pub fn total(&self) -> f32 {
+        self.loss.total() as f32 + self.kept
+    }
 }
 
 impl<'a> Fit<'a> {
@@ -156,7 +163,7 @@ impl<'a> Fit<'a> {
         }
         let outputs: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
         let mut grads = self.trainer.backward(&self.params, &outputs);
-        told.is_taken = grads.are_finite() && told.loss.total().is_finite();
+        told.is_taken = grads.are_finite() && told.total().is_finite();
         self.step += 1;
         if told.is_taken {
             clip_length(&mut grads, LONGEST);

@@ -54,7 +54,8 @@ impl Latents {
             let number = |m: &LatentMap, code: u8| (f32::from(code) - f32::from(m.zero)) * m.scale;
             let span = |from: f32, to: f32, size: u32, n: usize| {
                 let cells = |at: f32| at.max(0.0) * n as f32 / size as f32;
-                (cells(from) as usize).min(n.saturating_sub(1))..(cells(to).ceil() as usize).min(n)
+                let end = (cells(to).ceil() as usize).min(n);
+                (cells(from) as usize).min(n.saturating_sub(1)).min(end)..end
             };
             let columns = span(bbox.x1, bbox.x2, input.width, shape.w);
             for y in span(bbox.y1, bbox.y2, input.height, shape.h) {

@@ -53,8 +53,12 @@ const EVENT_NS: u64 = 2_000_000_000;
 const SHADOW_NS: u64 = 500_000_000;
 /// After something could not be done, or written, the next run waits for so long.
 const AGAIN_NS: u64 = 60_000_000_000;
+/// Of a run's time so much is noted as spent before it is: who is killed again and again learns for ever otherwise.
+const AHEAD: Duration = Duration::from_secs(60);
 /// Stills that are held of a camera.
 const STILLS: usize = 4;
+/// Frames of a camera of which it is known that they are kept: its stills, and the latest.
+const KEPT_FRAMES: usize = 2 * STILLS;
 
 /// What learns, running; ends when dropped.
 pub struct Learner {
@@ -140,6 +144,8 @@ pub(super) struct Class {
     /// The frames that were kept and looked along at last, by camera.
     last_kept: BTreeMap<String, u64>,
     last_looked: BTreeMap<String, u64>,
+    /// Frames and their samples, by camera: a frame is kept once, however many marks are of it.
+    frames: BTreeMap<String, VecDeque<((u64, u64), String)>>,
 }
 
 impl Class {
@@ -156,6 +162,7 @@ impl Class {
             not_before_ns: 0,
             last_kept: BTreeMap::new(),
             last_looked: BTreeMap::new(),
+            frames: BTreeMap::new(),
         }
     }
 
@@ -164,8 +171,25 @@ impl Class {
     }
 
     /// Ends what is being learned, and what looks along.
-    pub fn cancel(&mut self) {
-        (self.run, self.shadow, self.is_asked) = (None, None, false);
+    pub fn cancel(&mut self, now_ms: u64) {
+        self.end_run(now_ms);
+        (self.shadow, self.is_asked) = (None, false);
+    }
+
+    /// Ends a run, and notes what it took; how long it worked.
+    fn end_run(&mut self, now_ms: u64) -> Duration {
+        let Some(run) = self.run.take() else { return Duration::ZERO };
+        let worked = run.worked();
+        if let Err(e) = self.pupil.spent(run.noted.as_millis() as u64, worked.as_millis() as u64, now_ms) {
+            tracing::error!(group = self.pupil.settings.name, "{e}");
+        }
+        worked
+    }
+
+    /// Milliseconds that were spent on the day of `now_ms`, without what is only noted.
+    pub fn spent_ms(&self, now_ms: u64) -> u64 {
+        let ahead = self.run.as_ref().map_or(Duration::ZERO, |r| r.noted.saturating_sub(r.worked()));
+        self.pupil.versions().spent_ms(now_ms).saturating_sub(ahead.as_millis() as u64)
     }
 
     fn in_use(&self) -> InUse {
@@ -179,8 +203,15 @@ impl Class {
         (result.frame.size() == self.pupil.net().input()).then(|| without(&result.frame, &camera.masks))
     }
 
-    /// Keeps a frame; the sample's name.
+    /// Keeps a frame, if it is not kept yet; the sample's name.
     pub fn keep(&mut self, result: &FrameResult, time_ms: u64, event: Option<EventHead>) -> Result<String, LearnError> {
+        let key = (result.frame.id.0, result.frame.captured_unix_ns);
+        let known = self.frames.get(&*result.camera).into_iter().flatten().find(|(k, _)| *k == key);
+        // What is of an event says so in its own sample.
+        let is_there = |name: &&String| event.is_none() && self.pupil.store().source_of(name).is_some();
+        if let Some(name) = known.map(|(_, name)| name).filter(is_there) {
+            return Ok(name.clone());
+        }
         let size = self.pupil.net().input();
         let frame = self
             .frame(result)
@@ -188,7 +219,13 @@ impl Class {
         let jpeg = jpeg(&frame).ok_or_else(|| LearnError::Refused("the picture could not be made".into()))?;
         let picture =
             KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, moved: moved(result), event };
-        self.pupil.keep(&picture)
+        let name = self.pupil.keep(&picture)?;
+        let frames = self.frames.entry(result.camera.to_string()).or_default();
+        if frames.len() >= KEPT_FRAMES {
+            frames.pop_front();
+        }
+        frames.push_back((key, name.clone()));
+        Ok(name)
     }
 }
 
@@ -239,6 +276,10 @@ impl School {
                 trimmed_ns = now_ns;
                 self.classes.iter_mut().for_each(|c| c.pupil.store_mut().trim(now_ms));
             }
+        }
+        let now_ms = self.now_ms();
+        for class in &mut self.classes {
+            class.end_run(now_ms);
         }
     }
 
@@ -315,7 +356,7 @@ impl School {
         if self.classes.iter().any(|c| c.run.is_some()) || self.is_short() {
             return;
         }
-        let spent_ms = self.classes.iter().map(|c| c.pupil.versions().spent_ms(now_ms)).sum();
+        let spent_ms = self.classes.iter().map(|c| c.spent_ms(now_ms)).sum();
         let class = &mut self.classes[i];
         // All groups share a day's budget.
         let left = self.settings.daily.saturating_sub(Duration::from_millis(spent_ms));
@@ -329,10 +370,16 @@ impl School {
         }
         class.is_asked = false;
         let latest_mark = class.pupil.latest_mark();
+        let noted = AHEAD.min(most);
+        let may = class.pupil.expect_room().and_then(|()| class.pupil.spend(noted.as_millis() as u64, now_ms));
+        if let Err(e) = may {
+            return self.give_up(i, &e, latest_mark, Duration::ZERO);
+        }
         let in_use = class.pupil.weights(class.pupil.versions().current, &self.context.folders);
         let begun = in_use.and_then(|in_use| {
             let settings = FitSettings { n_steps: self.settings.n_steps, ..FitSettings::default() };
-            LearnRun::begin(class.pupil.draft(), in_use, settings, (self.settings.share, most), latest_mark)
+            let bounds = (self.settings.share, most);
+            LearnRun::begin(class.pupil.draft(), in_use, settings, bounds, (latest_mark, noted))
                 .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))
         });
         match begun {
@@ -340,7 +387,12 @@ impl School {
                 tracing::info!(group = class.pupil.settings.name, "learning begins");
                 class.run = Some(run);
             }
-            Err(e) => self.give_up(i, &e, latest_mark, Duration::ZERO),
+            Err(e) => {
+                if let Err(e) = class.pupil.spent(noted.as_millis() as u64, 0, now_ms) {
+                    tracing::error!(group = class.pupil.settings.name, "{e}");
+                }
+                self.give_up(i, &e, latest_mark, Duration::ZERO);
+            }
         }
     }
 
@@ -350,9 +402,9 @@ impl School {
         self.classes[i].not_before_ns = again_ns;
         let pupil = &mut self.classes[i].pupil;
         tracing::warn!(group = pupil.settings.name, "nothing was learned: {why}");
-        // Of too few pictures there will be more: then its marks are learned from.
-        let learned =
-            if matches!(why, LearnError::TooFew { .. }) { pupil.versions().learned_mark } else { latest_mark };
+        // Of too few pictures there will be more, and on a full disk room again: then its marks are learned from.
+        let is_later = matches!(why, LearnError::TooFew { .. } | LearnError::File { .. });
+        let learned = if is_later { pupil.versions().learned_mark } else { latest_mark };
         if let Err(e) = pupil.give_up(why.to_string(), learned, time, worked.as_secs_f64()) {
             tracing::error!(group = pupil.settings.name, "{e}");
         }
@@ -361,15 +413,22 @@ impl School {
     fn look_after_run(&mut self, i: usize, now_ms: u64) {
         let is_short = self.is_short();
         let class = &mut self.classes[i];
-        let Some(run) = &class.run else { return };
+        let Some(run) = &mut class.run else { return };
         run.flags.pause.store(is_short, Ordering::Relaxed);
-        let Some(result) = run.result() else { return };
-        let (worked, latest_mark) = (run.worked(), run.latest_mark);
-        class.run = None;
+        let latest_mark = run.latest_mark;
+        let result = match run.result() {
+            Some(result) => result,
+            None if run.worked() < run.noted => return,
+            None => match class.pupil.spend(AHEAD.as_millis() as u64, now_ms) {
+                Ok(()) => {
+                    run.noted += AHEAD;
+                    return;
+                }
+                Err(e) => Err(e),
+            },
+        };
+        let worked = class.end_run(now_ms);
         let name = class.pupil.settings.name.clone();
-        if let Err(e) = class.pupil.spend(worked.as_millis() as u64, now_ms) {
-            tracing::error!(group = name, "{e}");
-        }
         let taught = match result {
             Ok(taught) => taught,
             Err(e) => return self.give_up(i, &e, latest_mark, worked),

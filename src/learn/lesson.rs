@@ -75,7 +75,7 @@ pub struct Taught {
     pub share: f32,
     /// Mean loss of each tenth of the steps.
     pub curve: Vec<f32>,
-    /// Steps that were left out, their gradients being no numbers.
+    /// Steps that were left out, their gradients not being numbers.
     pub n_left_out: u32,
 }
 
@@ -107,12 +107,13 @@ pub fn teach(
         return Err(LearnError::Refused("there is nothing to learn from: no marked or labelled picture".into()));
     }
     let mut fit = Fit::new(net, &lesson.learned, settings);
-    let (mut curve, mut n_left_out) = (vec![Vec::new(); 10], 0);
+    let (mut curve, mut n_steps, mut n_left_out) = (vec![Vec::new(); 10], 0, 0);
     while !fit.is_done() {
         let tenth = ((fit.share() * 10.0) as usize).min(9);
         let step = fit.step();
+        n_steps += 1;
         n_left_out += u32::from(!step.is_taken);
-        let loss = step.loss.total() as f32 + step.kept;
+        let loss = step.total();
         if step.is_taken {
             curve[tenth].push(loss);
         }
@@ -122,16 +123,20 @@ pub fn teach(
             ControlFlow::Break(Ending::Stopped) => return Err(stopped()),
         }
     }
-    if n_left_out > settings.n_steps / 10 {
+    // Of those that were gone: it may have ended early.
+    if n_left_out > n_steps / 10 {
         return Err(LearnError::Refused(format!(
-            "the gradients of {n_left_out} of {} steps were no numbers: nothing is taken",
-            settings.n_steps
+            "in {n_left_out} of {n_steps} steps a gradient was not a number: nothing is taken"
         )));
+    }
+    // Weights that see nothing at all raise no false alarm either.
+    if !fit.params().are_finite() {
+        return Err(LearnError::Refused("a learned weight was not a number: nothing is taken".into()));
     }
     // Of fewer steps than tenths some have none.
     let mut last = 0.0;
     let mean = |v: &Vec<f32>| {
-        last = if v.is_empty() { last } else { v.iter().sum::<f32>() / v.len() as f32 };
+        last = if v.is_empty() { last } else { v.iter().map(|l| l / v.len() as f32).sum::<f32>() };
         last
     };
     let curve = curve.iter().map(mean).collect();

@@ -23,3 +23,11 @@ pub struct Mark {
     /// The sample that holds its picture.
     pub sample: String,
 }
+
+impl Mark {
+    /// Whether its box is one: a file may say anything.
+    pub fn has_box(&self) -> bool {
+        let [x1, y1, x2, y2] = self.bbox;
+        self.bbox.iter().all(|v| v.is_finite()) && x2 > x1 && y2 > y1
+    }
+}

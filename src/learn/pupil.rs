@@ -15,6 +15,7 @@ use super::store::MarkStore;
 use super::stored::{EventHead, SampleHead};
 use super::versions::{LastRun, Versions, model_file};
 use crate::detect::heads::loss::LabelledBox;
+use crate::files::write_whole;
 use crate::frame::Frame;
 use crate::geom::Size;
 use crate::models::model::{Learned, Model, ModelFolders};
@@ -133,13 +134,37 @@ impl Pupil {
         self.store.marks().any(|m| m.number > self.versions.learned_mark)
     }
 
-    /// Notes time that learning took; `now_ms` since 1970.
+    /// Notes time of learning as spent, before it is: whoever is killed has spent it. `now_ms` since 1970.
+    ///
+    /// # Errors
+    /// It cannot be written: nothing is noted.
+    pub fn spend(&mut self, ms: u64, now_ms: u64) -> Result<(), LearnError> {
+        let mut next = self.versions.clone();
+        next.spend(ms, now_ms);
+        next.write(self.folder())?;
+        self.versions = next;
+        Ok(())
+    }
+
+    /// Puts right what was noted as spent, once it is known what was.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn spend(&mut self, ms: u64, now_ms: u64) -> Result<(), LearnError> {
+    pub fn spent(&mut self, noted_ms: u64, ms: u64, now_ms: u64) -> Result<(), LearnError> {
+        self.versions.refund(noted_ms, now_ms);
         self.versions.spend(ms, now_ms);
         self.versions.write(self.store.folder())
+    }
+
+    /// Whether what a run may come to can be written: tries it with a file of a model's size.
+    ///
+    /// # Errors
+    /// It cannot: the disk is full.
+    pub fn expect_room(&self) -> Result<(), LearnError> {
+        let path = self.folder().join("models").join("room");
+        let written = write_whole(&path, &vec![0; self.model.onnx.len()]);
+        let _ = std::fs::remove_file(&path);
+        written.map_err(|e| LearnError::file(&path, &e))
     }
 
     /// What a run begins with.
@@ -188,7 +213,7 @@ impl Pupil {
 
     /// The number of the next mark.
     pub fn next_mark(&self) -> u64 {
-        self.latest_mark().max(self.versions.learned_mark) + 1
+        self.latest_mark().max(self.versions.learned_mark).saturating_add(1)
     }
 
     /// What was learned from marks that do not hold any more is not taken; the others are learned from again.
@@ -220,11 +245,11 @@ impl Pupil {
     /// Notes why a run came to nothing, so that it is not begun again before there are more marks.
     ///
     /// # Errors
-    /// It cannot be written down.
+    /// It cannot be written down; it is told all the same.
     pub fn give_up(&mut self, why: String, latest_mark: u64, time: f64, seconds: f64) -> Result<(), LearnError> {
         let verdict = Judgement { refused: Some(why), ..Judgement::default() };
-        let last = Some(LastRun { time, seconds, curve: Vec::new(), verdict });
-        self.take_over(Versions { last, learned_mark: latest_mark, ..self.versions.clone() })
+        self.versions.last = Some(LastRun { time, seconds, curve: Vec::new(), verdict });
+        self.take_over(Versions { learned_mark: latest_mark, ..self.versions.clone() })
     }
 
     fn write_version(&self, n: u32, taught: &Taught, run: &LastRun) -> Result<(), LearnError> {
@@ -234,7 +259,7 @@ impl Pupil {
         let (folder, name) = (self.folder().join("models"), format!("{n:04}"));
         let report = folder.join(format!("{name}.report.json"));
         let text = serde_json::to_vec_pretty(run).map_err(|e| LearnError::file(&report, &e))?;
-        crate::files::write_whole(&report, &text).map_err(|e| LearnError::file(&report, &e))?;
+        write_whole(&report, &text).map_err(|e| LearnError::file(&report, &e))?;
         write_model(&folder, &name, &self.model, &onnx, learned)
     }
 

@@ -29,6 +29,8 @@ pub struct LearnRun {
     pub flags: Arc<RunFlags>,
     done: Receiver<Result<Taught, LearnError>>,
     pub latest_mark: u64,
+    /// Of its time, what is noted as spent.
+    pub noted: Duration,
 }
 
 /// How fast a run may go, and for how long.
@@ -65,7 +67,7 @@ impl Pace<'_> {
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl LearnRun {
-    /// Begins. Makes the lesson, learns and judges on one thread for `share` of the time, for `most` of work; what was
+    /// Begins; so much of its time is `noted`. Makes the lesson, learns and judges on one thread for `share` of the time, for `most` of work; what was
     /// reached by then is judged.
     ///
     /// # Errors
@@ -75,7 +77,7 @@ impl LearnRun {
         in_use: Params,
         settings: FitSettings,
         (share, most): (f32, Duration),
-        latest_mark: u64,
+        (latest_mark, noted): (u64, Duration),
     ) -> std::io::Result<Self> {
         let flags = Arc::new(RunFlags::default());
         let (sender, done) = bounded(1);
@@ -103,7 +105,7 @@ impl LearnRun {
             });
             let _ = sender.send(taught);
         })?;
-        Ok(Self { flags, done, latest_mark })
+        Ok(Self { flags, done, latest_mark, noted })
     }
 
     /// What it came to, if it is over.

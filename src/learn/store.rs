@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Each file is whole or not there; a damaged one is left out and said. Samples that marks are of stay; of all others the
-//! oldest goes first of the hour of the day that has the most.
+//! oldest goes first of the hour of the day that has the most. A mark's sample is written before the mark: whenever the power
+//! goes, at most what was not answered yet is missing.
 
 use super::error::LearnError;
 use super::latents::Latents;
@@ -28,6 +29,8 @@ const MOST_SAMPLES: usize = 2000;
 const MOST_MARK: u64 = 64 << 10;
 const MOST_SAMPLE: u64 = 256 << 20;
 const HOUR_MS: u64 = 3_600_000;
+/// Letters of a base in the name of what was put away.
+const LONGEST_BASE: usize = 100;
 
 /// What is kept of a sample in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,21 +69,28 @@ impl MarkStore {
             samples: BTreeMap::new(),
             n_names: 0,
         };
+        let mut lost = Vec::new();
+        lost.extend(store.set_others_aside(base)?);
         for part in ["marks", "samples", "models"] {
             let path = folder.join(part);
             std::fs::create_dir_all(&path).map_err(|e| LearnError::file(&path, &e))?;
         }
-        let mut lost = Vec::new();
-        lost.extend(store.set_others_aside(base)?);
         for path in files(&folder.join("samples"), "sample") {
             let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-            let picture = std::fs::metadata(path.with_extension("jpg")).map_or(0, |m| m.len());
             match read_beginning(&path) {
                 // It may be read another time.
                 Err(e) => lost.push(named(&e)),
                 Ok((file, n_sample)) => match head(&file) {
+                    Ok((head, _)) if head.base != base => lost.push(named(&"is of another model; it is left out")),
                     Ok((head, _)) => {
-                        let n_bytes = n_sample + picture;
+                        // What lies elsewhere takes no room here.
+                        let picture = path.with_extension("jpg");
+                        let plain = std::fs::symlink_metadata(&picture).ok().filter(std::fs::Metadata::is_file);
+                        let picture_bytes = plain.map_or(0, |m| m.len());
+                        if picture_bytes == 0 {
+                            lost.push(format!("{}: there is no picture to look at", picture.display()));
+                        }
+                        let n_bytes = n_sample + picture_bytes;
                         let (camera, time_ms) = (head.camera, head.time_ms);
                         let kept = Kept { camera, time_ms, n_bytes, source: head.source, event: head.event };
                         store.samples.insert(stem(&path), kept);
@@ -102,7 +112,7 @@ impl MarkStore {
             let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
             let read = read_at_most(&path, MOST_MARK, "a mark").map_err(|e| named(&e));
             match read.and_then(|text| serde_json::from_slice::<Mark>(&text).map_err(|e| named(&e))) {
-                Ok(mark) if mark.id != stem(&path) || !mark.bbox.iter().all(|v| v.is_finite()) => {
+                Ok(mark) if mark.id != stem(&path) || !mark.has_box() => {
                     lost.push(named(&"says what no mark of this name would; it is left out"));
                     let _ = std::fs::rename(&path, path.with_extension("damaged"));
                 }
@@ -122,40 +132,54 @@ impl MarkStore {
     }
 
     /// Puts marks and samples of another base away, as long as that is not this one's: their maps mean nothing to this base,
-    /// and may be wanted again.
+    /// and may be wanted again. The note of whose they are is changed in between: whenever the power goes, the next start
+    /// goes on with it.
     fn set_others_aside(&self, base: &str) -> Result<Option<String>, LearnError> {
         let file = self.folder.join("base");
-        let before = read_at_most(&file, MOST_MARK, "a base").ok().and_then(|b| String::from_utf8(b).ok());
-        let name = |base: &str| format!("of-{}", base.chars().filter(char::is_ascii_alphanumeric).collect::<String>());
-        let err = |path: &Path| {
-            let path = path.to_owned();
-            move |e: std::io::Error| LearnError::file(&path, &e)
+        let noted = read_at_most(&file, MOST_MARK, "a base").ok().and_then(|b| String::from_utf8(b).ok());
+        let is_name = |b: &String| !b.is_empty() && b.chars().all(|c| c.is_ascii_graphic());
+        // Samples say themselves what they are of; where there are none, the note counts.
+        let before = self.base_of_samples(base).or_else(|| noted.clone().filter(is_name));
+        let aside = |base: &str| {
+            let plain = base.chars().filter(char::is_ascii_alphanumeric).take(LONGEST_BASE).collect::<String>();
+            self.folder.join(format!("of-{plain}"))
         };
-        let told = match before {
-            Some(before) if before != base => {
-                let aside = self.folder.join(name(&before));
-                std::fs::create_dir_all(&aside).map_err(err(&aside))?;
-                for part in ["marks", "samples"] {
-                    std::fs::rename(self.folder.join(part), aside.join(part)).map_err(err(&aside))?;
-                }
-                // What was put away of this one comes back.
-                let ours = self.folder.join(name(base));
-                for part in ["marks", "samples"] {
-                    let path = self.folder.join(part);
-                    if std::fs::rename(ours.join(part), &path).is_err() {
-                        std::fs::create_dir_all(&path).map_err(err(&path))?;
-                    }
-                }
-                let _ = std::fs::remove_dir(&ours);
-                Some(format!(
-                    "the model or its size is another one: marks and pictures of the one before are in {}",
-                    aside.display()
-                ))
+        let theirs = before.filter(|before| before != base).map(|before| aside(&before));
+        if let Some(theirs) = &theirs {
+            move_parts(&self.folder, theirs)?;
+        }
+        if noted.as_deref() != Some(base) {
+            if file.is_dir() {
+                let _ = std::fs::rename(&file, file.with_extension("damaged"));
             }
-            _ => None,
-        };
-        write_whole(&file, base.as_bytes()).map_err(err(&file))?;
-        Ok(told)
+            write_whole(&file, base.as_bytes()).map_err(|e| LearnError::file(&file, &e))?;
+        }
+        // What was put away of this one comes back.
+        let ours = aside(base);
+        if ours.is_dir() {
+            move_parts(&ours, &self.folder)?;
+            let _ = std::fs::remove_dir(&ours);
+        }
+        Ok(theirs.map(|theirs| {
+            format!(
+                "the model or its size is another one: marks and pictures of the one before are in {}",
+                theirs.display()
+            )
+        }))
+    }
+
+    /// What the samples are of: `base`, if one of them is.
+    fn base_of_samples(&self, base: &str) -> Option<String> {
+        let mut other = None;
+        for path in files(&self.folder.join("samples"), "sample") {
+            let Ok((file, _)) = read_beginning(&path) else { continue };
+            match head(&file) {
+                Ok((head, _)) if head.base == base => return Some(head.base),
+                Ok((head, _)) => other = other.or(Some(head.base)),
+                Err(_) => {}
+            }
+        }
+        other
     }
 
     pub fn folder(&self) -> &Path {
@@ -199,7 +223,7 @@ impl MarkStore {
     pub fn put_sample(&mut self, head: &SampleHead, latents: &Latents, jpeg: &[u8]) -> Result<String, LearnError> {
         let file = encode(head, latents);
         let n_bytes = (file.len() + jpeg.len()) as u64;
-        self.make_room(n_bytes)?;
+        let gone = self.surplus(n_bytes)?;
         let name = self.name(head.time_ms);
         let [sample, picture] = self.sample_files(&name);
         let written = write_whole(&picture, jpeg).and_then(|()| write_whole(&sample, &file));
@@ -207,6 +231,8 @@ impl MarkStore {
             self.erase_sample(&name);
             return Err(LearnError::file(&sample, &e));
         }
+        // Not before: where nothing can be written, nothing is lost for it.
+        gone.iter().for_each(|name| self.drop_sample(name));
         let (camera, event) = (head.camera.clone(), head.event.clone());
         let kept = Kept { camera, time_ms: head.time_ms, n_bytes, source: head.source, event };
         self.samples.insert(name.clone(), kept);
@@ -214,8 +240,11 @@ impl MarkStore {
     }
 
     /// # Errors
-    /// It cannot be read, or is damaged; then it is erased.
+    /// There is none of this name, it cannot be read, or is damaged; then it is erased.
     pub fn sample(&mut self, name: &str) -> Result<(SampleHead, Latents), LearnError> {
+        if !self.samples.contains_key(name) {
+            return Err(LearnError::Refused(format!("there is no sample {name}")));
+        }
         let [path, _] = self.sample_files(name);
         let file = read_at_most(&path, MOST_SAMPLE, "a sample").map_err(|e| LearnError::file(&path, &e))?;
         let decoded = decode(&file).map_err(|e| LearnError::file(&path, &e));
@@ -254,14 +283,23 @@ impl MarkStore {
         self.samples.contains_key(sample).then(|| self.sample_files(sample)[1].clone())
     }
 
+    /// Whether there may be one more mark.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn expect_room(&self) -> Result<(), LearnError> {
+        match self.marks.len() < MOST_MARKS {
+            true => Ok(()),
+            false => Err(LearnError::Refused(format!("there are {MOST_MARKS} marks, and no room for more: undo some"))),
+        }
+    }
+
     /// Keeps a mark.
     ///
     /// # Errors
     /// It cannot be written, or there are too many.
     pub fn put_mark(&mut self, mark: Mark) -> Result<(), LearnError> {
-        if self.marks.len() >= MOST_MARKS {
-            return Err(LearnError::Refused(format!("there are {MOST_MARKS} marks, and no room for more: undo some")));
-        }
+        self.expect_room()?;
         let path = self.mark_file(&mark.id);
         let text = serde_json::to_vec(&mark).map_err(|e| LearnError::file(&path, &e))?;
         write_whole(&path, &text).map_err(|e| LearnError::file(&path, &e))?;
@@ -325,28 +363,36 @@ impl MarkStore {
         old.iter().for_each(|name| self.drop_sample(name));
     }
 
-    fn make_room(&mut self, n_bytes: u64) -> Result<(), LearnError> {
-        while self.size().1 + n_bytes > self.max_bytes || self.samples.len() >= MOST_SAMPLES {
-            let pinned = self.pinned();
-            let mut hours: BTreeMap<(&str, u64), usize> = BTreeMap::new();
-            let bucket = |s: &'_ Kept| s.time_ms / HOUR_MS % 24;
-            for s in self.samples.values() {
-                *hours.entry((s.camera.as_str(), bucket(s))).or_default() += 1;
-            }
-            let free = self.samples.iter().filter(|(name, _)| !pinned.contains(*name));
-            let weight = |(name, s): &(&String, &Kept)| {
-                let n = hours.get(&(s.camera.as_str(), bucket(s))).copied().unwrap_or(0);
-                (n, std::cmp::Reverse((*name).clone()))
+    /// Samples that go for another one of so many bytes.
+    fn surplus(&self, n_bytes: u64) -> Result<Vec<String>, LearnError> {
+        let (mut n, mut left) = self.size();
+        let is_full = |n: usize, left: u64| left + n_bytes > self.max_bytes || n >= MOST_SAMPLES;
+        let mut gone = Vec::new();
+        if !is_full(n, left) {
+            return Ok(gone);
+        }
+        let hour = |s: &Kept| (s.camera.clone(), s.time_ms / HOUR_MS % 24);
+        let mut hours: BTreeMap<(String, u64), usize> = BTreeMap::new();
+        self.samples.values().for_each(|s| *hours.entry(hour(s)).or_default() += 1);
+        let pinned = self.pinned();
+        let mut free: BTreeMap<&String, &Kept> =
+            self.samples.iter().filter(|(name, _)| !pinned.contains(*name)).collect();
+        while is_full(n, left) {
+            let weight = |(name, s): &(&&String, &&Kept)| {
+                (hours.get(&hour(s)).copied().unwrap_or(0), std::cmp::Reverse((**name).clone()))
             };
-            let Some(name) = free.max_by_key(weight).map(|(name, _)| name.clone()) else {
+            let Some((name, kept)) = free.iter().max_by_key(weight).map(|(name, s)| (*name, *s)) else {
                 return Err(LearnError::Refused(format!(
                     "the pictures of {} marks take all of learn.max_mib: undo some marks, or raise it",
                     self.marks.len()
                 )));
             };
-            self.drop_sample(&name);
+            free.remove(name);
+            hours.entry(hour(kept)).and_modify(|n| *n -= 1);
+            (n, left) = (n - 1, left - kept.n_bytes);
+            gone.push(name.clone());
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Samples that marks are of.
@@ -376,10 +422,28 @@ impl MarkStore {
 
 /// As much of a sample's file as may hold its head, and the file's length.
 fn read_beginning(path: &Path) -> std::io::Result<(Vec<u8>, u64)> {
-    let file = open_plain(path, Links::Followed)?;
+    let file = open_plain(path, Links::Refused)?;
     let (length, mut data) = (file.metadata()?.len(), Vec::new());
     file.take(MOST_HEAD as u64).read_to_end(&mut data)?;
     Ok((data, length))
+}
+
+/// Moves all marks and samples, one by one: who is interrupted goes on where it was.
+fn move_parts(from: &Path, to: &Path) -> Result<(), LearnError> {
+    for part in ["marks", "samples"] {
+        let (from, to) = (from.join(part), to.join(part));
+        let entries = match std::fs::read_dir(&from) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(|e| LearnError::file(&from, &e))?.flatten(),
+        };
+        std::fs::create_dir_all(&to).map_err(|e| LearnError::file(&to, &e))?;
+        for entry in entries {
+            let path = to.join(entry.file_name());
+            std::fs::rename(entry.path(), &path).map_err(|e| LearnError::file(&path, &e))?;
+        }
+        let _ = std::fs::remove_dir(&from);
+    }
+    Ok(())
 }
 
 fn stem(path: &Path) -> String {
@@ -464,6 +528,80 @@ mod tests {
             n += 1;
         };
         assert!(n >= 2 && error.contains("learn.max_mib"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_written_lets_nothing_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(folder.path(), 4000);
+        (0..8).for_each(|h| drop(put(&mut store, h).unwrap()));
+        let before: Vec<String> = store.samples().map(str::to_owned).collect();
+        // Where the next draft would lie, something is in the way.
+        let blocked = folder.path().join(format!("samples/{:013}-9.sample.part/x", 9 * HOUR_MS));
+        std::fs::create_dir_all(&blocked).unwrap();
+        assert!(put(&mut store, 9).is_err());
+        assert_eq!(store.samples().collect::<Vec<_>>(), before);
+        let files = std::fs::read_dir(folder.path().join("samples")).unwrap().count();
+        assert_eq!(files, 2 * before.len() + 1, "nothing of it is left");
+        put(&mut store, 9).unwrap();
+        assert!(store.size().1 <= 4000 && store.size().0 == before.len());
+    }
+
+    /// Everything below a folder but notes of whose it is.
+    fn parts(folder: &Path) -> BTreeSet<String> {
+        let names = |part| files(&folder.join(part), "json").into_iter().chain(files(&folder.join(part), "sample"));
+        ["marks", "samples"].into_iter().flat_map(names).map(|p| stem(&p)).collect()
+    }
+
+    #[test]
+    fn what_is_put_away_comes_back_wherever_it_was_interrupted() {
+        let other = |folder: &Path| MarkStore::open(folder, "another", 1 << 20, HOUR_MS).map(|(_, lost)| lost);
+        for n_moved in 0..=6usize {
+            for back_first in [false, true] {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path();
+                let (mut store, _) = open(path, 1 << 20);
+                for h in 0..3 {
+                    let sample = put(&mut store, h).unwrap();
+                    store.put_mark(mark(&format!("{h}-77"), &sample)).unwrap();
+                }
+                let all = parts(path);
+                assert_eq!(all.len(), 6);
+                // Cut while it is put away.
+                let aside = path.join("of-abc");
+                let n_each = [("marks", "json", n_moved.min(3)), ("samples", "sample", n_moved.saturating_sub(3))];
+                for (part, ending, n) in n_each {
+                    std::fs::create_dir_all(aside.join(part)).unwrap();
+                    for file in files(&path.join(part), ending).into_iter().take(n) {
+                        std::fs::rename(&file, aside.join(part).join(file.file_name().unwrap())).unwrap();
+                    }
+                }
+                if !back_first {
+                    other(path).unwrap();
+                    assert_eq!((parts(path).len(), parts(&aside)), (0, all.clone()), "{n_moved}");
+                    // Cut while it comes back: the note is changed, and some are there.
+                    std::fs::write(path.join("base"), BASE).unwrap();
+                    let first = files(&aside.join("marks"), "json").remove(0);
+                    std::fs::rename(&first, path.join("marks").join(first.file_name().unwrap())).unwrap();
+                }
+                let (store, lost) = open(path, 1 << 20);
+                assert_eq!((parts(path), store.marks().count(), store.size().0), (all, 3, 3), "{n_moved} {lost:?}");
+                assert!(lost.is_empty() && !aside.exists(), "{n_moved}: {lost:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_note_of_whose_they_are_costs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(folder.path(), 1 << 20);
+        let sample = put(&mut store, 1).unwrap();
+        store.put_mark(mark("1-1", &sample)).unwrap();
+        for note in [&b""[..], b"ab", b"abd", &[0; 3], &[b'a'; 5000]] {
+            std::fs::write(folder.path().join("base"), note).unwrap();
+            let (store, lost) = open(folder.path(), 1 << 20);
+            assert!(lost.is_empty() && store.size().0 == 1 && store.marks().count() == 1, "{note:?}: {lost:?}");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub fn decode(file: &[u8]) -> Result<(SampleHead, Latents), &'static str> {
         let n = m.h.checked_mul(m.w).and_then(|n| n.checked_mul(m.c)).ok_or("has maps of no size")?;
         let (codes, after) = rest.split_at_checked(n).ok_or("is cut short")?;
         rest = after;
-        if !m.scale.is_finite() {
+        if !(m.scale * 255.0).is_finite() {
             return Err("has maps of no scale");
         }
         maps.push(LatentMap { shape, scale: m.scale, zero: m.zero, codes: codes.to_vec() });

@@ -49,12 +49,12 @@ pub struct Versions {
 
 impl Versions {
     /// What is kept in a group's folder, for a base; of another base nothing is kept but the numbers. A file that is damaged
-    /// begins anew; what is lost by either is said.
-    pub fn open(folder: &Path, base: &str) -> (Self, Option<String>) {
+    /// is put away, and all begins anew; what is lost is said.
+    pub fn open(folder: &Path, base: &str) -> (Self, Vec<String>) {
         let path = folder.join("state.json");
         let blank = || Self { base: base.into(), ..Self::default() };
         let read = match read_at_most(&path, MOST, "the state of learning") {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return (blank(), None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return (blank(), Vec::new()),
             Err(e) => Err(e.to_string()),
             Ok(text) => match serde_json::from_slice::<Self>(&text) {
                 Ok(state) if state.base.is_empty() => Err("it names no base".into()),
@@ -62,23 +62,26 @@ impl Versions {
             },
         };
         match read {
-            Ok(state) if state.base == base => {
-                let is_there = |n: &u32| model_file(folder, *n).is_file();
-                let state = Self {
-                    current: state.current.filter(is_there),
-                    previous: state.previous.filter(is_there),
-                    waiting: state.waiting.filter(is_there),
-                    ..state
-                };
-                (state, None)
+            Ok(mut state) if state.base == base => {
+                let mut lost = Vec::new();
+                for n in [&mut state.current, &mut state.previous, &mut state.waiting] {
+                    let gone = n.map(|n| model_file(folder, n)).filter(|path| !path.is_file());
+                    if let Some(path) = gone {
+                        lost.push(format!("{}: a learned model is gone, and is not used", path.display()));
+                        *n = None;
+                    }
+                }
+                (state, lost)
             }
             Ok(state) => {
                 let said = "the model is another one: what was learned from the one before is not used".to_owned();
-                (Self { last_number: state.last_number, ..blank() }, Some(said))
+                (Self { last_number: state.last_number, ..blank() }, vec![said])
             }
             Err(e) => {
                 let last_number = numbers(folder).into_iter().max().unwrap_or(0);
-                (Self { last_number, ..blank() }, Some(format!("{}: {e}; the base model is used", path.display())))
+                // Else a folder of that name would be in the way for ever.
+                let _ = std::fs::rename(&path, path.with_extension("damaged"));
+                (Self { last_number, ..blank() }, vec![format!("{}: {e}; the base model is used", path.display())])
             }
         }
     }
@@ -98,6 +101,12 @@ impl Versions {
 
     pub fn spend(&mut self, ms: u64, now_ms: u64) {
         self.spent_ms = self.spent_ms(now_ms) + ms;
+        self.day = now_ms / DAY_MS;
+    }
+
+    /// What was noted as spent and was not.
+    pub fn refund(&mut self, ms: u64, now_ms: u64) {
+        self.spent_ms = self.spent_ms(now_ms).saturating_sub(ms);
         self.day = now_ms / DAY_MS;
     }
 
@@ -137,7 +146,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("models")).unwrap();
         let (mut state, said) = Versions::open(folder.path(), "abc");
-        assert!(said.is_none() && state.current.is_none());
+        assert!(said.is_empty() && state.current.is_none());
         for n in 1..=8 {
             std::fs::write(model_file(folder.path(), n), "").unwrap();
         }
@@ -146,13 +155,16 @@ mod tests {
         state.write(folder.path()).unwrap();
         state.tidy(folder.path());
         assert_eq!(numbers(folder.path()), [2, 6, 7, 8]);
-        let (again, _) = Versions::open(folder.path(), "abc");
+        let (mut again, said) = Versions::open(folder.path(), "abc");
         assert_eq!((again.current, again.previous), (Some(2), None), "what is gone is not named");
+        assert!(said.len() == 1 && said[0].contains("0099"), "{said:?}");
         assert_eq!((again.spent_ms(3 * DAY_MS + 7), again.spent_ms(4 * DAY_MS)), (500, 0));
+        again.refund(600, 3 * DAY_MS);
+        assert_eq!(again.spent_ms(3 * DAY_MS), 0);
         let (other, said) = Versions::open(folder.path(), "another");
-        assert!(said.is_some_and(|s| s.contains("another one")) && other.current.is_none() && other.last_number == 8);
+        assert!(said.iter().any(|s| s.contains("another one")) && other.current.is_none() && other.last_number == 8);
         std::fs::write(folder.path().join("state.json"), "{").unwrap();
         let (blank, said) = Versions::open(folder.path(), "abc");
-        assert!(said.is_some_and(|s| s.contains("state.json")) && blank.last_number == 8, "no number comes twice");
+        assert!(said.iter().any(|s| s.contains("state.json")) && blank.last_number == 8, "no number comes twice");
     }
 }
