@@ -155,7 +155,14 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
                     }
                 }
                 let origin = if labels.absent.is_empty() { Origin::Labelled } else { Origin::Marked };
-                lesson.learned.push(Sample { latents: seen.latents, labels, origin, n_sure: 0, block: i });
+                lesson.learned.push(Sample {
+                    latents: seen.latents,
+                    labels,
+                    origin,
+                    n_sure: 0,
+                    block: i,
+                    picture: None,
+                });
             }
             lesson.add_anchors(model, net, &mut backbone, &mut || ControlFlow::Continue(())).expect("anchors");
             let collected = started.elapsed();
@@ -185,6 +192,7 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
                         origin: Origin::Labelled,
                         n_sure: 0,
                         block: 0,
+                        picture: None,
                     })
                     .collect();
                 let samples: Vec<&Sample> = samples.iter().collect();
@@ -237,7 +245,14 @@ fn shift(model: &Model, settings: FitSettings) {
                         (0..n).map(|i| street.see(i * 83, &mut backbone)).collect::<Vec<_>>()
                     };
                     let origin = Origin::Labelled;
-                    let sample = |s: Seen| Sample { latents: s.latents, labels: s.labels, origin, n_sure: 0, block: 0 };
+                    let sample = |s: Seen| Sample {
+                        latents: s.latents,
+                        labels: s.labels,
+                        origin,
+                        n_sure: 0,
+                        block: 0,
+                        picture: None,
+                    };
                     streets.flat_map(of).map(sample).collect()
                 };
                 let (learned, judged) = (seen(8000 + 10 * seed..8002 + 10 * seed, 30), seen(8500..8504, 20));

@@ -161,6 +161,21 @@ fn a_decoy_that_is_marked_is_gone_and_persons_beside_it_are_not() {
     assert_eq!((camera["reconnects"].as_u64(), camera["frames_failed"].as_u64()), (Some(0), Some(0)));
     assert!(camera["frames_processed"].as_u64().unwrap() > frames_before);
 
+    // What it changed is shown as pictures.
+    let (_, pairs) = get_json(service.http, "/api/learn/front/pairs");
+    let shown = pairs.as_array().unwrap().clone();
+    assert!((1..=6).contains(&shown.len()), "{pairs}");
+    for pair in &shown {
+        let boxes = ["before", "after"].map(|side| pair[side].as_array().unwrap());
+        assert!(boxes.iter().any(|boxes| boxes.iter().any(|b| b["differs"] == true)), "{pair}");
+    }
+    let picture = |name: &str| get(service.http, &format!("/api/learn/front/pairs/{name}/picture.jpg"));
+    let name = shown[0]["sample"].as_str().unwrap().to_owned();
+    let (status, jpeg) = picture(&name);
+    assert!(status == 200 && jpeg.starts_with(&[0xff, 0xd8]), "{status}");
+    assert_eq!(picture("..%2F..%2Fstate").0, 404);
+    assert_eq!(get(service.http, "/api/learn/back/pairs").0, 404);
+
     let after = Looks::of(&service, 60);
     println!("before {before:?}, after {after:?}");
     assert!(before.n_false * 2 > before.n_decoys, "the base takes them for persons: {before:?}");
@@ -181,6 +196,12 @@ fn a_decoy_that_is_marked_is_gone_and_persons_beside_it_are_not() {
     });
     let (status, told) = post(&service, "/api/learn/front/rollback", &json!({}));
     assert!(status == 400 && told["error"].as_str().unwrap().contains("nothing to go back to"), "{told}");
+    // What is forgotten is not shown any more.
+    assert_eq!(get_json(service.http, "/api/learn/front/pairs").1, pairs, "pictures outlive the daemon");
+    assert_eq!(post(&service, "/api/learn/front/forget", &json!({})).0, 200);
+    assert_eq!(get_json(service.http, "/api/learn/front/pairs").1, json!([]));
+    assert_eq!(get(service.http, &format!("/api/learn/front/pairs/{name}/picture.jpg")).0, 404);
+    assert!(!service.folder.path().join("learn/front/pairs.json").exists());
 }
 
 #[test]

@@ -4,12 +4,14 @@ use super::coco::{CocoAnnotation, CocoCategory, CocoFile, CocoImage};
 use super::error::LearnError;
 use super::learner::{Class, School};
 use super::mark::Mark;
+use super::pairs::PicturePair;
 use crate::files::{Links, open_plain, read_open};
 use crate::geom::{CameraPixels, Rect, Size};
 use crate::output::desk::{Answer, Ask, DeskError, LearnControl, NewMark, Said};
 use crate::output::draw;
 use crate::wire::frame::FrameJson;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 /// Largest picture that is read.
@@ -37,6 +39,8 @@ impl School {
             Ask::Control(control, camera) => self.control(control, &camera),
             Ask::Export(camera) => self.export(&camera),
             Ask::Picture(id) => self.picture(&id),
+            Ask::Pairs(camera) => self.pairs(&camera).map(|pairs| Answer::Json(json!(pairs))),
+            Ask::PairPicture(camera, sample) => self.pair_picture(&camera, &sample),
             Ask::Still(camera) => self.still(&camera),
         }
     }
@@ -188,10 +192,7 @@ impl School {
             LearnControl::Forget => {
                 self.classes[i].cancel(now_ms);
                 self.stills.clear();
-                // As with one that is undone; but a full disk keeps nobody from being rid of pictures.
-                let unlearned = self.classes[i].pupil.unlearn();
-                self.classes[i].pupil.store_mut().forget().map_err(failed)?;
-                unlearned.or_else(|_| self.classes[i].pupil.unlearn()).map_err(failed)?;
+                self.classes[i].pupil.forget().map_err(failed)?;
             }
         }
         Ok(Answer::Json(stands(&self.classes[i])))
@@ -203,9 +204,21 @@ impl School {
             let store = c.pupil.store();
             store.mark(id).and_then(|m| store.picture(&m.sample))
         });
-        let path = path.ok_or_else(missing)?;
-        let file = open_plain(&path, Links::Refused).and_then(|f| read_open(f, MOST_PICTURE, "a picture"));
-        file.map(Answer::Jpeg).map_err(|_| missing())
+        jpeg_of(path).ok_or_else(missing)
+    }
+
+    /// What the last run changed in a camera's pictures.
+    fn pairs(&self, camera: &str) -> Result<Vec<PicturePair>, DeskError> {
+        let mut pairs = self.classes[self.class_of(camera)?].pupil.pairs();
+        pairs.retain(|p| p.camera == camera);
+        Ok(pairs)
+    }
+
+    fn pair_picture(&self, camera: &str, sample: &str) -> Result<Answer, DeskError> {
+        let store = self.classes[self.class_of(camera)?].pupil.store();
+        let is_shown = self.pairs(camera)?.iter().any(|p| p.sample == sample);
+        let path = store.picture(sample).filter(|_| is_shown);
+        jpeg_of(path).ok_or_else(|| DeskError::Missing(format!("no picture '{sample}' is shown of camera '{camera}'")))
     }
 
     fn still(&mut self, camera: &str) -> Result<Answer, DeskError> {
@@ -253,6 +266,11 @@ impl School {
         }
         serde_json::to_value(&file).map(Answer::Json).map_err(|e| DeskError::Failed(e.to_string()))
     }
+}
+
+fn jpeg_of(path: Option<PathBuf>) -> Option<Answer> {
+    let file = open_plain(&path?, Links::Refused).and_then(|f| read_open(f, MOST_PICTURE, "a picture"));
+    file.map(Answer::Jpeg).ok()
 }
 
 fn described(m: &Mark) -> Value {

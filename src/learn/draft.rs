@@ -139,7 +139,14 @@ impl LessonDraft {
                 false => (i * BLOCKS / self.pictures.len()) as u64,
             };
             let origin = if is_marked { Origin::Marked } else { Origin::Labelled };
-            samples.push(Sample { latents: Latents::default(), labels, origin, n_sure, block });
+            samples.push(Sample {
+                latents: Latents::default(),
+                labels,
+                origin,
+                n_sure,
+                block,
+                picture: Some(name.clone()),
+            });
         }
         Ok(samples)
     }

@@ -6,6 +6,7 @@ use super::fit::{Fit, FitSettings};
 use super::frames::Frames;
 use super::gate::{Judge, Judgement};
 use super::net::LearnNet;
+use super::pairs::SeenTwice;
 use super::sample::{Origin, Sample};
 use crate::models::model::Model;
 use std::ops::ControlFlow;
@@ -52,7 +53,7 @@ impl Lesson {
                 }
                 let Some(labels) = frame.labels else { continue };
                 let latents = backbone.latents(frame.frame.data());
-                let sample = Sample { latents, labels, origin: Origin::Anchor, n_sure: 0, block: n };
+                let sample = Sample { latents, labels, origin: Origin::Anchor, n_sure: 0, block: n, picture: None };
                 // Half of them judge: half a point is not told by less.
                 let to = if n.is_multiple_of(2) { &mut self.learned } else { &mut self.held_out };
                 to.push(sample);
@@ -77,6 +78,8 @@ pub struct Taught {
     pub curve: Vec<f32>,
     /// Steps that were left out, their gradients not being numbers.
     pub n_left_out: u32,
+    /// Kept pictures that show the difference.
+    pub pairs: Vec<SeenTwice>,
 }
 
 /// How a lesson ends before its last step.
@@ -159,10 +162,10 @@ pub fn teach(
         }
     }
     let (params, verdict, share) = reached.expect("shares are tried");
-    Ok(Taught { params, verdict, share, curve, n_left_out })
+    Ok(Taught { params, verdict, share, curve, n_left_out, pairs: Vec::new() })
 }
 
-fn stopped() -> LearnError {
+pub fn stopped() -> LearnError {
     LearnError::Refused("it was stopped".into())
 }
 

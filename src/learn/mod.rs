@@ -22,6 +22,7 @@ pub mod learner;
 pub mod lesson;
 pub mod mark;
 pub mod net;
+pub mod pairs;
 pub mod picture;
 pub mod pupil;
 pub mod run;

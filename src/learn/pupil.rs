@@ -10,6 +10,7 @@ use super::latents::Latents;
 use super::lesson::Taught;
 use super::mark::Mark;
 use super::net::{Depth, LearnNet};
+use super::pairs::{self, PicturePair, SeenTwice};
 use super::settings::{GroupSettings, LearnMode, LearnSettings};
 use super::store::MarkStore;
 use super::stored::{EventHead, SampleHead};
@@ -239,7 +240,37 @@ impl Pupil {
         }
         next.last = Some(run);
         next.learned_mark = latest_mark;
+        pairs::write(self.folder(), time, self.described(&taught.pairs))?;
         self.take_over(next)
+    }
+
+    fn described(&self, pairs: &[SeenTwice]) -> Vec<PicturePair> {
+        let described = |seen: &SeenTwice| {
+            let (camera, time_ms) = self.store.origin_of(&seen.sample)?;
+            let [w, h] = self.store.source_of(&seen.sample)?;
+            Some(seen.described(camera, time_ms, Size::new(w, h), self.net.input(), &self.model.labels))
+        };
+        pairs.iter().filter_map(described).collect()
+    }
+
+    /// What the last run changed in some pictures, of those that are still there.
+    pub fn pairs(&self) -> Vec<PicturePair> {
+        let mut pairs = self.versions.last.as_ref().map_or_else(Vec::new, |run| pairs::read(self.folder(), run.time));
+        pairs.retain(|p| self.store.picture(&p.sample).is_some_and(|path| path.is_file()));
+        pairs
+    }
+
+    /// Erases marks and pictures; what was learned from them and waits is not taken.
+    ///
+    /// # Errors
+    /// Something cannot be erased.
+    pub fn forget(&mut self) -> Result<(), LearnError> {
+        // First what is not to be taken, as with a mark that is undone; but a full disk keeps nobody from being rid of
+        // pictures.
+        let unlearned = self.unlearn();
+        self.store.forget()?;
+        pairs::erase(self.folder())?;
+        unlearned.or_else(|_| self.unlearn())
     }
 
     /// Notes why a run came to nothing, so that it is not begun again before there are more marks.

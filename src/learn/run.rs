@@ -3,7 +3,8 @@
 use super::draft::LessonDraft;
 use super::error::LearnError;
 use super::fit::FitSettings;
-use super::lesson::{Ending, Taught, teach};
+use super::lesson::{Ending, Taught, stopped, teach};
+use super::pairs::differing;
 use crate::process::only_when_idle;
 use crossbeam_channel::{Receiver, bounded};
 use std::ops::ControlFlow;
@@ -61,6 +62,14 @@ impl Pace<'_> {
             _ => ControlFlow::Continue(()),
         }
     }
+
+    /// The same where what was begun is brought to its end, though time is up.
+    fn go_on(&mut self) -> ControlFlow<()> {
+        match self.step() {
+            ControlFlow::Break(Ending::Stopped) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
 }
 
 /// Between two looks at whether to go on.
@@ -93,15 +102,17 @@ impl LearnRun {
             let mut pace = Pace { told: &told, share, most, worked: Duration::ZERO, last: Instant::now() };
             let taught = pool.install(|| {
                 let (net, score) = (draft.net.clone(), draft.score);
-                let lesson = draft.finish(&mut || match pace.step() {
-                    ControlFlow::Break(Ending::Stopped) => ControlFlow::Break(()),
-                    _ => ControlFlow::Continue(()),
-                })?;
+                let marked = draft.places.iter().map(|(_, place)| place.sample.clone()).collect();
+                let lesson = draft.finish(&mut || pace.go_on())?;
                 let mut progress = |done: f32, _loss: f32| {
                     pace.told.progress.store((done * 1000.0) as u32, Ordering::Relaxed);
                     pace.step()
                 };
-                teach(&net, &in_use, &lesson, settings, score, &mut progress)
+                let mut taught = teach(&net, &in_use, &lesson, settings, score, &mut progress)?;
+                let (weights, pictures) = ([&in_use, &taught.params], (&lesson.learned[..], &lesson.held_out[..]));
+                taught.pairs =
+                    differing(&net, weights, pictures, &marked, score, &mut || pace.go_on()).ok_or_else(stopped)?;
+                Ok(taught)
             });
             let _ = sender.send(taught);
         })?;

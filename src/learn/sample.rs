@@ -25,4 +25,6 @@ pub struct Sample {
     pub n_sure: usize,
     /// Of what time or place it is: whole blocks are held out.
     pub block: u64,
+    /// The kept picture that it is of, by name; `None`: a clip's.
+    pub picture: Option<String>,
 }

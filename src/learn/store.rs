@@ -6,6 +6,7 @@
 //!               1700000000000-2.jpg     the picture, for people
 //! GROUP/models/0003.onnx, .toml, .report.json
 //! GROUP/state.json                      which of them is in use, what waits, what was spent
+//! GROUP/pairs.json                      what the last run changed in some of the pictures
 //! ```
 //!
 //! Each file is whole or not there; a damaged one is left out and said. Samples that marks are of stay; of all others the
@@ -276,6 +277,11 @@ impl MarkStore {
     /// Width and height of the camera's picture in a sample.
     pub fn source_of(&self, sample: &str) -> Option<[u32; 2]> {
         self.samples.get(sample).map(|s| s.source)
+    }
+
+    /// The camera of a sample, and when it was taken, milliseconds since 1970.
+    pub fn origin_of(&self, sample: &str) -> Option<(&str, u64)> {
+        self.samples.get(sample).map(|s| (s.camera.as_str(), s.time_ms))
     }
 
     /// The picture of a sample, JPEG.

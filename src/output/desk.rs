@@ -53,6 +53,10 @@ pub enum Ask {
     Export(String),
     /// The picture of a mark, JPEG.
     Picture(String),
+    /// What the last run changed in a camera's pictures.
+    Pairs(String),
+    /// One of these pictures, JPEG: camera, and the picture's name.
+    PairPicture(String, String),
     /// Holds a camera's newest frame, so that places in it can be marked for a while.
     Still(String),
 }

@@ -134,7 +134,7 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
             let Some(labels) = frame.labels else { continue };
             let latents = backbone.latents(frame.frame.data());
             let block = i as u64 + frame.number / BLOCK;
-            lesson.add(Sample { latents, labels, origin: Origin::Labelled, n_sure: 0, block });
+            lesson.add(Sample { latents, labels, origin: Origin::Labelled, n_sure: 0, block, picture: None });
         }
     }
     let n_frames = lesson.learned.len() + lesson.held_out.len();

@@ -60,6 +60,15 @@ pub async fn picture(State(s): State<Shared>, Path(id): Path<String>) -> Respons
     told(ask(&s, Ask::Picture(id)).await, StatusCode::OK)
 }
 
+/// What the last run changed: pictures with what is reported before and after.
+pub async fn pairs(State(s): State<Shared>, Path(camera): Path<String>) -> Response {
+    told(ask(&s, Ask::Pairs(camera)).await, StatusCode::OK)
+}
+
+pub async fn pair_picture(State(s): State<Shared>, Path((camera, picture)): Path<(String, String)>) -> Response {
+    told(ask(&s, Ask::PairPicture(camera, picture)).await, StatusCode::OK)
+}
+
 /// Holds a frame: a line of JSON, then the picture as JPEG, as of a camera's view.
 pub async fn still(State(s): State<Shared>, Path(id): Path<String>) -> Response {
     told(ask(&s, Ask::Still(id)).await, StatusCode::OK)

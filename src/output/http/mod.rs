@@ -171,6 +171,8 @@ fn router(shared: Shared) -> Router {
         .route("/api/marks/{id}/picture.jpg", get(learn::picture))
         .route("/api/learn", get(learn::status))
         .route("/api/learn/{camera}/export", get(learn::export))
+        .route("/api/learn/{camera}/pairs", get(learn::pairs))
+        .route("/api/learn/{camera}/pairs/{picture}/picture.jpg", get(learn::pair_picture))
         .route("/api/learn/{camera}/{control}", post(learn::control))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::not_that_way)

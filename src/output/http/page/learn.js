@@ -400,6 +400,7 @@ function describeLearner(card, c) {
   drawCurve($(".curve", card), c.last?.curve);
   $(".curve-title", card).textContent = c.last?.curve?.length > 1 ? "loss over the last run" : "";
   drawHeldOut($(".held-out", card), (c.waiting?.held_out ? c.waiting : c.last)?.held_out);
+  refreshPairs(card, c);
   showMarks($(".marks", card), c.camera);
 }
 
@@ -453,6 +454,55 @@ function drawHeldOut(svg, held) {
   });
   svg.replaceChildren(...parts);
   svg.setAttribute("aria-label", `held out, before and after: ${judged(held)}`);
+}
+
+/** Asks for what the last run changed, once a run; and anew where marks came or went, as pictures may have gone with them. */
+async function refreshPairs(card, c) {
+  const wanted = c.last ? `${c.last.time} ${c.marks}` : "";
+  if (card.dataset.pairs === wanted) return;
+  card.dataset.pairs = wanted;
+  let pairs = [];
+  try {
+    if (c.last) pairs = await askJson(`api/learn/${encodeURIComponent(c.camera)}/pairs`);
+  } catch {
+    if (card.dataset.pairs === wanted) delete card.dataset.pairs; // another time
+    return;
+  }
+  if (card.dataset.pairs !== wanted) return;
+  $(".pairs", card).replaceChildren(...pairs.map(pairItem));
+  $(".pairs-title", card).hidden = pairs.length === 0;
+}
+
+/** A picture twice: with what was reported, and with what is. */
+function pairItem(pair) {
+  const item = element("li", { className: "pair" });
+  const url = `api/learn/${encodeURIComponent(pair.camera)}/pairs/${encodeURIComponent(pair.sample)}/picture.jpg`;
+  const side = (name, boxes, kind) => {
+    const words = boxes.map((b) => `${b.label} ${b.score.toFixed(2)}`).join(", ") || "nothing";
+    const picture = element("img", { src: url, alt: `${name}: ${words}` });
+    picture.addEventListener("error", () => { item.hidden = true; });
+    const look = element("div", { className: "look" });
+    look.style.aspectRatio = `${pair.width} / ${pair.height}`;
+    look.append(picture, ...boxes.map((b) => pairBox(b, pair, kind)));
+    const figure = element("figure");
+    figure.append(look, element("figcaption", {}, name));
+    return figure;
+  };
+  item.append(side(`before, ${moment(pair.time)}`, pair.before, "gone"), side("after", pair.after, "new"));
+  return item;
+}
+
+/** A box over a picture; words stand at those that one of the two reports alone. */
+function pairBox(b, { width, height }, kind) {
+  const [x1, y1, x2, y2] = b.box;
+  const part = (v, of) => Math.max(0, Math.min(100, (100 * v) / of));
+  const [left, top] = [part(x1, width), part(y1, height)];
+  const shown = element("span", { title: `${b.label} ${b.score.toFixed(2)}` });
+  if (b.differs) shown.classList.add(kind);
+  shown.classList.toggle("at-right", left > 60);
+  Object.assign(shown.style, { left: `${left}%`, top: `${top}%`, width: `${part(x2, width) - left}%`, height: `${part(y2, height) - top}%` });
+  if (b.differs) shown.append(element("b", {}, shown.title));
+  return shown;
 }
 
 function showMarks(list, camera) {
