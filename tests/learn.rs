@@ -6,6 +6,8 @@ mod common;
 use common::service::Service;
 use common::{get, get_json, request, wait_for};
 use passd::geom::{CameraPixels, Rect};
+use passd::learn::export::write_model;
+use passd::models::model::{Learned, Model, ModelFolders};
 use passd::sim::{SimCamera, SimSettings, Truth};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -261,6 +263,42 @@ fn a_power_cut_loses_no_mark_and_damaged_files_are_said() {
     assert_eq!(status, 200);
     assert!(pictures().is_disjoint(&before), "pictures are erased");
     assert_eq!(get_json(service.http, "/api/marks").1, json!([]));
+}
+
+#[test]
+fn a_learned_model_that_cannot_be_opened_is_stepped_back_from() {
+    let mut service = Service::start(&config("ask", 40), None);
+    service.wait_told("READY=1");
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
+    // As if something had been learned.
+    let learn = service.folder.path().join("learn/front");
+    let model = Model::load("street-nano", &ModelFolders::default()).unwrap();
+    let learned = Learned { base: model.name.clone(), base_sha256: model.sha256.clone(), from: Vec::new() };
+    write_model(&learn.join("models"), "0001", &model, &model.onnx, learned).unwrap();
+    let state = json!({ "base": format!("{}@{}", model.sha256, model.size), "waiting": 1, "last_number": 1 });
+    std::fs::write(learn.join("state.json"), state.to_string()).unwrap();
+
+    let mut service = service.restart();
+    service.wait_told("READY=1");
+    assert_eq!(learner(&service)["waiting"]["version"], 1);
+    std::fs::write(learn.join("models/0001.onnx"), b"no model").unwrap();
+    let (status, told) = post(&service, "/api/learn/front/accept", &json!({}));
+    assert_eq!(status, 200, "{told}");
+    let stands = wait_for("a step back", LONG, || {
+        let stands = learner(&service);
+        stands["trouble"].is_string().then_some(stands)
+    });
+    assert!(stands["trouble"].as_str().unwrap().starts_with("learned 1 cannot be used"), "{stands}");
+    assert_eq!((&stands["model"], &stands["waiting"]), (&json!("base"), &Value::Null), "{stands}");
+    // The camera goes on with what it had.
+    let camera = || get_json(service.http, "/api/cameras/front").1;
+    let frames = || camera()["frames_processed"].as_u64();
+    let before = frames();
+    wait_for("frames", LONG, || (frames() > before).then_some(()));
+    assert_eq!(camera()["model"], "street-nano");
+    service.process.signal("TERM");
+    assert_eq!(service.wait_end(), Some(0));
 }
 
 #[test]

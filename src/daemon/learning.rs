@@ -3,7 +3,7 @@
 use super::error::DaemonError;
 use crate::clock::SystemClock;
 use crate::config::{Config, LearnConfig};
-use crate::learn::learner::{InUse, LearnContext, Learner};
+use crate::learn::learner::{InUse, LearnContext, Learner, NotUsable};
 use crate::models::model::ModelFolders;
 use crate::output::Sink;
 use crate::output::board::Board;
@@ -23,12 +23,14 @@ pub struct Learning {
     /// By camera, the sidecar of its learned model.
     models: BTreeMap<String, PathBuf>,
     changes: (Sender<InUse>, Receiver<InUse>),
+    failures: (Sender<NotUsable>, Receiver<NotUsable>),
 }
 
 impl Learning {
     /// Nobody learns yet.
     pub fn new(board: Arc<Board>) -> Self {
-        Self { board, running: None, models: BTreeMap::new(), changes: bounded(WAITING) }
+        let (changes, failures) = (bounded(WAITING), bounded(WAITING));
+        Self { board, running: None, models: BTreeMap::new(), changes, failures }
     }
 
     /// Brings what learns to the config; whether it is another one now.
@@ -43,12 +45,14 @@ impl Learning {
         self.running = None;
         self.models.clear();
         while self.changes.1.try_recv().is_ok() {}
+        while self.failures.1.try_recv().is_ok() {}
         let Some(learn) = &config.learn else { return Ok(true) };
         let context = LearnContext {
             board: self.board.clone(),
             clock: Arc::new(SystemClock::new()),
             folders: ModelFolders::usual(config.models.as_deref()),
             in_use: self.changes.0.clone(),
+            not_usable: self.failures.1.clone(),
         };
         let (learner, in_use) = Learner::start(&learn.settings, &learn.groups, &context)
             .map_err(|e| DaemonError::Other(format!("learning: {e}")))?;
@@ -88,9 +92,23 @@ impl Learning {
         !self.models.is_empty()
     }
 
-    /// The models of the config are used.
-    pub fn clear(&mut self) {
-        self.models.clear();
+    /// The learned models in use, by camera.
+    pub fn models(&self) -> &BTreeMap<String, PathBuf> {
+        &self.models
+    }
+
+    /// A camera's learned model is not used any more, nor by others; which it was.
+    pub fn leave_out(&mut self, camera: &str) -> Option<PathBuf> {
+        let model = self.models.get(camera)?.clone();
+        self.models.retain(|_, other| *other != model);
+        Some(model)
+    }
+
+    /// Tells the learner what cannot be used. It never waits: the learner may be waiting for this thread.
+    pub fn tell(&self, failed: NotUsable) {
+        if let Err(e) = self.failures.0.try_send(failed) {
+            tracing::error!("the learner is not told: {e}");
+        }
     }
 
     /// A config whose cameras have their learned models.

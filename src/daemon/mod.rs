@@ -19,7 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::files::OwnFolder;
 use crate::infer::session::Runtime;
-use crate::learn::learner::InUse;
+use crate::learn::learner::{InUse, NotUsable};
 use crate::models::model::ModelFolders;
 use crate::output::board::Board;
 use crate::output::metrics::Metrics;
@@ -163,11 +163,14 @@ impl Daemon {
     /// Has cameras use another model, their streams untouched.
     ///
     /// # Errors
-    /// It cannot be run: they go on with the one that they have.
+    /// It cannot be run: they go on with the one that they have, and the learner is told.
     fn use_learned(&mut self, in_use: &InUse) -> Result<(), DaemonError> {
         let before = self.learning.use_model(in_use);
         if let Err(e) = self.pipeline.apply(&self.laid_over(&self.config).cameras) {
             self.learning.put_back(before);
+            if let Some(model) = &in_use.model {
+                self.learning.tell(NotUsable { model: model.clone(), why: e.to_string() });
+            }
             return Err(e.into());
         }
         self.show_config();
@@ -268,27 +271,36 @@ fn apply(
     overrides: &mut Overrides,
     learning: &mut Learning,
 ) -> Result<(), StartError> {
-    let done = match pipeline.apply(&learning.lay_over(overrides.apply(config)).cameras) {
-        Err(e) if learning.is_in_use() => {
-            let done = pipeline.apply(&overrides.apply(config).cameras);
-            if done.is_ok() {
-                tracing::error!("what was learned is not used: {e}");
-                learning.clear();
-            }
-            done
-        }
-        done => done,
-    };
-    match done {
+    match apply_learned(pipeline, &overrides.apply(config), learning) {
         Err(e) if !overrides.is_empty() => {
             // Else it is the config's own fault, and what was set stays.
-            pipeline.apply(&config.cameras)?;
+            apply_learned(pipeline, config, learning)?;
             tracing::warn!("what was set while running ({}) is left out: {e}", overrides.place());
             overrides.clear();
             Ok(())
         }
         done => done,
     }
+}
+
+/// Brings the pipeline to a config with what was learned. Learned models that cannot be used are left out, and the learner
+/// is told of them, if it works without them: else they are not to blame, and stay.
+fn apply_learned(pipeline: &mut Pipeline, config: &Config, learning: &mut Learning) -> Result<(), StartError> {
+    let before = learning.models().clone();
+    let mut failed = Vec::new();
+    loop {
+        let Err(e) = pipeline.apply(&learning.lay_over(config.clone()).cameras) else { break };
+        let Some(model) = learning.leave_out(e.camera()) else {
+            learning.put_back(before);
+            return Err(e);
+        };
+        failed.push(NotUsable { model, why: e.to_string() });
+    }
+    for failed in failed {
+        tracing::error!("what was learned is not used: {}", failed.why);
+        learning.tell(failed);
+    }
+    Ok(())
 }
 
 /// Runs until a signal says stop or every clip is over.

@@ -308,5 +308,6 @@ fn stands(class: &Class) -> Value {
             report
         }),
         "last": versions.last,
+        "trouble": versions.trouble,
     })
 }

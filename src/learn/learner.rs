@@ -35,6 +35,14 @@ pub struct InUse {
     pub model: Option<PathBuf>,
 }
 
+/// A learned model that cameras were to use, and cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotUsable {
+    /// Its sidecar.
+    pub model: PathBuf,
+    pub why: String,
+}
+
 /// What the learner works with.
 #[derive(Clone)]
 pub struct LearnContext {
@@ -43,6 +51,8 @@ pub struct LearnContext {
     pub folders: ModelFolders,
     /// Told of every change of what is in use.
     pub in_use: Sender<InUse>,
+    /// Tells what of it cannot be used.
+    pub not_usable: Receiver<NotUsable>,
 }
 
 /// Between two looks at what there is to do.
@@ -263,6 +273,9 @@ impl School {
                     self.keep_event(&best);
                 },
                 default(TICK) => {}
+            }
+            while let Ok(failed) = self.context.not_usable.try_recv() {
+                self.step_back(&failed);
             }
             let now_ns = self.context.clock.monotonic_ns();
             let now_ms = self.now_ms();
@@ -509,6 +522,22 @@ impl School {
         Ok(())
     }
 
+    /// Goes back to what was in use before a model that cannot be used. What was learned from the marks is gone with it, and
+    /// is not tried again before there are more of them, or somebody asks.
+    fn step_back(&mut self, failed: &NotUsable) {
+        let is_it = |c: &Class| c.pupil.in_use().as_ref() == Some(&failed.model);
+        // What was replaced meanwhile does not matter any more.
+        let Some(i) = self.classes.iter().position(is_it) else { return };
+        let class = &mut self.classes[i];
+        let name = class.pupil.settings.name.clone();
+        tracing::error!(group = name, "{} cannot be used: {}", failed.model.display(), failed.why);
+        class.cancel();
+        match class.pupil.step_back(&failed.why) {
+            Ok(()) => self.tell(i),
+            Err(e) => tracing::error!(group = name, "{e}"),
+        }
+    }
+
     /// Tells what is in use now.
     pub fn tell(&self, i: usize) {
         let in_use = self.classes[i].in_use();
@@ -529,5 +558,115 @@ impl School {
                 _ => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::export::write_model;
+    use super::super::settings::{LearnCamera, LearnMode};
+    use super::super::versions::Versions;
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::models::model::{Learned, Model};
+    use crate::output::desk::{Answer, Ask, LearnControl};
+    use crossbeam_channel::bounded;
+    use std::path::Path;
+
+    const MODEL: &str = "street-nano";
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn settings(path: &Path) -> (LearnSettings, GroupSettings) {
+        let day = Duration::from_secs(86_400);
+        let settings = LearnSettings {
+            path: path.into(),
+            daily: day,
+            share: 1.0,
+            max_bytes: 1 << 20,
+            max_age: day,
+            every: day,
+            n_steps: 1,
+            quiet: Duration::ZERO,
+        };
+        let group = GroupSettings {
+            name: "front".into(),
+            mode: LearnMode::Ask,
+            model: MODEL.into(),
+            size: None,
+            score: 0.4,
+            cameras: vec![LearnCamera { id: "front".into(), masks: Vec::new() }],
+        };
+        (settings, group)
+    }
+
+    fn ask(learner: &Learner, ask: Ask) -> serde_json::Value {
+        match learner.desk.ask(ask) {
+            Ok(Answer::Json(value)) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Versions 1 and 2 are there; of 7 marks was learned.
+    fn learned(path: &Path, current: Option<u32>, waiting: Option<u32>) {
+        let folder = path.join("front");
+        std::fs::create_dir_all(folder.join("models")).unwrap();
+        let model = Model::load(MODEL, &ModelFolders::default()).unwrap();
+        for name in ["0001", "0002"] {
+            let learned = Learned { base: MODEL.into(), base_sha256: model.sha256.clone(), from: Vec::new() };
+            write_model(&folder.join("models"), name, &model, &model.onnx, learned).unwrap();
+        }
+        let base = format!("{}@{}", model.sha256, model.size);
+        let (last_number, learned_mark) = (2, 7);
+        let versions = Versions { base, current, waiting, last_number, learned_mark, ..Versions::default() };
+        versions.write(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_stepped_back_from_once() {
+        let folder = tempfile::tempdir().unwrap();
+        learned(folder.path(), Some(1), Some(2));
+        let (settings, group) = settings(folder.path());
+        let ((tells, told), (fails, not_usable)) = (bounded(8), bounded(8));
+        let context = LearnContext {
+            board: Arc::new(Board::default()),
+            clock: Arc::new(SystemClock::new()),
+            folders: ModelFolders::default(),
+            in_use: tells,
+            not_usable,
+        };
+        let start = || Learner::start(&settings, std::slice::from_ref(&group), &context).unwrap();
+        let (learner, in_use) = start();
+        let first = in_use[0].model.clone().unwrap();
+        ask(&learner, Ask::Control(LearnControl::Accept, "front".into()));
+        let second = told.recv_timeout(LONG).unwrap().model.unwrap();
+        assert_ne!(first, second);
+        let fail =
+            |model: &PathBuf, why: &str| fails.send(NotUsable { model: model.clone(), why: why.into() }).unwrap();
+        fail(&second, "no memory left");
+        assert_eq!(told.recv_timeout(LONG).unwrap().model.as_ref(), Some(&first), "one step back");
+        let stands = ask(&learner, Ask::Status)["cameras"][0].clone();
+        assert_eq!((stands["model"].as_str(), &stands["waiting"]), (Some("learned 1"), &serde_json::Value::Null));
+        let trouble = stands["trouble"].as_str().unwrap();
+        assert!(trouble.contains("learned 2") && trouble.contains("no memory left"), "{trouble}");
+        // Said once more, it is in use no more; then the one before fails, too.
+        fail(&second, "no memory left");
+        fail(&first, "damaged");
+        assert_eq!(told.recv_timeout(LONG).unwrap().model, None, "the model as it came");
+        assert!(told.try_recv().is_err());
+        drop(learner);
+        // Nor is it after a restart; what was learned from marks counts as learned from.
+        let (learner, in_use) = start();
+        assert_eq!(in_use[0].model, None);
+        let stands = ask(&learner, Ask::Status)["cameras"][0].clone();
+        assert_eq!((stands["model"].as_str(), stands["state"].as_str()), (Some("base"), Some("idle")));
+        assert!(stands["trouble"].as_str().unwrap().contains("learned 1"), "{stands}");
+        drop(learner);
+        // Damaged while nobody looked.
+        learned(folder.path(), Some(1), None);
+        std::fs::write(first.with_extension("onnx"), "no model").unwrap();
+        let (learner, in_use) = start();
+        assert_eq!(in_use[0].model, None);
+        let stands = ask(&learner, Ask::Status)["cameras"][0].clone();
+        assert!(stands["trouble"].as_str().unwrap().contains("learned 1"), "{stands}");
     }
 }

@@ -14,7 +14,7 @@ use super::pairs::{self, PicturePair, SeenTwice};
 use super::settings::{GroupSettings, LearnMode, LearnSettings};
 use super::store::MarkStore;
 use super::stored::{EventHead, SampleHead};
-use super::versions::{LastRun, Versions, model_file};
+use super::versions::{LastRun, Versions, model_file, not_usable};
 use crate::detect::heads::loss::LabelledBox;
 use crate::files::write_whole;
 use crate::frame::Frame;
@@ -73,12 +73,16 @@ impl Pupil {
         let (store, mut lost) = MarkStore::open(&folder, &base, around.max_bytes, max_age_ms)?;
         let (mut versions, said) = Versions::open(&folder, &base);
         lost.extend(said);
-        for n in [&mut versions.current, &mut versions.previous, &mut versions.waiting] {
-            let loaded = n.map(|n| Model::load(&model_file(&folder, n).display().to_string(), folders));
-            if let Some(Err(e)) = loaded {
+        let fault = |n: u32| Model::load(&model_file(&folder, n).display().to_string(), folders).err();
+        for n in [&mut versions.previous, &mut versions.waiting] {
+            if let Some(e) = n.and_then(fault) {
                 lost.push(format!("what was learned is not used: {e}"));
                 *n = None;
             }
+        }
+        if let Some((n, e)) = versions.current.and_then(|n| Some((n, fault(n)?))) {
+            lost.push(format!("what was learned is not used: {e}"));
+            versions.step_back(not_usable(n, &e.to_string()));
         }
         let (model, net) = (Arc::new(model), Arc::new(net));
         Ok((Self { settings, model, net, backbone, store, versions, base }, lost))
@@ -314,7 +318,7 @@ impl Pupil {
             return Err(LearnError::Refused("nothing that was learned waits".into()));
         };
         let (current, previous) = (Some(waiting), self.versions.current);
-        self.take_over(Versions { current, previous, waiting: None, ..self.versions.clone() })
+        self.take_over(Versions { current, previous, waiting: None, trouble: None, ..self.versions.clone() })
     }
 
     /// Lets go of what waits, and says why.
@@ -338,7 +342,18 @@ impl Pupil {
             return Err(LearnError::Refused("the model as it came is in use: there is nothing to go back to".into()));
         }
         let (current, previous) = (self.versions.previous, None);
-        self.take_over(Versions { current, previous, waiting: None, ..self.versions.clone() })
+        self.take_over(Versions { current, previous, waiting: None, trouble: None, ..self.versions.clone() })
+    }
+
+    /// Goes back to what was in use before, as what is in use cannot be; what waits goes on waiting.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn step_back(&mut self, why: &str) -> Result<(), LearnError> {
+        let Some(current) = self.versions.current else { return Ok(()) };
+        let mut next = self.versions.clone();
+        next.step_back(not_usable(current, why));
+        self.take_over(next)
     }
 
     /// Goes back to the model as it came.
@@ -347,7 +362,7 @@ impl Pupil {
     /// It cannot be written down.
     pub fn factory(&mut self) -> Result<(), LearnError> {
         let previous = self.versions.current.or(self.versions.previous);
-        self.take_over(Versions { current: None, previous, waiting: None, ..self.versions.clone() })
+        self.take_over(Versions { current: None, previous, waiting: None, trouble: None, ..self.versions.clone() })
     }
 
     /// Whether what was learned is taken over by itself.

@@ -45,6 +45,13 @@ pub struct Versions {
     pub last: Option<LastRun>,
     /// The number of the latest mark that was learned from.
     pub learned_mark: u64,
+    /// Why the one that was in use last is not.
+    pub trouble: Option<String>,
+}
+
+/// Why a learned model is not in use any more.
+pub fn not_usable(n: u32, why: &str) -> String {
+    format!("learned {n} cannot be used, and what was before it is in use: {why}")
 }
 
 impl Versions {
@@ -64,12 +71,17 @@ impl Versions {
         match read {
             Ok(mut state) if state.base == base => {
                 let mut lost = Vec::new();
-                for n in [&mut state.current, &mut state.previous, &mut state.waiting] {
+                for n in [&mut state.previous, &mut state.waiting] {
                     let gone = n.map(|n| model_file(folder, n)).filter(|path| !path.is_file());
                     if let Some(path) = gone {
                         lost.push(format!("{}: a learned model is gone, and is not used", path.display()));
                         *n = None;
                     }
+                }
+                if let Some(n) = state.current.filter(|n| !model_file(folder, *n).is_file()) {
+                    let why = not_usable(n, "its files are gone");
+                    lost.push(why.clone());
+                    state.step_back(why);
                 }
                 (state, lost)
             }
@@ -108,6 +120,11 @@ impl Versions {
     pub fn refund(&mut self, ms: u64, now_ms: u64) {
         self.spent_ms = self.spent_ms(now_ms).saturating_sub(ms);
         self.day = now_ms / DAY_MS;
+    }
+
+    /// What was in use before is in use.
+    pub fn step_back(&mut self, why: String) {
+        (self.current, self.previous, self.trouble) = (self.previous, None, Some(why));
     }
 
     /// Erases models that nobody names any more, but the last few.
@@ -161,6 +178,12 @@ mod tests {
         assert_eq!((again.spent_ms(3 * DAY_MS + 7), again.spent_ms(4 * DAY_MS)), (500, 0));
         again.refund(600, 3 * DAY_MS);
         assert_eq!(again.spent_ms(3 * DAY_MS), 0);
+        std::fs::remove_file(model_file(folder.path(), 2)).unwrap();
+        (state.previous, state.spent_ms) = (Some(7), 0);
+        state.write(folder.path()).unwrap();
+        let (again, said) = Versions::open(folder.path(), "abc");
+        assert_eq!((again.current, again.previous), (Some(7), None), "the one before is used");
+        assert!(said.len() == 1 && said.last() == again.trouble.as_ref(), "{said:?}");
         let (other, said) = Versions::open(folder.path(), "another");
         assert!(said.iter().any(|s| s.contains("another one")) && other.current.is_none() && other.last_number == 8);
         std::fs::write(folder.path().join("state.json"), "{").unwrap();

@@ -67,6 +67,15 @@ pub enum StartError {
     Model { camera: String, what: String },
 }
 
+impl StartError {
+    /// Whose it is.
+    pub fn camera(&self) -> &str {
+        match self {
+            Self::Detector { camera, .. } | Self::Thread { camera, .. } | Self::Model { camera, .. } => camera,
+        }
+    }
+}
+
 impl Pipeline {
     pub fn new(detectors: Detectors, around: CameraContext) -> Self {
         Self {

@@ -457,6 +457,9 @@ fn learner_lines(c: &Value) -> Vec<String> {
         counted(number(&c["samples"]) as usize, "sample"),
         number(&c["bytes"]) as f64 / f64::from(1 << 20)
     )];
+    if let Some(why) = c["trouble"].as_str() {
+        lines.push(format!("  trouble: {why}"));
+    }
     if c["waiting"].is_object() {
         lines.push(format!("  version {} waits to be accepted", number(&c["waiting"]["version"])));
         lines.extend(compared_line("held out", &c["waiting"]["held_out"]).map(|line| format!("    {line}")));
@@ -547,15 +550,16 @@ mod tests {
         let standing = |ap50: f64, n_false: u32| json!({ "ap50": ap50, "n_false": n_false, "n_found": 5, "n_objects": 6, "n_stray": 2 });
         let learner = json!({
             "camera": "front", "group": "front", "mode": "ask", "marks": 1, "samples": 120, "bytes": 1_572_864,
-            "state": "learning", "progress": 0.4, "model": "base", "waiting": null,
+            "state": "learning", "progress": 0.4, "model": "base", "waiting": null, "trouble": "learned 2 cannot be used",
             "last": { "time": 0.0, "refused": "it is worse", "curve": [1.0, 0.5], "seconds": 41.2,
                 "held_out": { "before": standing(0.9, 10), "after": standing(0.95, 4) }, "anchors": {}, "before_after": [] },
         });
         let lines = learner_lines(&learner);
         assert_eq!(lines[0], "front: learning 40 %, mode ask, model base; 1 mark, 120 samples, 1.5 MiB");
-        assert!(lines[1].starts_with("  last run ") && lines[1].ends_with(" days ago, 41.2 s"), "{}", lines[1]);
+        assert_eq!(lines[1], "  trouble: learned 2 cannot be used");
+        assert!(lines[2].starts_with("  last run ") && lines[2].ends_with(" days ago, 41.2 s"), "{}", lines[2]);
         assert_eq!(
-            lines[2..],
+            lines[3..],
             [
                 "  loss, a tenth of the steps each: 1.000 0.500",
                 "  held out: AP50 0.900 -> 0.950, found 5 -> 5 of 6, stray 2 -> 2, false alarms 10 -> 4",

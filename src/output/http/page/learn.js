@@ -394,6 +394,7 @@ function describeLearner(card, c) {
   const bar = $("progress", card);
   bar.hidden = c.state !== "learning" && c.state !== "paused";
   bar.value = c.progress ?? 0;
+  $(".trouble", card).textContent = c.trouble ?? "";
   $("[data-needs=waiting]", card).hidden = !c.waiting;
   $(".waiting", card).textContent = c.waiting ? `Version ${c.waiting.version} waits to be accepted: ${judged(c.waiting.held_out)}.` : "";
   $(".last", card).textContent = c.last ? lastRun(c.last) : "Nothing was learned yet.";
