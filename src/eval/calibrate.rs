@@ -27,6 +27,7 @@ use engine::gating::gate::{Gate, Gates};
 use engine::gating::policy::{GatePolicy, Policy};
 use engine::gating::profile::Profile;
 use engine::plan::Plan;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What to calibrate on.
@@ -136,16 +137,7 @@ pub fn calibrate(
     s: &CalibrateSettings,
     progress: CalibrateProgress<'_>,
 ) -> Result<Calibrated, String> {
-    let mut detector = LayersDetector::open(
-        model.clone(),
-        s.size,
-        Thresholds { score: COMPARED_FROM, iou: 0.5 },
-        LayersSettings { reported: Some(REPORT), ..LayersSettings::default() },
-        1,
-        None,
-        &Plans::default(),
-    )
-    .map_err(|e| e.to_string())?;
+    let mut detector = open_detector(model.clone(), s.size)?;
     let mut windows = Vec::new();
     for (i, clip) in s.clips.iter().enumerate() {
         let noise = if i % 2 == 1 { s.noise } else { 0.0 };
@@ -282,6 +274,57 @@ fn read_windows(
         }
     }
     Ok(windows)
+}
+
+/// Gates as they are, on one sequence of frames after the other: against whole runs with the same weights.
+pub struct GateBench {
+    bench: Bench,
+    gates: Gates,
+}
+
+impl GateBench {
+    /// On the thread that calls.
+    ///
+    /// # Errors
+    /// The engine cannot run the model, or the profile is of another one; in words.
+    pub fn open(model: Arc<Model>, size: Size, profile: &Profile) -> Result<Self, String> {
+        let detector = open_detector(model, size)?;
+        let gates = profile.gates(detector.plan())?;
+        Ok(Self { bench: Bench { detector, skip: SkipSettings::default(), size }, gates })
+    }
+
+    /// How the gates do on frames that follow one another; `go_on` is asked after each. `None`: it was stopped.
+    ///
+    /// # Errors
+    /// A run fails; in words.
+    pub fn measure(
+        &mut self,
+        frames: &[Frame],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Outcome>, String> {
+        let mut window = Window { frames: frames.to_vec(), dense: Vec::new() };
+        for frame in frames {
+            window.dense.push(run_dense(&mut self.bench.detector, frame)?);
+            if go_on().is_break() {
+                return Ok(None);
+            }
+        }
+        let outcome = self.bench.measure(&self.gates, &[window])?;
+        Ok(go_on().is_continue().then_some(outcome))
+    }
+}
+
+fn open_detector(model: Arc<Model>, size: Size) -> Result<LayersDetector, String> {
+    LayersDetector::open(
+        model,
+        size,
+        Thresholds { score: COMPARED_FROM, iou: 0.5 },
+        LayersSettings { reported: Some(REPORT), ..LayersSettings::default() },
+        1,
+        None,
+        &Plans::default(),
+    )
+    .map_err(|e| e.to_string())
 }
 
 /// Runs gates over windows.

@@ -19,6 +19,10 @@ use train::params::Params;
 /// Share that anchors may lose, of average precision and of what is reported right; and held-out pictures of what is found.
 const MOST_LOST: f64 = 0.005;
 
+/// Share by which agreement of what is told with a model's gates may fall; and work may grow, without being said.
+const MOST_DISAGREED: f64 = 0.01;
+const MUCH_MORE: f64 = 1.25;
+
 /// Detections down to this score count for average precision.
 const LEAST_SCORE: f32 = 0.05;
 
@@ -80,8 +84,84 @@ pub struct Judgement {
     /// Objects that somebody marked as right, found before and not any more.
     #[serde(default)]
     pub n_marked_lost: usize,
+    /// What gates do with them; nothing where the model has none.
+    #[serde(default)]
+    pub gates: Option<GatesReport>,
     /// Why they are not taken.
     pub refused: Option<String>,
+}
+
+impl Judgement {
+    /// Takes in what gates do with the weights: what costs too much agreement is not taken.
+    pub fn add_gates(&mut self, report: GatesReport) {
+        if self.refused.is_none() {
+            self.refused = report.refusal();
+        }
+        self.gates = Some(report);
+    }
+}
+
+/// What a model's gates do with some weights.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct GatesStanding {
+    /// With whole runs of the same weights, 0..=1.
+    pub agreement: f64,
+    /// Work, as a share of whole runs'.
+    pub executed: f64,
+    /// Detections that were compared.
+    pub n_compared: usize,
+}
+
+/// With the weights in use, and with the new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct GatesCompared {
+    pub before: GatesStanding,
+    pub after: GatesStanding,
+}
+
+/// Whether the gates still fit.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct GatesReport {
+    #[serde(flatten)]
+    pub compared: Option<GatesCompared>,
+    /// What is to be known of it: why it was not judged, or what got worse.
+    pub said: Option<String>,
+}
+
+impl GatesReport {
+    pub fn not_judged(why: &str) -> Self {
+        Self { compared: None, said: Some(format!("gates are not judged: {why}")) }
+    }
+
+    pub fn of(compared: GatesCompared) -> Self {
+        let GatesCompared { before, after } = compared;
+        let percent = |share: f64| 100.0 * share;
+        let said = if before.agreement - after.agreement > MOST_DISAGREED {
+            Some(format!(
+                "with the model's gates {:.1} % of what is told agrees with whole runs, before it was {:.1} % (at most {} point \
+                 may be lost)",
+                percent(after.agreement),
+                percent(before.agreement),
+                percent(MOST_DISAGREED)
+            ))
+        } else if after.executed > MUCH_MORE * before.executed {
+            Some(format!(
+                "with the model's gates {:.1} % of whole runs' work is done, before it was {:.1} %: calibrate again if it \
+                 matters (passd calibrate)",
+                percent(after.executed),
+                percent(before.executed)
+            ))
+        } else {
+            None
+        };
+        Self { compared: Some(compared), said }
+    }
+
+    /// Why weights that do so are not taken.
+    fn refusal(&self) -> Option<String> {
+        let lost = self.compared.map_or(0.0, |c| c.before.agreement - c.after.agreement);
+        self.said.clone().filter(|_| lost > MOST_DISAGREED)
+    }
 }
 
 /// What judges, and how the weights before do on it.
@@ -135,6 +215,7 @@ impl<'a> Judge<'a> {
             anchors: compared(anchors, &now_anchors),
             marked: compared(marked, &now_marked),
             n_marked_lost: lost,
+            gates: None,
             refused: None,
         };
         judgement.refused = refusal(&judgement, !self.held.is_empty());
@@ -250,7 +331,7 @@ mod tests {
     fn good() -> Judgement {
         let same = Compared { before: score(0.9, 0, 90), after: score(0.9, 0, 90) };
         let held_out = Compared { before: score(0.8, 9, 90), after: score(0.8, 1, 90) };
-        Judgement { held_out, anchors: same, marked: held_out, n_marked_lost: 0, refused: None }
+        Judgement { held_out, anchors: same, marked: held_out, ..Judgement::default() }
     }
 
     #[test]
@@ -274,5 +355,27 @@ mod tests {
         (better.held_out.after.n_false, better.held_out.after.ap50) = (9, Some(0.81));
         assert_eq!(refusal(&better, true), None, "as many false alarms, and it finds better");
         assert!(refusal(&good(), false).is_some_and(|why| why.contains("to judge by")));
+    }
+
+    #[test]
+    fn gates_that_fit_no_more_are_said_and_refused_only_for_agreement() {
+        let standing = |agreement: f64, executed: f64| GatesStanding { agreement, executed, n_compared: 100 };
+        let before = standing(0.99, 0.10);
+        let check = |after: GatesStanding, said: &str, is_refused: bool| {
+            let report = GatesReport::of(GatesCompared { before, after });
+            let text = report.said.clone().unwrap_or_default();
+            assert!(text.contains(said) && text.is_empty() == said.is_empty(), "{after:?}: '{text}'");
+            let mut judgement = good();
+            judgement.add_gates(report.clone());
+            assert_eq!(judgement.refused.is_some(), is_refused, "{after:?}");
+            let kept = serde_json::to_string(&judgement).unwrap();
+            assert_eq!(serde_json::from_str::<Judgement>(&kept).unwrap().gates, Some(report));
+        };
+        check(standing(0.985, 0.12), "", false);
+        check(standing(0.97, 0.05), "97.0 % of what is told", true);
+        check(standing(0.99, 0.13), "13.0 % of whole runs' work", false);
+        let mut judgement = good();
+        judgement.add_gates(GatesReport::not_judged("there are no anchors"));
+        assert_eq!(judgement.refused, None);
     }
 }

@@ -391,8 +391,8 @@ impl School {
         let in_use = class.pupil.weights(class.pupil.versions().current, &self.context.folders);
         let begun = in_use.and_then(|in_use| {
             let settings = FitSettings { n_steps: self.settings.n_steps, ..FitSettings::default() };
-            let bounds = (self.settings.share, most);
-            LearnRun::begin(class.pupil.draft(), in_use, settings, bounds, (latest_mark, noted))
+            let (bounds, gates) = ((self.settings.share, most), class.pupil.gates());
+            LearnRun::begin(class.pupil.draft(), in_use, settings, bounds, (latest_mark, noted), gates)
                 .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))
         });
         match begun {
@@ -528,10 +528,11 @@ impl School {
         let is_it = |c: &Class| c.pupil.in_use().as_ref() == Some(&failed.model);
         // What was replaced meanwhile does not matter any more.
         let Some(i) = self.classes.iter().position(is_it) else { return };
+        let now_ms = self.now_ms();
         let class = &mut self.classes[i];
         let name = class.pupil.settings.name.clone();
         tracing::error!(group = name, "{} cannot be used: {}", failed.model.display(), failed.why);
-        class.cancel();
+        class.cancel(now_ms);
         match class.pupil.step_back(&failed.why) {
             Ok(()) => self.tell(i),
             Err(e) => tracing::error!(group = name, "{e}"),

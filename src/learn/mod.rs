@@ -30,6 +30,7 @@ pub mod sample;
 pub mod settings;
 pub mod shadow;
 pub mod sink;
+pub mod skipping;
 pub mod store;
 pub mod stored;
 pub mod versions;

@@ -20,6 +20,8 @@ use crate::files::write_whole;
 use crate::frame::Frame;
 use crate::geom::Size;
 use crate::models::model::{Learned, Model, ModelFolders};
+use crate::models::profiles;
+use engine::gating::profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub struct Pupil {
     backbone: Backbone,
     store: MarkStore,
     versions: Versions,
+    /// The model's gates.
+    gates: Option<Arc<Profile>>,
     /// Which maps its samples are of: the model's checksum, and its size.
     base: String,
 }
@@ -84,8 +88,17 @@ impl Pupil {
             lost.push(format!("what was learned is not used: {e}"));
             versions.step_back(not_usable(n, &e.to_string()));
         }
-        let (model, net) = (Arc::new(model), Arc::new(net));
-        Ok((Self { settings, model, net, backbone, store, versions, base }, lost))
+        let gates = profiles::find(&model, folders, None).unwrap_or_else(|e| {
+            lost.push(format!("gates are not judged: {e}"));
+            None
+        });
+        let (model, net, gates) = (Arc::new(model), Arc::new(net), gates.map(Arc::new));
+        Ok((Self { settings, model, net, backbone, store, versions, gates, base }, lost))
+    }
+
+    /// The gates with which the model is run in mode layers, if some were found for it.
+    pub fn gates(&self) -> Option<Arc<Profile>> {
+        self.gates.clone()
     }
 
     fn folder(&self) -> &Path {

@@ -5,8 +5,10 @@ use super::error::LearnError;
 use super::fit::FitSettings;
 use super::lesson::{Ending, Taught, stopped, teach};
 use super::pairs::differing;
+use super::skipping::compare_gates;
 use crate::process::only_when_idle;
 use crossbeam_channel::{Receiver, bounded};
+use engine::gating::profile::Profile;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -76,8 +78,8 @@ impl Pace<'_> {
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl LearnRun {
-    /// Begins; so much of its time is `noted`. Makes the lesson, learns and judges on one thread for `share` of the time, for `most` of work; what was
-    /// reached by then is judged.
+    /// Begins. Makes the lesson, learns and judges on one thread for `share` of the time, for `most` of work, of which so
+    /// much is `noted` already; what was reached by then is judged. `gates` are the model's, if it has some.
     ///
     /// # Errors
     /// There are no more threads.
@@ -87,6 +89,7 @@ impl LearnRun {
         settings: FitSettings,
         (share, most): (f32, Duration),
         (latest_mark, noted): (u64, Duration),
+        gates: Option<Arc<Profile>>,
     ) -> std::io::Result<Self> {
         let flags = Arc::new(RunFlags::default());
         let (sender, done) = bounded(1);
@@ -101,7 +104,7 @@ impl LearnRun {
         std::thread::Builder::new().name("learn-wait".into()).spawn(move || {
             let mut pace = Pace { told: &told, share, most, worked: Duration::ZERO, last: Instant::now() };
             let taught = pool.install(|| {
-                let (net, score) = (draft.net.clone(), draft.score);
+                let (model, net, score) = (draft.model.clone(), draft.net.clone(), draft.score);
                 let marked = draft.places.iter().map(|(_, place)| place.sample.clone()).collect();
                 let lesson = draft.finish(&mut || pace.go_on())?;
                 let mut progress = |done: f32, _loss: f32| {
@@ -109,6 +112,12 @@ impl LearnRun {
                     pace.step()
                 };
                 let mut taught = teach(&net, &in_use, &lesson, settings, score, &mut progress)?;
+                // What is not taken anyway needs no gates.
+                if let Some(gates) = gates.filter(|_| taught.verdict.refused.is_none()) {
+                    let weights = [&in_use, &taught.params];
+                    let report = compare_gates(&model, &net, &gates, weights, &mut || pace.go_on())?;
+                    taught.verdict.add_gates(report.ok_or_else(stopped)?);
+                }
                 let (weights, pictures) = ([&in_use, &taught.params], (&lesson.learned[..], &lesson.held_out[..]));
                 taught.pairs =
                     differing(&net, weights, pictures, &marked, score, &mut || pace.go_on()).ok_or_else(stopped)?;

@@ -480,10 +480,22 @@ fn run_lines(run: &Value) -> Vec<String> {
     }
     lines.extend(compared_line("held out", &run["held_out"]));
     lines.extend(compared_line("anchors, held out", &run["anchors"]));
+    lines.extend(gates_line(&run["gates"]));
     if let Some(why) = run["refused"].as_str() {
         lines.push(format!("refused: {why}"));
     }
     lines
+}
+
+/// What gates do with the weights, in words; `None`: the model has none.
+fn gates_line(gates: &Value) -> Option<String> {
+    let of = |at: &str, key: &str| gates[at][key].as_f64().map(|share| format!("{:.1} %", 100.0 * share));
+    let both = |key: &str| Some(format!("{} -> {}", of("before", key)?, of("after", key)?));
+    let numbers = both("agreement").zip(both("executed"));
+    let numbers = numbers.map(|(agreement, work)| format!("gates: agreement {agreement}, work {work}"));
+    let said = gates["said"].as_str().map(str::to_owned);
+    let parts: Vec<String> = numbers.into_iter().chain(said).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Before and after in words; `None`: nothing was compared.
@@ -552,7 +564,8 @@ mod tests {
             "camera": "front", "group": "front", "mode": "ask", "marks": 1, "samples": 120, "bytes": 1_572_864,
             "state": "learning", "progress": 0.4, "model": "base", "waiting": null, "trouble": "learned 2 cannot be used",
             "last": { "time": 0.0, "refused": "it is worse", "curve": [1.0, 0.5], "seconds": 41.2,
-                "held_out": { "before": standing(0.9, 10), "after": standing(0.95, 4) }, "anchors": {}, "before_after": [] },
+                "held_out": { "before": standing(0.9, 10), "after": standing(0.95, 4) }, "anchors": {}, "before_after": [],
+                "gates": { "before": { "agreement": 0.99, "executed": 0.1 }, "after": { "agreement": 0.985, "executed": 0.11 }, "said": "so" } },
         });
         let lines = learner_lines(&learner);
         assert_eq!(lines[0], "front: learning 40 %, mode ask, model base; 1 mark, 120 samples, 1.5 MiB");
@@ -563,6 +576,7 @@ mod tests {
             [
                 "  loss, a tenth of the steps each: 1.000 0.500",
                 "  held out: AP50 0.900 -> 0.950, found 5 -> 5 of 6, stray 2 -> 2, false alarms 10 -> 4",
+                "  gates: agreement 99.0 % -> 98.5 %, work 10.0 % -> 11.0 %; so",
                 "  refused: it is worse",
             ]
         );

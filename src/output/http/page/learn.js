@@ -415,10 +415,20 @@ function judged(held) {
     `stray ${before.n_stray} → ${after.n_stray}, false alarms ${before.n_false} → ${after.n_false}`;
 }
 
+/** What the model's gates do with the weights, in words. */
+function gated(gates) {
+  if (!gates) return "";
+  const { before, after, said } = gates;
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const both = (key) => `${percent(before[key])} → ${percent(after[key])}`;
+  const numbers = before && after ? ` Gates: agreement ${both("agreement")}, work ${both("executed")}.` : "";
+  return `${numbers}${said ? ` ${said[0].toUpperCase()}${said.slice(1)}.` : ""}`;
+}
+
 function lastRun(run) {
   const when = `Last run: ${moment(run.time)}, ${(run.seconds ?? 0).toFixed(1)} s.`;
   const refused = run.refused ? ` Refused: ${run.refused}.` : "";
-  return `${when}${refused}${run.held_out ? ` Held out: ${judged(run.held_out)}.` : ""}`;
+  return `${when}${refused}${run.held_out ? ` Held out: ${judged(run.held_out)}.` : ""}${gated(run.gates)}`;
 }
 
 function drawCurve(svg, curve) {
