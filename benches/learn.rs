@@ -12,7 +12,14 @@
 //! `shift`: a model that knows days alone sees another scene: 60 labelled pictures of two streets, judged in four others, in
 //! eight bits and in `f32`, what lies behind the backbone alone and all layers.
 //!
+//!     cargo bench --bench learn -- tracks [--model yolox_nano] [--clips room-sparse,…] [--seeds 1] [--reference DIR]
+//!
+//! `tracks`: the shared clips, with what is followed and moves as the only labels (`benches/learn/tracks.rs`).
+//!
 //! Results are kept in `benches/README.md`.
+
+#[path = "learn/tracks.rs"]
+mod tracks;
 
 use passd::detect::Detection;
 use passd::detect::heads::Thresholds;
@@ -283,8 +290,6 @@ fn shift(model: &Model, settings: FitSettings) {
 }
 
 fn main() {
-    let model = Model::load(&option("--model", "street-nano"), &ModelFolders::usual(None)).expect("a model");
-    let net = LearnNet::open(&model, Size::new(640, 384), Depth::Head).expect("a model that can be trained");
     let settings = FitSettings {
         bits: if number("--bits", 8) == 8 { Bits::default() } else { Bits::Float },
         n_steps: number("--steps", 400),
@@ -293,9 +298,15 @@ fn main() {
         keep: number("--keep", FitSettings::default().keep),
         ..FitSettings::default()
     };
-    match std::env::args().nth(1).as_deref() {
+    let what = std::env::args().nth(1);
+    if what.as_deref() == Some("tracks") {
+        return tracks::tracks(settings);
+    }
+    let model = Model::load(&option("--model", "street-nano"), &ModelFolders::usual(None)).expect("a model");
+    let net = LearnNet::open(&model, Size::new(640, 384), Depth::Head).expect("a model that can be trained");
+    match what.as_deref() {
         Some("decoys") => decoys(&model, &net, settings),
         Some("shift") => shift(&model, settings),
-        _ => panic!("decoys or shift"),
+        _ => panic!("decoys, shift or tracks"),
     }
 }

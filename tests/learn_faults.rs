@@ -346,8 +346,14 @@ fn open(path: &Path, max_bytes: u64) -> (Pupil, Vec<String>) {
 fn keep(pupil: &mut Pupil, time_ms: u64) -> String {
     let letterbox = Letterbox::fit(SMALL, SMALL);
     let frame = Frame::letterboxed(time_ms, letterbox, &vec![time_ms as u8; SMALL.area() * 3]);
-    let picture =
-        KeptPicture { camera: CAMERA, time_ms, frame: &frame, jpeg: b"\xff\xd8", moved: Vec::new(), event: None };
+    let picture = KeptPicture {
+        camera: CAMERA,
+        time_ms,
+        frame: &frame,
+        jpeg: b"\xff\xd8",
+        followed: Followed::default(),
+        event: None,
+    };
     pupil.keep(&picture).unwrap()
 }
 
@@ -377,6 +383,7 @@ fn taught(pupil: &Pupil) -> Taught {
         share: 1.0,
         curve: vec![1.0; 10],
         n_left_out: 0,
+        pairs: Vec::new(),
     }
 }
 
@@ -673,7 +680,7 @@ fn gradients_that_are_not_numbers_are_refused_and_what_is_in_use_stays() {
     assert_eq!(draft.pictures.len(), 12);
     let folders = ModelFolders(Vec::new());
     let in_use = pupil.weights(Some(1), &folders).unwrap();
-    let run = LearnRun::begin(draft, in_use.clone(), settings, bounds, (12, Duration::ZERO)).unwrap();
+    let run = LearnRun::begin(draft, in_use.clone(), settings, bounds, (12, Duration::ZERO), None).unwrap();
     let why = wait_for("the run's end", LONG, || run.result()).unwrap_err().to_string();
     assert!(why.contains("not a number"), "{why}");
     pupil.give_up(why, 12, 1.0, 1.0).unwrap();

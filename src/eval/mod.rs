@@ -6,6 +6,7 @@
 //! the tensor, every run, decoding, suppression, merge.
 
 pub mod calibrate;
+pub mod followed;
 pub mod mot;
 mod report;
 mod run;

@@ -55,7 +55,10 @@ impl School {
     fn mark(&mut self, new: &NewMark) -> Result<Value, DeskError> {
         let wrong = |what: &str| DeskError::Wrong(what.into());
         let now_ms = self.now_ms();
-        // What an event says, where it is of one.
+        // What an event says, where it is of one; its picture may still wait.
+        if new.event.is_some() {
+            self.classes.iter_mut().for_each(|c| c.keep_due(u64::MAX));
+        }
         let of_event = new.event.as_deref().map(|id| {
             let found = (self.classes.iter().enumerate()).find_map(|(i, c)| {
                 let (sample, camera, event) = c.pupil.store().of_event(id)?;
@@ -191,6 +194,7 @@ impl School {
             }
             LearnControl::Forget => {
                 self.classes[i].cancel(now_ms);
+                self.classes[i].forget_waiting();
                 self.stills.clear();
                 self.classes[i].pupil.forget().map_err(failed)?;
             }

@@ -2,6 +2,7 @@
 //! Takes a while: it is done where the run is.
 
 use super::backbone::Backbone;
+use super::base::Base;
 use super::error::LearnError;
 use super::labelling::{MarkedPlace, Witness, labels_of, standing};
 use super::latents::Latents;
@@ -10,17 +11,12 @@ use super::net::LearnNet;
 use super::sample::{Origin, Sample};
 use super::stored::SampleHead;
 use crate::detect::Detection;
-use crate::detect::heads::Thresholds;
-use crate::detect::heads::loss::LabelledBox;
 use crate::geom::{ModelInput, Rect};
 use crate::models::model::Model;
 use crate::output::desk::Said;
-use engine::kernels::Kernels;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use train::float::FloatTrainer;
-use train::params::Params;
 
 /// Marks that are looked for in other pictures, the latest of a camera.
 const WITNESSES: usize = 200;
@@ -32,8 +28,6 @@ const FEW: usize = 8;
 const BLOCKS: usize = 8;
 /// With fewer pictures than this nothing can be judged.
 const LEAST_PICTURES: usize = 8;
-/// How much surer than what is reported a model without anchors is of what it must keep.
-const SURER: f32 = 0.1;
 
 /// Pictures, and what was marked in them, the latest first.
 pub struct LessonDraft {
@@ -55,11 +49,7 @@ impl LessonDraft {
         if n < LEAST_PICTURES {
             return Err(LearnError::TooFew { n, least: LEAST_PICTURES });
         }
-        let mut base = Base {
-            net: &self.net,
-            trainer: FloatTrainer::new(self.net.plan(), 1, Kernels::best()),
-            first: self.net.params(),
-        };
+        let mut base = Base::new(&self.net);
         let known = self.label(&mut base, go_on)?;
         let none = |camera: &str, bbox: &Rect<ModelInput>| {
             let is =
@@ -74,8 +64,7 @@ impl LessonDraft {
             if !has_anchors && known.origin == Origin::Labelled {
                 nth += 1;
                 if nth % 2 == 0 {
-                    let found = base.found(latents, (self.score + SURER).min(0.9));
-                    anchor(&found, &mut known, |bbox| none(&head.camera, bbox));
+                    base.anchor(latents, self.score, &mut known, |bbox| none(&head.camera, bbox));
                 }
             }
             samples.push(known);
@@ -133,7 +122,8 @@ impl LessonDraft {
                 })
                 .copied()
                 .collect();
-            let (labels, n_sure, is_marked) = labels_of(name, latents, &head.moved, &heard, input);
+            let (mut labels, n_sure, is_marked) = labels_of(name, latents, &head.moved, &heard, input);
+            labels.ignored.extend(head.doubtful.iter().map(|[x1, y1, x2, y2]| Rect::new(*x1, *y1, *x2, *y2)));
             let block = match is_marked_itself(name) && n_marked < FEW {
                 true => 0,
                 false => (i * BLOCKS / self.pictures.len()) as u64,
@@ -152,34 +142,8 @@ impl LessonDraft {
     }
 }
 
-/// The base model, and what it sees.
-struct Base<'a> {
-    net: &'a LearnNet,
-    trainer: FloatTrainer,
-    first: Params,
-}
-
-impl Base<'_> {
-    fn found(&mut self, latents: &Latents, score: f32) -> Vec<Detection> {
-        self.net.feed(&mut self.trainer, &[latents]);
-        self.net.shown(&mut self.trainer, &self.first, Thresholds { score, iou: 0.5 })
-    }
-}
-
 /// Whether what the base sees could be what was marked: nothing is seen at the place, or the same.
 fn is_meant(place: &MarkedPlace, found: &[Detection]) -> bool {
     let mut there = found.iter().filter(|d| d.bbox.iou(&place.bbox) >= 0.5);
     there.all(|d| place.class.is_none_or(|class| class == d.class))
-}
-
-/// Takes what the model is sure of for right, but where something like it was marked as none.
-fn anchor(found: &[Detection], known: &mut Sample, is_none: impl Fn(&Rect<ModelInput>) -> bool) {
-    for d in found {
-        if is_none(&d.bbox) {
-            known.labels.ignored.push(d.bbox);
-        } else if !known.labels.objects.iter().any(|o| o.bbox.iou(&d.bbox) >= 0.5) {
-            known.labels.objects.push(LabelledBox { class: d.class, bbox: d.bbox });
-        }
-    }
-    known.origin = Origin::Anchor;
 }

@@ -4,8 +4,9 @@
 //! before (Hinton et al., arXiv:1503.02531; for detectors Shmelkov et al., arXiv:1708.06977). And weights are pulled
 //! towards those with which it began.
 
+use super::deck::Decks;
 use super::net::LearnNet;
-use super::sample::{Origin, Sample};
+use super::sample::Sample;
 use crate::detect::heads::loss::{Assignment, CellRole, LossInput, LossParts};
 use engine::kernels::Kernels;
 use engine::kernels::int8::Int8Kernels;
@@ -232,36 +233,4 @@ fn warm(step: u32, n_steps: u32) -> f32 {
     let share = step as f32 / n_steps.max(1) as f32;
     let begin = (step as f32 / 20.0).min(1.0);
     begin * 0.5 * (1.0 + (std::f32::consts::PI * share.min(1.0)).cos())
-}
-
-/// Samples by origin, each drawn in turn, in an order by chance.
-struct Decks {
-    decks: Vec<Deck>,
-}
-
-struct Deck {
-    all: Vec<usize>,
-    left: Vec<usize>,
-}
-
-impl Decks {
-    fn of(samples: &[Sample]) -> Self {
-        let of =
-            |origin: Origin| -> Vec<usize> { (0..samples.len()).filter(|i| samples[*i].origin == origin).collect() };
-        let all = [Origin::Marked, Origin::Labelled, Origin::Anchor].map(of);
-        Self {
-            decks: all.into_iter().filter(|all| !all.is_empty()).map(|all| Deck { all, left: Vec::new() }).collect(),
-        }
-    }
-
-    /// The sample for place `i` of a batch: origins take turns.
-    fn draw(&mut self, i: usize, random: &mut Rng) -> usize {
-        let n = self.decks.len();
-        let deck = &mut self.decks[i % n];
-        if deck.left.is_empty() {
-            deck.left.clone_from(&deck.all);
-            random.shuffle(&mut deck.left);
-        }
-        deck.left.pop().unwrap_or(0)
-    }
 }

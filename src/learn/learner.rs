@@ -7,8 +7,9 @@ use super::pupil::{KeptPicture, Pupil};
 use super::run::LearnRun;
 use super::settings::{GroupSettings, LearnSettings};
 use super::shadow::Shadow;
-use super::sink::{BestFrame, LearnSink};
+use super::sink::{BestFrame, LearnSink, Trails};
 use super::stored::EventHead;
+use super::trail::{Followed, SETTLED_NS};
 use crate::clock::Clock;
 use crate::files::OwnFolder;
 use crate::frame::Frame;
@@ -69,6 +70,8 @@ const AHEAD: Duration = Duration::from_secs(60);
 const STILLS: usize = 4;
 /// Frames of a camera of which it is known that they are kept: its stills, and the latest.
 const KEPT_FRAMES: usize = 2 * STILLS;
+/// Pictures of a camera that wait for what comes after them, at most.
+const WAITING: usize = 4;
 
 /// What learns, running; ends when dropped.
 pub struct Learner {
@@ -94,12 +97,14 @@ impl Learner {
         std::fs::create_dir_all(path).map_err(|e| LearnError::file(path, &e))?;
         let own = OwnFolder::claim(path, ".learn.lock").map_err(|e| LearnError::file(path, &e))?;
         let (desk, asked) = Desk::new();
-        let (sink, best) = LearnSink::new();
+        let cameras = groups.iter().flat_map(|g| g.cameras.iter().map(|c| c.id.clone()));
+        let trails = Arc::new(Trails::of(cameras));
+        let (sink, best) = LearnSink::new(trails.clone());
         let mut classes = Vec::new();
         for group in groups {
             let (pupil, lost) = Pupil::open(group.clone(), settings, &context.folders)?;
             lost.iter().for_each(|what| tracing::warn!(group = group.name, "{what}"));
-            classes.push(Class::new(pupil));
+            classes.push(Class::new(pupil, trails.clone()));
         }
         let in_use = classes.iter().map(Class::in_use).collect();
         let stop = Arc::new(AtomicBool::new(false));
@@ -156,10 +161,21 @@ pub(super) struct Class {
     last_looked: BTreeMap<String, u64>,
     /// Frames and their samples, by camera: a frame is kept once, however many marks are of it.
     frames: BTreeMap<String, VecDeque<((u64, u64), String)>>,
+    trails: Arc<Trails>,
+    /// The first to be kept first.
+    waiting: VecDeque<WaitingPicture>,
+}
+
+/// A picture that is kept when it is known what came after it.
+struct WaitingPicture {
+    result: Arc<FrameResult>,
+    time_ms: u64,
+    event: Option<EventHead>,
+    due_ns: u64,
 }
 
 impl Class {
-    fn new(pupil: Pupil) -> Self {
+    fn new(pupil: Pupil, trails: Arc<Trails>) -> Self {
         Self {
             pupil,
             run: None,
@@ -173,11 +189,18 @@ impl Class {
             last_kept: BTreeMap::new(),
             last_looked: BTreeMap::new(),
             frames: BTreeMap::new(),
+            trails,
+            waiting: VecDeque::new(),
         }
     }
 
     pub fn has(&self, camera: &str) -> bool {
         self.pupil.settings.cameras.iter().any(|c| c.id == camera)
+    }
+
+    /// Lets go of pictures that wait.
+    pub fn forget_waiting(&mut self) {
+        self.waiting.clear();
     }
 
     /// Ends what is being learned, and what looks along.
@@ -227,8 +250,12 @@ impl Class {
             .frame(result)
             .ok_or_else(|| LearnError::Refused(format!("the frame is not of {size}, at which is learned")))?;
         let jpeg = jpeg(&frame).ok_or_else(|| LearnError::Refused("the picture could not be made".into()))?;
-        let picture =
-            KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, moved: moved(result), event };
+        let at_once = || Followed { objects: moved(result), doubtful: Vec::new() };
+        let mut followed = self.trails.at(result).unwrap_or_else(at_once);
+        if let Some(camera) = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera) {
+            followed.hide(&camera.masks, frame.letterbox.content);
+        }
+        let picture = KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, followed, event };
         let name = self.pupil.keep(&picture)?;
         let frames = self.frames.entry(result.camera.to_string()).or_default();
         if frames.len() >= KEPT_FRAMES {
@@ -236,6 +263,31 @@ impl Class {
         }
         frames.push_back((key, name.clone()));
         Ok(name)
+    }
+
+    /// Has a frame kept when it is known what came after it.
+    fn put_off(&mut self, result: &Arc<FrameResult>, (now_ns, time_ms): (u64, u64), event: Option<EventHead>) {
+        if self.waiting.len() >= WAITING * self.pupil.settings.cameras.len().max(1) {
+            self.waiting.pop_front();
+        }
+        let due_ns = now_ns.saturating_add(SETTLED_NS);
+        self.waiting.push_back(WaitingPicture { result: result.clone(), time_ms, event, due_ns });
+    }
+
+    /// Keeps what has waited long enough.
+    pub fn keep_due(&mut self, now_ns: u64) {
+        while self.waiting.front().is_some_and(|w| w.due_ns <= now_ns) {
+            let Some(WaitingPicture { result, time_ms, event, .. }) = self.waiting.pop_front() else { return };
+            let id = event.as_ref().map(|e| e.id.clone());
+            match (self.keep(&result, time_ms, event), id) {
+                (Ok(name), Some(id)) => self.pupil.store_mut().keep_one_of_event(&id, &name),
+                (Ok(_), None) => {}
+                (Err(e), Some(_)) => {
+                    tracing::debug!(camera = &*result.camera, "no picture of an event is kept: {e}");
+                }
+                (Err(e), None) => tracing::warn!(camera = &*result.camera, "no picture is kept: {e}"),
+            }
+        }
     }
 }
 
@@ -279,8 +331,12 @@ impl School {
             }
             let now_ns = self.context.clock.monotonic_ns();
             let now_ms = self.now_ms();
+            let is_short = self.is_short();
             for i in 0..self.classes.len() {
                 self.keep_scene(i, now_ns);
+                if !is_short {
+                    self.classes[i].keep_due(now_ns);
+                }
                 self.look_along(i, now_ns);
                 self.look_after_run(i, now_ms);
                 self.begin_run(i, now_ns);
@@ -290,6 +346,7 @@ impl School {
                 self.classes.iter_mut().for_each(|c| c.pupil.store_mut().trim(now_ms));
             }
         }
+        self.classes.iter_mut().for_each(|c| c.keep_due(u64::MAX));
         let now_ms = self.now_ms();
         for class in &mut self.classes {
             class.end_run(now_ms);
@@ -327,10 +384,7 @@ impl School {
         *last_ns = now_ns;
         let bbox = best.result.frame.letterbox.to_source(&best.bbox).to_array();
         let event = EventHead { id: best.event.id.clone(), label: best.event.label.clone(), bbox };
-        match class.keep(&best.result, now_ms, Some(event)) {
-            Ok(name) => class.pupil.store_mut().keep_one_of_event(&best.event.id, &name),
-            Err(e) => tracing::debug!(camera = &*best.result.camera, "no picture of an event is kept: {e}"),
-        }
+        class.put_off(&best.result, (now_ns, now_ms), Some(event));
     }
 
     /// A picture of each camera now and then: what is always there, and what moves.
@@ -352,9 +406,7 @@ impl School {
             }
             self.classes[i].kept_ns.insert(camera.clone(), now_ns);
             let now_ms = self.now_ms();
-            if let Err(e) = self.classes[i].keep(&result, now_ms, None) {
-                tracing::warn!(camera, "no picture is kept: {e}");
-            }
+            self.classes[i].put_off(&result, (now_ns, now_ms), None);
         }
     }
 

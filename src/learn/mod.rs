@@ -9,11 +9,14 @@
 
 mod answers;
 pub mod backbone;
+pub mod base;
 pub mod coco;
+mod deck;
 pub mod draft;
 pub mod error;
 pub mod export;
 pub mod fit;
+pub mod follow;
 pub mod frames;
 pub mod gate;
 pub mod labelling;
@@ -33,4 +36,5 @@ pub mod sink;
 pub mod skipping;
 pub mod store;
 pub mod stored;
+pub mod trail;
 pub mod versions;

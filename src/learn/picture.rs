@@ -50,17 +50,24 @@ pub fn jpeg(frame: &Frame) -> Option<Vec<u8>> {
     done.is_ok().then_some(out)
 }
 
+/// Whether a track is confirmed, was looked at often enough, and moves: its boxes are labels.
+pub(super) fn moves(t: &Track, now_ns: u64) -> bool {
+    let [x, y] = t.speed();
+    let speed = (x * x + y * y).sqrt();
+    let side = t.bbox().width().max(t.bbox().height());
+    let is_moving = speed >= MOVES * side && !has_stood(t, now_ns);
+    t.state == State::Confirmed && t.detection.is_some() && t.n_looks >= LOOKS && is_moving
+}
+
+/// Whether a track stands by now.
+pub(super) fn has_stood(t: &Track, now_ns: u64) -> bool {
+    now_ns.saturating_sub(t.still_ns) >= STOOD_NS
+}
+
 /// Objects that were followed, moved and were seen in this frame: what is taken for right without being asked.
 pub fn moved(result: &FrameResult) -> Vec<LabelledBox> {
-    let is_sure = |t: &&Track| {
-        let [x, y] = t.speed();
-        let speed = (x * x + y * y).sqrt();
-        let side = t.bbox().width().max(t.bbox().height());
-        let has_stood_ns = result.frame.pts_ns.saturating_sub(t.still_ns);
-        let is_moving = speed >= MOVES * side && has_stood_ns < STOOD_NS;
-        t.state == State::Confirmed && t.detection.is_some() && t.n_looks >= LOOKS && is_moving
-    };
-    result.tracks.iter().filter(is_sure).map(|t| LabelledBox { class: t.class, bbox: t.bbox() }).collect()
+    let sure = result.tracks.iter().filter(|t| moves(t, result.frame.pts_ns));
+    sure.map(|t| LabelledBox { class: t.class, bbox: t.bbox() }).collect()
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use super::pairs::{self, PicturePair, SeenTwice};
 use super::settings::{GroupSettings, LearnMode, LearnSettings};
 use super::store::MarkStore;
 use super::stored::{EventHead, SampleHead};
+use super::trail::Followed;
 use super::versions::{LastRun, Versions, model_file, not_usable};
-use crate::detect::heads::loss::LabelledBox;
 use crate::files::write_whole;
 use crate::frame::Frame;
-use crate::geom::Size;
+use crate::geom::{Rect, Size};
 use crate::models::model::{Learned, Model, ModelFolders};
 use crate::models::profiles;
 use engine::gating::profile::Profile;
@@ -36,8 +36,8 @@ pub struct KeptPicture<'a> {
     pub frame: &'a Frame,
     /// The picture without its padding, for people.
     pub jpeg: &'a [u8],
-    /// What is followed and moved.
-    pub moved: Vec<LabelledBox>,
+    /// What is followed and moved, and where something may be.
+    pub followed: Followed,
     pub event: Option<EventHead>,
 }
 
@@ -132,10 +132,11 @@ impl Pupil {
     /// As [`MarkStore::put_sample`].
     pub fn keep(&mut self, picture: &KeptPicture<'_>) -> Result<String, LearnError> {
         let latents = self.backbone.latents(picture.frame.data());
-        let moved = picture.moved.iter().map(|o| (o.class, o.bbox.to_array())).collect();
+        let moved = picture.followed.objects.iter().map(|o| (o.class, o.bbox.to_array())).collect();
         let source = picture.frame.letterbox.source;
         let mut head = SampleHead::new(&self.base, picture.camera, picture.time_ms, source, moved);
         head.event.clone_from(&picture.event);
+        head.doubtful = picture.followed.doubtful.iter().map(Rect::to_array).collect();
         self.store.put_sample(&head, &latents, picture.jpeg)
     }
 

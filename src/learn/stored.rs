@@ -27,6 +27,9 @@ pub struct SampleHead {
     pub event: Option<EventHead>,
     /// What was followed and moved: class, and box in pixels of the model's input.
     pub moved: Vec<(u16, [f32; 4])>,
+    /// Places where such an object may be.
+    #[serde(default)]
+    pub doubtful: Vec<[f32; 4]>,
     maps: Vec<MapHead>,
 }
 
@@ -52,7 +55,16 @@ impl SampleHead {
     /// Of no event.
     pub fn new(base: &str, camera: &str, time_ms: u64, source: Size, moved: Vec<(u16, [f32; 4])>) -> Self {
         let source = [source.width, source.height];
-        Self { base: base.into(), camera: camera.into(), time_ms, source, event: None, moved, maps: Vec::new() }
+        Self {
+            base: base.into(),
+            camera: camera.into(),
+            time_ms,
+            source,
+            event: None,
+            moved,
+            doubtful: Vec::new(),
+            maps: Vec::new(),
+        }
     }
 }
 

@@ -4,18 +4,21 @@ mod remote;
 
 use super::common::{Failure, ModelArgs, print_line, progress_bar};
 use crate::learn::backbone::Backbone;
+use crate::learn::base::Base;
 use crate::learn::coco::Truths;
 use crate::learn::error::LearnError;
 use crate::learn::export::{learned_file, write_model};
 use crate::learn::fit::{Bits, FitSettings};
+use crate::learn::follow::{FollowedFrames, FollowedSamples};
 use crate::learn::frames::Frames;
 use crate::learn::gate::{Compared, Judgement, Score};
 use crate::learn::lesson::{Lesson, teach};
 use crate::learn::net::{Depth, LearnNet};
 use crate::learn::sample::{Origin, Sample};
-use crate::models::model::Learned;
+use crate::models::model::{Learned, Model};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Learn from a camera's own pictures, so that it does not err twice
 #[derive(clap::Args)]
@@ -37,7 +40,8 @@ enum Command {
 /// knew before (its anchors), and if nothing is lost that was found. Exit status 1: it was not, and why.
 ///
 /// Labels are a COCO file whose images are frames of the clip, numbered from 0 by their names (000123.png), or a
-/// folder of YOLO's texts (000123.txt); simulated clips need none.
+/// folder of YOLO's texts (000123.txt); simulated clips need none. With --tracks a clip needs none either: what the
+/// model itself follows there, and what moves, is right, also where it was missed in between; all else is in doubt.
 ///
 /// Example: passd learn train yard.mp4 --labels yard.json --model street-nano --out learned/
 #[derive(clap::Args)]
@@ -48,6 +52,9 @@ struct TrainArgs {
     /// COCO file or folder of texts, one a clip, in the clips' order
     #[arg(long, value_name = "FILE")]
     labels: Vec<PathBuf>,
+    /// Take what the model follows and what moves for the only labels
+    #[arg(long, conflicts_with = "labels")]
+    tracks: bool,
     #[command(flatten)]
     model: ModelArgs,
     /// Folder for MODEL.onnx, MODEL.toml and MODEL.report.json
@@ -128,6 +135,10 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
     let mut backbone = Backbone::open(&model, &net)?;
     let mut lesson = Lesson::default();
     for (i, clip) in args.clips.iter().enumerate() {
+        if args.tracks {
+            add_followed(&mut lesson, clip, i as u64, &model, &net, &mut backbone, args)?;
+            continue;
+        }
         let truths = args.labels.get(i).map(|path| Truths::read(path, &model.labels)).transpose()?;
         let mut frames = Frames::open(clip, size, args.every, truths)?;
         while let Some(frame) = frames.next_frame()? {
@@ -139,7 +150,9 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
     }
     let n_frames = lesson.learned.len() + lesson.held_out.len();
     if n_frames == 0 {
-        return Err(Failure::Failed("no frame of the clips has labels".into()));
+        return Err(Failure::Failed(
+            "no frame of the clips has labels: give --labels, or --tracks to learn from what moves".into(),
+        ));
     }
     lesson.add_anchors(&model, &net, &mut backbone, &mut || ControlFlow::Continue(()))?;
     drop(backbone);
@@ -186,6 +199,26 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(&taught.verdict).map_err(|e| Failure::Failed(e.to_string()))?;
     crate::files::write_whole(&report, text.as_bytes())?;
     print_line(&format!("written to {}", args.out.join(format!("{name}.onnx")).display()))
+}
+
+/// Adds a clip's frames with its tracks as labels, as the `i`th of all.
+fn add_followed(
+    lesson: &mut Lesson,
+    clip: &str,
+    i: u64,
+    model: &Arc<Model>,
+    net: &LearnNet,
+    backbone: &mut Backbone,
+    args: &TrainArgs,
+) -> Result<(), Failure> {
+    let mut frames = FollowedFrames::open(clip, model, net.input(), args.score, args.every)?;
+    let base = model.sidecar.anchors.is_empty().then(|| Base::new(net));
+    let mut samples = FollowedSamples::new(base, args.score);
+    while let Some(frame) = frames.next_frame()? {
+        let latents = backbone.latents(frame.frame.data());
+        lesson.add(samples.sample(latents, frame.labels.unwrap_or_default(), i + frame.number / BLOCK));
+    }
+    Ok(())
 }
 
 /// A judgement in words.
