@@ -15,6 +15,7 @@ use passd::learn::pupil::{KeptPicture, Pupil};
 use passd::learn::run::LearnRun;
 use passd::learn::settings::{GroupSettings, LearnCamera, LearnMode, LearnSettings};
 use passd::learn::stored;
+use passd::learn::trail::Followed;
 use passd::models::model::ModelFolders;
 use passd::output::desk::Said;
 use rustix::fs::inotify;

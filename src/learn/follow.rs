@@ -14,6 +14,9 @@ use crate::models::model::Model;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Frames that wait at most, of clips that have hundreds a second.
+const MOST_WAITING: usize = 256;
+
 /// Every so manieth frame of a clip, with what its tracks show.
 pub struct FollowedFrames {
     clip: FollowedClip,
@@ -45,7 +48,8 @@ impl FollowedFrames {
     pub fn next_frame(&mut self) -> Result<Option<LabelledFrame>, LearnError> {
         loop {
             let is_settled = |frame: &Frame| self.now_ns.is_none_or(|now| now >= frame.pts_ns + SETTLED_NS);
-            if self.waiting.front().is_some_and(|(_, frame)| is_settled(frame))
+            let is_full = self.waiting.len() > MOST_WAITING;
+            if self.waiting.front().is_some_and(|(_, frame)| is_full || is_settled(frame))
                 && let Some((number, frame)) = self.waiting.pop_front()
             {
                 let Followed { objects, doubtful } = self.trail.at(&frame).unwrap_or_default();
