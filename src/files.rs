@@ -73,6 +73,14 @@ pub fn draft_of(path: &Path) -> PathBuf {
 /// # Errors
 /// It cannot be written; nothing of the attempt is left.
 pub fn write_whole(path: &Path, data: &[u8]) -> io::Result<()> {
+    write_whole_by(path, |file| file.write_all(data))
+}
+
+/// As [`write_whole`], of what is written bit by bit.
+///
+/// # Errors
+/// As [`write_whole`], or `write` fails.
+pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let draft = draft_of(path);
     let create = || {
         OpenOptions::new().write(true).create_new(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&draft)
@@ -82,7 +90,7 @@ pub fn write_whole(path: &Path, data: &[u8]) -> io::Result<()> {
         io::ErrorKind::AlreadyExists => std::fs::remove_file(&draft).and_then(|()| create()),
         _ => Err(e),
     });
-    let written = file.and_then(|mut file| file.write_all(data).and_then(|()| file.sync_all()));
+    let written = file.and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()));
     let done = written.and_then(|()| std::fs::rename(&draft, path));
     if done.is_err() {
         let _ = std::fs::remove_file(&draft);

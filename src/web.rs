@@ -39,6 +39,11 @@ pub fn client(s: &ClientSettings<'_>) -> io::Result<ureq::Agent> {
     Ok(config.build().new_agent())
 }
 
+/// A body that is sent as it is read.
+pub fn body_of(from: &mut dyn io::Read) -> ureq::SendBody<'_> {
+    ureq::SendBody::from_reader(from)
+}
+
 fn certificates(ca: Option<&Path>) -> io::Result<Vec<Certificate<'static>>> {
     let Some(path) = ca else {
         let system = rustls_native_certs::load_native_certs().certs;

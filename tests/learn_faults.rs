@@ -354,6 +354,7 @@ fn keep(pupil: &mut Pupil, time_ms: u64) -> String {
         jpeg: b"\xff\xd8",
         followed: Followed::default(),
         event: None,
+        brought: None,
     };
     pupil.keep(&picture).unwrap()
 }

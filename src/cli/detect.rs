@@ -3,10 +3,11 @@
 use super::common::{Failure, ModelArgs, print_line};
 use crate::detect::heads::Thresholds;
 use crate::frame::Frame;
-use crate::geom::{Letterbox, PatchGrid, PatchMask, Size};
+use crate::geom::{PatchGrid, PatchMask, Size};
 use crate::infer::detector::DenseDetector;
 use crate::infer::session::SessionSettings;
 use crate::infer::{Detector, Inference, StreamId, Work};
+use crate::learn::picture::letterboxed;
 use crate::wire::frame::round;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -78,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// A picture as a frame: letterboxed, scaled only where its size asks for it.
+/// A picture as a frame.
 fn load(path: &Path, input: Size) -> Result<Frame, String> {
     let picture = image::ImageReader::open(path)
         .and_then(image::ImageReader::with_guessed_format)
@@ -86,16 +87,5 @@ fn load(path: &Path, input: Size) -> Result<Frame, String> {
         .decode()
         .map_err(|e| e.to_string())?
         .into_rgb8();
-    let letterbox = Letterbox::fit(Size::new(picture.width(), picture.height()), input);
-    let Size { width, height } = letterbox.content;
-    let scaled = if letterbox.content == letterbox.source {
-        picture
-    } else {
-        image::imageops::resize(&picture, width, height, image::imageops::FilterType::Triangle)
-    };
-    let mut bgr = scaled.into_raw();
-    for pixel in bgr.as_chunks_mut::<3>().0 {
-        pixel.swap(0, 2);
-    }
-    Ok(Frame::letterboxed(0, letterbox, &bgr))
+    Ok(letterboxed(picture, input))
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 const MOST_PICTURE: u64 = 64 << 20;
 const STILL_QUALITY: u8 = 85;
 
-fn failed(e: LearnError) -> DeskError {
+pub(super) fn failed(e: LearnError) -> DeskError {
     match e {
         LearnError::Refused(why) => DeskError::Wrong(why),
         LearnError::File { file, reason } => {
@@ -38,6 +38,9 @@ impl School {
             Ask::Status => Ok(Answer::Json(self.status())),
             Ask::Control(control, camera) => self.control(control, &camera),
             Ask::Export(camera) => self.export(&camera),
+            Ask::Parcel(camera) => self.parcel(&camera),
+            Ask::Labels { camera, json } => self.labels(&camera, &json),
+            Ask::Bring { camera, picture, data } => self.bring(&camera, &picture, &data),
             Ask::Picture(id) => self.picture(&id),
             Ask::Pairs(camera) => self.pairs(&camera).map(|pairs| Answer::Json(json!(pairs))),
             Ask::PairPicture(camera, sample) => self.pair_picture(&camera, &sample),
@@ -45,7 +48,7 @@ impl School {
         }
     }
 
-    fn class_of(&self, camera: &str) -> Result<usize, DeskError> {
+    pub(super) fn class_of(&self, camera: &str) -> Result<usize, DeskError> {
         self.classes
             .iter()
             .position(|c| c.has(camera))
@@ -261,6 +264,7 @@ impl School {
                 bbox: [x1, y1, w, h],
                 iscrowd: 0,
                 area: w * h,
+                attributes: None,
             });
         }
         for (i, sample) in images.iter().enumerate() {

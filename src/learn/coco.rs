@@ -13,6 +13,9 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Sides of the picture in which shares are counted.
 const TEXT_SIDE: u16 = 1000;
 
+/// The category of what is none.
+pub const NOT_AN_OBJECT: &str = "not-an-object";
+
 /// A file as written: the parts that count.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CocoFile {
@@ -41,6 +44,9 @@ pub struct CocoAnnotation {
     pub iscrowd: u8,
     #[serde(default)]
     pub area: f32,
+    /// What else a tool says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,22 +87,13 @@ impl Truths {
             // `classes.txt` and the like stand beside them.
             let Some(number) = path.to_str().and_then(frame_number) else { continue };
             let text = read_text(&path, MOST_BYTES, "labels").map_err(|e| err(&e))?;
-            let mut objects = Vec::new();
-            for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-                let numbers: Vec<f32> = line.split_whitespace().filter_map(|v| v.parse().ok()).collect();
-                let [class, x, y, w, h] = numbers[..] else {
-                    return Err(err(&format!("line {}: expected class, middle across and down, width, height", i + 1)));
-                };
-                let is_share = [x, y, w, h].iter().all(|v| (0.0..=1.0).contains(v));
-                if class.fract() != 0.0 || !(0.0..n_classes as f32).contains(&class) || !is_share {
-                    let what =
-                        format!("line {}: expected a class of 0 to {} and shares of 0 to 1", i + 1, n_classes - 1);
-                    return Err(err(&what));
-                }
-                let side = f32::from(TEXT_SIDE);
-                let [x, y, w, h] = [x, y, w / 2.0, h / 2.0].map(|v| v * side);
-                objects.push((Some(class as u16), Rect::new(x - w, y - h, x + w, y + h)));
-            }
+            let side = f32::from(TEXT_SIDE);
+            let boxes = text_boxes(&text, n_classes).map_err(|e| err(&e))?.into_iter();
+            let objects = boxes.map(|(class, at)| {
+                let [x1, y1, x2, y2] = at.map(|v| v * side);
+                (Some(class), Rect::new(x1, y1, x2, y2))
+            });
+            let objects = objects.collect();
             let size = Size::new(u32::from(TEXT_SIDE), u32::from(TEXT_SIDE));
             truths.frames.insert(number, FrameTruth { size, objects });
         }
@@ -132,7 +129,9 @@ impl Truths {
                 return Err(err(&format!("two images are frame {number}")));
             }
         }
-        for a in &file.annotations {
+        // What is none is background, as is all that nothing is said of.
+        let none: Vec<u64> = file.categories.iter().filter(|c| c.name == NOT_AN_OBJECT).map(|c| c.id).collect();
+        for a in file.annotations.iter().filter(|a| !none.contains(&a.category_id)) {
             let frame = numbers.get(&a.image_id).and_then(|n| truths.frames.get_mut(n));
             let frame = frame.ok_or_else(|| err(&format!("annotation {}: there is no image {}", a.id, a.image_id)))?;
             let class = classes
@@ -170,6 +169,28 @@ impl Truths {
         }
         Some(labels)
     }
+}
+
+/// Reads one of YOLO's texts: class, and left, top, right and bottom in shares of the picture's sides, an object.
+///
+/// # Errors
+/// Names the line, and what is expected there.
+pub fn text_boxes(text: &str, n_classes: usize) -> Result<Vec<(u16, [f32; 4])>, String> {
+    let mut boxes = Vec::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let numbers: Vec<f32> = line.split_whitespace().filter_map(|v| v.parse().ok()).collect();
+        let [class, x, y, w, h] = numbers[..] else {
+            return Err(format!("line {}: expected class, middle across and down, width, height", i + 1));
+        };
+        let is_share = [x, y, w, h].iter().all(|v| (0.0..=1.0).contains(v));
+        if class.fract() != 0.0 || !(0.0..n_classes as f32).contains(&class) || !is_share {
+            let most = n_classes.saturating_sub(1);
+            return Err(format!("line {}: expected a class of 0 to {most} and shares of 0 to 1", i + 1));
+        }
+        let (w, h) = (w / 2.0, h / 2.0);
+        boxes.push((class as u16, [x - w, y - h, x + w, y + h]));
+    }
+    Ok(boxes)
 }
 
 /// The number with which a file's name ends, before its ending.

@@ -108,7 +108,12 @@ impl LessonDraft {
         let is_marked_itself = |name: &str| self.places.iter().any(|(_, p)| p.sample == name);
         let n_marked = self.pictures.keys().filter(|name| is_marked_itself(name)).count();
         let mut samples = Vec::new();
-        for (i, (name, (head, latents))) in self.pictures.iter().enumerate() {
+        // Pictures from elsewhere came at one time: among themselves they are parted by the order in which they came.
+        let kind = |head: &SampleHead| usize::from(head.brought.is_some());
+        let mut n_of = [0; 2];
+        self.pictures.values().for_each(|(head, _)| n_of[kind(head)] += 1);
+        let mut ranks = [0; 2];
+        for (name, (head, latents)) in &self.pictures {
             if go_on().is_break() {
                 return Err(LearnError::Refused("it was stopped".into()));
             }
@@ -126,8 +131,9 @@ impl LessonDraft {
             labels.ignored.extend(head.doubtful.iter().map(|[x1, y1, x2, y2]| Rect::new(*x1, *y1, *x2, *y2)));
             let block = match is_marked_itself(name) && n_marked < FEW {
                 true => 0,
-                false => (i * BLOCKS / self.pictures.len()) as u64,
+                false => (ranks[kind(head)] * BLOCKS / n_of[kind(head)]) as u64,
             };
+            ranks[kind(head)] += 1;
             let origin = if is_marked { Origin::Marked } else { Origin::Labelled };
             samples.push(Sample {
                 latents: Latents::default(),

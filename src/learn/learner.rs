@@ -255,7 +255,8 @@ impl Class {
         if let Some(camera) = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera) {
             followed.hide(&camera.masks, frame.letterbox.content);
         }
-        let picture = KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, followed, event };
+        let picture =
+            KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, followed, event, brought: None };
         let name = self.pupil.keep(&picture)?;
         let frames = self.frames.entry(result.camera.to_string()).or_default();
         if frames.len() >= KEPT_FRAMES {

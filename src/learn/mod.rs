@@ -10,15 +10,18 @@
 mod answers;
 pub mod backbone;
 pub mod base;
+pub mod brought;
 pub mod coco;
 mod deck;
 pub mod draft;
 pub mod error;
+mod exchange;
 pub mod export;
 pub mod fit;
 pub mod follow;
 pub mod frames;
 pub mod gate;
+pub mod gather;
 pub mod labelling;
 pub mod latents;
 pub mod learner;

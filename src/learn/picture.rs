@@ -2,7 +2,7 @@
 
 use crate::detect::heads::loss::LabelledBox;
 use crate::frame::{Frame, Pixels};
-use crate::geom::encloses;
+use crate::geom::{Letterbox, Size, encloses};
 use crate::outcome::FrameResult;
 use crate::track::{State, Track};
 
@@ -62,6 +62,19 @@ pub(super) fn moves(t: &Track, now_ns: u64) -> bool {
 /// Whether a track stands by now.
 pub(super) fn has_stood(t: &Track, now_ns: u64) -> bool {
     now_ns.saturating_sub(t.still_ns) >= STOOD_NS
+}
+
+/// A picture as a frame for a model: letterboxed, and scaled only where its size asks for it.
+pub fn letterboxed(picture: image::RgbImage, input: Size) -> Frame {
+    let letterbox = Letterbox::fit(Size::new(picture.width(), picture.height()), input);
+    let Size { width, height } = letterbox.content;
+    let scaled = match letterbox.content == letterbox.source {
+        true => picture,
+        false => image::imageops::resize(&picture, width, height, image::imageops::FilterType::Triangle),
+    };
+    let mut bgr = scaled.into_raw();
+    bgr.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+    Frame::letterboxed(0, letterbox, &bgr)
 }
 
 /// Objects that were followed, moved and were seen in this frame: what is taken for right without being asked.

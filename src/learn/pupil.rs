@@ -39,6 +39,8 @@ pub struct KeptPicture<'a> {
     /// What is followed and moved, and where something may be.
     pub followed: Followed,
     pub event: Option<EventHead>,
+    /// Brought from elsewhere: SHA-256 of the file that came.
+    pub brought: Option<String>,
 }
 
 /// A group of cameras, with its marks, samples and models.
@@ -137,6 +139,7 @@ impl Pupil {
         let mut head = SampleHead::new(&self.base, picture.camera, picture.time_ms, source, moved);
         head.event.clone_from(&picture.event);
         head.doubtful = picture.followed.doubtful.iter().map(Rect::to_array).collect();
+        head.brought.clone_from(&picture.brought);
         self.store.put_sample(&head, &latents, picture.jpeg)
     }
 

@@ -17,7 +17,7 @@ use super::error::LearnError;
 use super::latents::Latents;
 use super::mark::Mark;
 use super::stored::{EventHead, MOST_HEAD, SampleHead, decode, encode, head};
-use crate::files::{Links, open_plain, read_at_most, write_whole};
+use crate::files::{Links, open_plain, read_at_most, read_open, write_whole};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,15 @@ struct Kept {
     n_bytes: u64,
     source: [u32; 2],
     event: Option<EventHead>,
+    /// Of a picture from elsewhere: SHA-256 of its file.
+    brought: Option<String>,
+}
+
+impl Kept {
+    fn of(head: SampleHead, n_bytes: u64) -> Self {
+        let SampleHead { camera, time_ms, source, event, brought, .. } = head;
+        Self { camera, time_ms, n_bytes, source, event, brought }
+    }
 }
 
 /// Marks and samples.
@@ -92,9 +101,7 @@ impl MarkStore {
                             lost.push(format!("{}: there is no picture to look at", picture.display()));
                         }
                         let n_bytes = n_sample + picture_bytes;
-                        let (camera, time_ms) = (head.camera, head.time_ms);
-                        let kept = Kept { camera, time_ms, n_bytes, source: head.source, event: head.event };
-                        store.samples.insert(stem(&path), kept);
+                        store.samples.insert(stem(&path), Kept::of(head, n_bytes));
                     }
                     Err(e) => {
                         lost.push(format!("{}; it is erased", named(&e)));
@@ -234,9 +241,7 @@ impl MarkStore {
         }
         // Not before: where nothing can be written, nothing is lost for it.
         gone.iter().for_each(|name| self.drop_sample(name));
-        let (camera, event) = (head.camera.clone(), head.event.clone());
-        let kept = Kept { camera, time_ms: head.time_ms, n_bytes, source: head.source, event };
-        self.samples.insert(name.clone(), kept);
+        self.samples.insert(name.clone(), Kept::of(head.clone(), n_bytes));
         Ok(name)
     }
 
@@ -282,6 +287,20 @@ impl MarkStore {
     /// The camera of a sample, and when it was taken, milliseconds since 1970.
     pub fn origin_of(&self, sample: &str) -> Option<(&str, u64)> {
         self.samples.get(sample).map(|s| (s.camera.as_str(), s.time_ms))
+    }
+
+    /// The sample of a camera that holds a picture which comes from elsewhere, and the size of the camera's: it was
+    /// brought before (`sum` is its file's SHA-256), or it went out from here by this name, and is the same.
+    pub fn same_picture(&self, camera: &str, name: &str, sum: &str, data: &[u8]) -> Option<(String, [u32; 2])> {
+        let is_file = |sample: &str| {
+            let [_, picture] = self.sample_files(sample);
+            let file = open_plain(&picture, Links::Refused).and_then(|f| read_open(f, data.len() as u64, "a picture"));
+            file.is_ok_and(|file| file == data)
+        };
+        let stem = stem(Path::new(name));
+        let mut of_camera = self.samples.iter().filter(|(_, s)| s.camera == camera);
+        let found = of_camera.find(|(n, s)| s.brought.as_deref() == Some(sum) || **n == stem && is_file(n));
+        found.map(|(name, s)| (name.clone(), s.source))
     }
 
     /// The picture of a sample, JPEG.
@@ -379,7 +398,9 @@ impl MarkStore {
         }
         let hour = |s: &Kept| (s.camera.clone(), s.time_ms / HOUR_MS % 24);
         let mut hours: BTreeMap<(String, u64), usize> = BTreeMap::new();
-        self.samples.values().for_each(|s| *hours.entry(hour(s)).or_default() += 1);
+        // Those from elsewhere are of no hour.
+        let own = self.samples.values().filter(|s| s.brought.is_none());
+        own.for_each(|s| *hours.entry(hour(s)).or_default() += 1);
         let pinned = self.pinned();
         let mut free: BTreeMap<&String, &Kept> =
             self.samples.iter().filter(|(name, _)| !pinned.contains(*name)).collect();
@@ -394,7 +415,9 @@ impl MarkStore {
                 )));
             };
             free.remove(name);
-            hours.entry(hour(kept)).and_modify(|n| *n -= 1);
+            if kept.brought.is_none() {
+                hours.entry(hour(kept)).and_modify(|n| *n -= 1);
+            }
             (n, left) = (n - 1, left - kept.n_bytes);
             gone.push(name.clone());
         }
@@ -519,6 +542,32 @@ mod tests {
         assert!(store.undo("1-1").unwrap() && !store.undo("1-1").unwrap());
         store.trim(24 * 400 * HOUR_MS);
         assert_eq!(store.size(), (0, 0));
+    }
+
+    #[test]
+    fn pictures_from_elsewhere_are_known_again_and_fill_no_hour() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(folder.path(), 7500);
+        let lonely = put(&mut store, 9).unwrap();
+        let _ = [27, 51].map(|hour| put(&mut store, hour).unwrap());
+        let latents = Latents(vec![LatentMap::of(MapShape::new(10, 10, 10), &[1.0; 1000])]);
+        let mut head = SampleHead::new(BASE, "front", 33 * HOUR_MS, Size::new(640, 360), Vec::new());
+        let mut bring = |store: &mut MarkStore, sum: &str| {
+            head.brought = Some(sum.into());
+            let name = store.put_sample(&head, &latents, sum.as_bytes()).unwrap();
+            store.put_mark(mark(&format!("{sum}-1"), &name)).unwrap();
+            name
+        };
+        let brought = ["a", "b"].map(|sum| bring(&mut store, sum));
+        drop(store);
+        let (mut store, _) = open(folder.path(), 7500);
+        bring(&mut store, "c");
+        assert!(store.samples().any(|name| name == lonely), "the fullest hour is that of two of the camera's own");
+        let known = |name: &str, sum: &str, data: &[u8]| store.same_picture("front", name, sum, data).map(|(n, _)| n);
+        assert_eq!(known("x.jpg", "b", b"other").as_ref(), Some(&brought[1]));
+        assert_eq!(known(&format!("images/{lonely}.jpg"), "d", b"jpeg").as_ref(), Some(&lonely));
+        assert_eq!(known(&format!("images/{lonely}.jpg"), "d", b"jpegs"), None, "its name alone is not enough");
+        assert_eq!(store.same_picture("back", "x.jpg", "b", b"b"), None, "another camera's");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct SampleHead {
     /// The event that the picture is of.
     #[serde(default)]
     pub event: Option<EventHead>,
+    /// Brought from elsewhere: SHA-256 of the file that came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought: Option<String>,
     /// What was followed and moved: class, and box in pixels of the model's input.
     pub moved: Vec<(u16, [f32; 4])>,
     /// Places where such an object may be.
@@ -52,7 +55,7 @@ struct MapHead {
 }
 
 impl SampleHead {
-    /// Of no event.
+    /// Of no event, and a camera's own.
     pub fn new(base: &str, camera: &str, time_ms: u64, source: Size, moved: Vec<(u16, [f32; 4])>) -> Self {
         let source = [source.width, source.height];
         Self {
@@ -61,6 +64,7 @@ impl SampleHead {
             time_ms,
             source,
             event: None,
+            brought: None,
             moved,
             doubtful: Vec::new(),
             maps: Vec::new(),

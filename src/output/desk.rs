@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What somebody says of a place in a picture.
@@ -38,6 +39,37 @@ pub struct NewMark {
     pub bbox: Option<[f32; 4]>,
 }
 
+/// A picture from elsewhere, and what is said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BroughtPicture {
+    /// Its file, as the labels name it.
+    pub name: String,
+    /// The size in whose pixels the places are.
+    pub size: [u32; 2],
+    pub places: Vec<BroughtPlace>,
+}
+
+/// A place in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BroughtPlace {
+    pub said: Said,
+    /// What it is; of what is no object, what it was taken for, if that is known.
+    pub label: Option<String>,
+    /// Left, top, right and bottom in pixels.
+    pub bbox: [f32; 4],
+}
+
+/// A camera's marks and pictures, on their way out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutgoingParcel {
+    /// COCO JSON.
+    pub labels: Vec<u8>,
+    /// What each picture is called there, and where it lies.
+    pub pictures: Vec<(String, PathBuf)>,
+    /// Pictures of marks that are gone.
+    pub left_out: Vec<String>,
+}
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
@@ -51,6 +83,19 @@ pub enum Ask {
     Control(LearnControl, String),
     /// A camera's marks and pictures as COCO JSON.
     Export(String),
+    /// The same with the pictures.
+    Parcel(String),
+    /// What labels (COCO JSON) say of pictures that are to come, if the camera's model knows them.
+    Labels {
+        camera: String,
+        json: Vec<u8>,
+    },
+    /// Keeps a picture for a camera, and marks what is said of it.
+    Bring {
+        camera: String,
+        picture: BroughtPicture,
+        data: Vec<u8>,
+    },
     /// The picture of a mark, JPEG.
     Picture(String),
     /// What the last run changed in a camera's pictures.
@@ -98,6 +143,13 @@ pub enum Answer {
     Jpeg(Vec<u8>),
     /// A frame's JSON, and its picture.
     Still(Value, Vec<u8>),
+    Parcel(OutgoingParcel),
+    Labels(Vec<BroughtPicture>),
+    /// So many marks are new, and whether the picture is.
+    Brought {
+        n_marks: usize,
+        is_new: bool,
+    },
 }
 
 /// Why it is not done.
@@ -115,6 +167,18 @@ pub enum DeskError {
     /// It could not be written.
     #[error("{0}")]
     Failed(String),
+}
+
+impl DeskError {
+    /// The same in other words.
+    pub fn reworded(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Missing(why) => Self::Missing(words(why)),
+            Self::Wrong(why) => Self::Wrong(words(why)),
+            Self::Busy(why) => Self::Busy(words(why)),
+            Self::Failed(why) => Self::Failed(words(why)),
+        }
+    }
 }
 
 /// What was asked, and where the answer goes.

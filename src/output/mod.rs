@@ -15,6 +15,7 @@ pub mod jsonl;
 pub mod metrics;
 mod mounts;
 pub mod mqtt;
+pub mod parcel;
 pub mod patches;
 pub mod restream;
 pub mod webhook;

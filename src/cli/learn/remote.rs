@@ -3,18 +3,23 @@
 
 use crate::cli::common::{Failure, counted, print_line, progress_bar};
 use crate::config;
-use crate::files::write_whole;
+use crate::files::{Links, open_plain, write_whole, write_whole_by};
+use crate::learn::gather::{Gathered, open_parcel};
 use crate::output::desk::{NewMark, Said};
-use crate::web::{ClientSettings, client};
+use crate::output::parcel::{LEFT_OUT, PARCEL_TYPE, ParcelError, unpack};
+use crate::web::{ClientSettings, body_of, client};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::fmt::Display;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// For an answer: the daemon itself waits 20 s for what learns.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For an answer when all pictures were sent: some still wait to be looked at.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 /// Largest answer that is read.
 const MAX_ANSWER: u64 = 1 << 30;
 /// Between two looks at a run.
@@ -47,6 +52,7 @@ pub enum RemoteCommand {
     /// Example: passd learn forget front
     Forget(CameraArgs),
     Export(ExportArgs),
+    Import(ImportArgs),
 }
 
 #[derive(clap::Args)]
@@ -155,16 +161,43 @@ pub struct LearnNowArgs {
     daemon: DaemonArgs,
 }
 
-/// Write a camera's marks and pictures as COCO JSON
+/// Write a camera's marks as COCO JSON, or with their pictures as a tar
+///
+/// The tar holds labels.json (COCO) and images/. What was marked as no object is of the category 'not-an-object'
+/// there. `passd learn import` takes it in again.
 ///
 /// Example: passd learn export front --out front.json
+///
+/// Example: passd learn export front --out front.tar
 #[derive(clap::Args)]
 pub struct ExportArgs {
     /// The camera's name in the config
     camera: String,
-    /// File to write
+    /// File to write: NAME.tar with the pictures, any other without
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// Take labelled pictures in as marks of a camera
+///
+/// LABELS is a COCO file (with the pictures beside it, or in images/), a folder of YOLO's texts (with the pictures
+/// beside them, or in images/ beside labels/; classes.txt names the classes, else numbers are the model's), or a tar
+/// of `passd learn export`. Each box becomes a mark: 'right', or 'not-an-object' if that is its category. Pictures
+/// without a box are left out: nothing is said of them. At most 500 pictures at a time; what is there already is not
+/// taken twice.
+///
+/// Example: passd learn import front labels.json --pictures images/
+#[derive(clap::Args)]
+pub struct ImportArgs {
+    /// The camera's name in the config
+    camera: String,
+    /// COCO file, folder of YOLO's texts, or tar of an export
+    labels: PathBuf,
+    /// Folder of the pictures, where they are not beside the labels
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     #[command(flatten)]
     daemon: DaemonArgs,
 }
@@ -183,6 +216,10 @@ pub fn run(command: &RemoteCommand) -> Result<(), Failure> {
         RemoteCommand::Rollback(args) => control(args, "rollback", "the one before is in use"),
         RemoteCommand::Factory(args) => control(args, "factory", "the model is as it came"),
         RemoteCommand::Forget(args) => control(args, "forget", "marks and pictures are erased"),
+        RemoteCommand::Import(args) => import(args),
+        RemoteCommand::Export(args) if args.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("tar")) => {
+            export_parcel(args)
+        }
         RemoteCommand::Export(args) => {
             let remote = Remote::of(&args.daemon)?;
             let json = remote.bytes(Verb::Get, &format!("/api/learn/{}/export", segment(&args.camera)))?;
@@ -198,10 +235,12 @@ enum Verb {
     Get,
     Delete,
     Post(Option<String>),
+    /// Sends a tar, bit by bit.
+    Send(Box<dyn Read>),
 }
 
 /// Status and body of an answer; or why there is none.
-type Reply = Result<(u16, Vec<u8>), String>;
+type Reply = Result<(u16, Box<dyn Read>), String>;
 
 /// Asks it.
 type Asking = Box<dyn Fn(Verb, &str) -> Reply>;
@@ -243,22 +282,29 @@ impl Remote {
                         None => request.send_empty(),
                     }
                 }
+                Verb::Send(mut tar) => {
+                    let config = agent.post(&url).config().proxy(None).timeout_recv_response(Some(LONG_PATIENCE));
+                    let request = config.build().content_type(PARCEL_TYPE);
+                    bearer.fold(request, |r, (name, value)| r.header(name, value)).send(body_of(&mut tar))
+                }
             };
-            let mut answer = answer.map_err(|e| e.to_string())?;
+            let answer = answer.map_err(|e| e.to_string())?;
             let status = answer.status().as_u16();
-            let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(|e| e.to_string())?;
-            Ok((status, body))
+            Ok((status, Box::new(answer.into_body().into_with_config().limit(MAX_ANSWER).reader())))
         };
         Ok(Self { address, ask: Box::new(ask) })
     }
 
-    fn bytes(&self, verb: Verb, path: &str) -> Result<Vec<u8>, Failure> {
-        let (status, body) = (self.ask)(verb, path).map_err(|e| {
+    /// The body of a good answer, to be read.
+    fn read(&self, verb: Verb, path: &str) -> Result<Box<dyn Read>, Failure> {
+        let (status, mut answer) = (self.ask)(verb, path).map_err(|e| {
             Failure::Failed(format!("passd does not run, or not with this config: http://{}: {e}", self.address))
         })?;
         if (200..300).contains(&status) {
-            return Ok(body);
+            return Ok(answer);
         }
+        let mut body = Vec::new();
+        answer.read_to_end(&mut body).map_err(|e| self.broken(&e))?;
         let said = serde_json::from_slice::<Value>(&body).ok();
         let said = said.as_ref().and_then(|v| v["error"].as_str());
         let words = said.map_or_else(|| format!("http://{}: HTTP status {status}", self.address), str::to_owned);
@@ -269,6 +315,16 @@ impl Remote {
             }
             _ => Failure::Failed(words),
         })
+    }
+
+    fn broken(&self, e: &dyn Display) -> Failure {
+        Failure::Failed(format!("http://{}: the answer breaks off: {e}", self.address))
+    }
+
+    fn bytes(&self, verb: Verb, path: &str) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        self.read(verb, path)?.read_to_end(&mut body).map_err(|e| self.broken(&e))?;
+        Ok(body)
     }
 
     fn json(&self, verb: Verb, path: &str) -> Result<Value, Failure> {
@@ -286,6 +342,73 @@ impl Remote {
         let found = known.find(|c| c["camera"] == camera).cloned();
         found.ok_or_else(|| Failure::Failed(format!("nothing is learned of a camera '{camera}'")))
     }
+}
+
+fn export_parcel(args: &ExportArgs) -> Result<(), Failure> {
+    let remote = Remote::of(&args.daemon)?;
+    let mut tar = remote.read(Verb::Get, &format!("/api/learn/{}/export.tar", segment(&args.camera)))?;
+    let named = |e: &dyn Display| Failure::Failed(format!("{}: {e}", args.out.display()));
+    let mut n_bytes = 0;
+    write_whole_by(&args.out, |file| {
+        n_bytes = io::copy(&mut tar, file)?;
+        Ok(())
+    })
+    .map_err(|e| named(&e))?;
+    let (mut n_pictures, mut left_out) = (0, String::new());
+    let written = open_plain(&args.out, Links::Followed).map_err(|e| named(&e))?;
+    unpack(io::BufReader::new(written), |name, data| {
+        match name {
+            LEFT_OUT => left_out = String::from_utf8_lossy(&data).into_owned(),
+            _ => n_pictures += 1,
+        }
+        Ok(())
+    })
+    .map_err(|e: ParcelError| named(&e))?;
+    left_out.lines().try_for_each(|line| print_line(&format!("left out: {line}")))?;
+    // One of the files is the labels.
+    let pictures = counted(n_pictures - 1, "picture");
+    print_line(&format!("written to {} ({pictures}, {} KiB)", args.out.display(), n_bytes.div_ceil(1024)))
+}
+
+fn import(args: &ImportArgs) -> Result<(), Failure> {
+    let remote = Remote::of(&args.daemon)?;
+    let learner = remote.learner(&args.camera)?;
+    let known: Vec<String> =
+        learner["labels"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let path = format!("/api/learn/{}/import", segment(&args.camera));
+    let told = match open_parcel(&args.labels, &known)? {
+        Some(tar) => remote.json(Verb::Send(Box::new(tar)), &path)?,
+        None => {
+            let gathered = Gathered::of(&args.labels, args.pictures.as_deref(), &known)?;
+            let (tar, to) = io::pipe()?;
+            std::thread::scope(|threads| {
+                let packing = threads.spawn(|| gathered.pack(&known, io::BufWriter::new(to)));
+                let told = remote.json(Verb::Send(Box::new(tar)), &path);
+                // What could not be packed is why what was sent was not understood.
+                match packing.join() {
+                    Ok(Err(e)) if told.is_err() => Err(e.into()),
+                    _ => told,
+                }
+            })?
+        }
+    };
+    imported_lines(&args.labels, &told).iter().try_for_each(|line| print_line(line))
+}
+
+/// What came of an import, in words.
+fn imported_lines(labels: &Path, told: &Value) -> Vec<String> {
+    let of = |key: &str, what: &str| counted(number(&told[key]) as usize, what);
+    let mut line = format!("{}: {}, {}", labels.display(), of("pictures", "picture"), of("marks", "new mark"));
+    let more = [("known", "were there already"), ("without_labels", "without labels left out")];
+    for (key, what) in more.iter().filter(|(key, _)| number(&told[*key]) > 0) {
+        line.push_str(&format!("; {} {what}", number(&told[*key])));
+    }
+    let missing: Vec<&str> = told["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut lines = vec![line];
+    if !missing.is_empty() {
+        lines.push(format!("{} in the labels did not come: {}", of("n_missing", "picture"), missing.join(", ")));
+    }
+    lines
 }
 
 /// Where a server is found that listens there: one that listens everywhere, on this machine.

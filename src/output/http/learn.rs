@@ -96,12 +96,12 @@ pub async fn export(State(s): State<Shared>, Path(camera): Path<String>) -> Resp
     response
 }
 
-fn nothing() -> DeskError {
+pub(super) fn nothing() -> DeskError {
     DeskError::Missing("nothing is learned here; see [learn] in the config".into())
 }
 
 /// Asks on a thread that may wait.
-async fn ask(s: &Shared, ask: Ask) -> Result<Answer, DeskError> {
+pub(super) async fn ask(s: &Shared, ask: Ask) -> Result<Answer, DeskError> {
     let Some(desk) = s.desk.clone() else { return Err(nothing()) };
     let ends = || DeskError::Busy("passd ends".into());
     let permit = s.asking.clone().acquire_owned().await.map_err(|_| ends())?;
@@ -112,7 +112,7 @@ async fn ask(s: &Shared, ask: Ask) -> Result<Answer, DeskError> {
     asked.await.unwrap_or_else(|_| Err(ends()))
 }
 
-fn told(answer: Result<Answer, DeskError>, good: StatusCode) -> Response {
+pub(super) fn told(answer: Result<Answer, DeskError>, good: StatusCode) -> Response {
     let fresh = (header::CACHE_CONTROL, "no-store");
     match answer {
         Ok(Answer::Json(value)) => (good, [fresh], Json(value)).into_response(),
@@ -122,6 +122,9 @@ fn told(answer: Result<Answer, DeskError>, good: StatusCode) -> Response {
             bytes.push(b'\n');
             bytes.extend(jpeg);
             (good, [(header::CONTENT_TYPE, "application/octet-stream"), fresh], bytes).into_response()
+        }
+        Ok(Answer::Parcel(_) | Answer::Labels(_) | Answer::Brought { .. }) => {
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "that is no answer to what was asked")
         }
         Err(e) => problem(status_of(&e), &e.to_string()),
     }

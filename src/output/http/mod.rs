@@ -21,7 +21,8 @@
 //! | POST `/api/marks` | takes a mark, JSON: 201 |
 //! | `/api/marks[?camera=]`, DELETE `/api/marks/ID`, `/api/marks/ID/picture.jpg` | marks, newest first; takes one back; its picture |
 //! | `/api/learn`, POST `/api/learn/CAMERA/CONTROL` | how learning stands; `run`, `accept`, `rollback`, `factory`, `forget` |
-//! | `/api/learn/CAMERA/export` | a camera's marks and pictures, COCO JSON |
+//! | `/api/learn/CAMERA/export` | a camera's marks, COCO JSON |
+//! | `/api/learn/CAMERA/export.tar`, POST `/api/learn/CAMERA/import` | marks with their pictures in one file, out and in |
 //!
 //! Pictures are made when asked for. Every viewer of a stream has a task of its
 //! own that makes the next picture when the last one was taken: a slow reader
@@ -31,6 +32,7 @@
 
 mod api;
 mod auth;
+mod carry;
 mod events;
 mod learn;
 mod mjpeg;
@@ -55,8 +57,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Live views at a time; the next is refused.
 const MAX_STREAMS: usize = 16;
-/// Threads that may wait: for answers of the desk, and two that make pictures.
-const BLOCKING: usize = learn::MAX_ASKING + 2;
+/// Threads that may wait: for answers of the desk, for who sends and reads labels, and two that make pictures.
+const BLOCKING: usize = learn::MAX_ASKING + carry::MAX_CARRIED + 2;
 
 /// Where to listen, and to whom.
 #[derive(Clone, PartialEq)]
@@ -110,6 +112,7 @@ impl HttpServer {
             token,
             desk,
             asking: Arc::new(Semaphore::new(learn::MAX_ASKING)),
+            carrying: Arc::new(Semaphore::new(carry::MAX_CARRIED)),
         };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
@@ -173,6 +176,8 @@ fn router(shared: Shared) -> Router {
         .route("/api/learn/{camera}/export", get(learn::export))
         .route("/api/learn/{camera}/pairs", get(learn::pairs))
         .route("/api/learn/{camera}/pairs/{picture}/picture.jpg", get(learn::pair_picture))
+        .route("/api/learn/{camera}/export.tar", get(carry::export))
+        .route("/api/learn/{camera}/import", post(carry::import))
         .route("/api/learn/{camera}/{control}", post(learn::control))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::not_that_way)

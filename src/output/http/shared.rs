@@ -22,4 +22,6 @@ pub(super) struct Shared {
     pub desk: Option<Desk>,
     /// Who waits at the desk.
     pub asking: Arc<Semaphore>,
+    /// Who brings or fetches labels with pictures.
+    pub carrying: Arc<Semaphore>,
 }
