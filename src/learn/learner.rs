@@ -584,7 +584,7 @@ impl School {
         let now_ms = self.now_ms();
         let class = &mut self.classes[i];
         let name = class.pupil.settings.name.clone();
-        tracing::error!(group = name, "{} cannot be used: {}", failed.model.display(), failed.why);
+        // Why it cannot be used was logged where it could not.
         class.cancel(now_ms);
         match class.pupil.step_back(&failed.why) {
             Ok(()) => self.tell(i),
