@@ -5,7 +5,10 @@
 
 pub(crate) mod act;
 pub(crate) mod conv;
+mod hook;
 pub(crate) mod ops;
+
+pub use hook::Hook;
 
 use crate::batch::Batch;
 use crate::params::{LayerParams, Params};
@@ -13,6 +16,7 @@ use crate::plan::TrainPlan;
 use conv::{FloatConv, Put};
 use engine::graph::{Act, Conv, Op, ValueId};
 use engine::kernels::Kernels;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Computes forwards and backwards for batches of one size.
@@ -98,6 +102,11 @@ impl FloatTrainer {
 
     /// Computes all maps from the sources'.
     pub fn forward(&mut self, params: &Params) {
+        self.forward_with(params, &mut ());
+    }
+
+    /// The same, with a hook at each convolution.
+    pub fn forward_with(&mut self, params: &Params, hook: &mut impl Hook) {
         let plan = self.plan.clone();
         for &i in plan.nodes() {
             let node = &plan.graph().nodes[i];
@@ -107,10 +116,13 @@ impl FloatTrainer {
                 (Op::Conv(conv), Some(float)) => {
                     let folded = plan.layer_of(i).map(|layer| params.0[layer.0].folded());
                     let bias = plan.layer_of(i).map_or(&conv.bias, |layer| &params.0[layer.0].bias);
-                    let weights = folded.as_ref().unwrap_or(&conv.weights);
+                    let mut weights = Cow::Borrowed(folded.as_ref().unwrap_or(&conv.weights).as_slice());
                     let before = self.before[at].as_mut();
-                    let x = self.maps[node.inputs[0].0 as usize].as_ref().expect("made before it is read");
-                    float.forward(self.kernels, (weights, bias), &conv.act, x, &mut out, before);
+                    let mut x =
+                        Cow::Borrowed(self.maps[node.inputs[0].0 as usize].as_ref().expect("made before it is read"));
+                    hook.forward(i, &mut x, &mut weights);
+                    float.forward(self.kernels, (&weights, bias), &conv.act, &x, &mut out, before);
+                    hook.output(i, &mut out);
                 }
                 (op, _) => ops::forward(op, &self.inputs(&node.inputs), &mut out),
             }
@@ -128,6 +140,14 @@ impl FloatTrainer {
     /// # Panics
     /// There is not one gradient an output, `[picture][row][column][channel]`.
     pub fn backward(&mut self, params: &Params, output_grads: &[&[f32]]) -> Params {
+        self.backward_with(params, output_grads, &mut ())
+    }
+
+    /// The same, with a hook at each convolution.
+    ///
+    /// # Panics
+    /// As [`FloatTrainer::backward`].
+    pub fn backward_with(&mut self, params: &Params, output_grads: &[&[f32]], hook: &mut impl Hook) -> Params {
         let plan = self.plan.clone();
         assert_eq!(output_grads.len(), plan.outputs().len(), "a gradient of each output");
         let mut grads: Vec<Option<Batch>> = vec![None; plan.graph().values.len()];
@@ -143,7 +163,7 @@ impl FloatTrainer {
             let Some(mut grad) = grads[at].take() else { continue };
             if plan.wants_grad(node.output) {
                 match &node.op {
-                    Op::Conv(conv) => self.conv_backward(i, conv, params, &mut grad, &mut grads, &mut result),
+                    Op::Conv(conv) => self.conv_backward((i, conv), params, &mut grad, &mut grads, &mut result, hook),
                     op => {
                         for (k, input) in node.inputs.iter().enumerate().filter(|(_, v)| plan.wants_grad(**v)) {
                             let (mut to, put) = self.part(*input, &mut grads);
@@ -168,12 +188,12 @@ impl FloatTrainer {
 
     fn conv_backward(
         &mut self,
-        node: usize,
-        conv: &Conv,
+        (node, conv): (usize, &Conv),
         params: &Params,
         grad: &mut Batch,
         grads: &mut [Option<Batch>],
         result: &mut Params,
+        hook: &mut impl Hook,
     ) {
         let plan = self.plan.clone();
         let Some(float) = self.convs[node].clone() else { return };
@@ -183,15 +203,18 @@ impl FloatTrainer {
             act::scale_by_slope(&conv.act, seen, grad);
         }
         let layer = plan.layer_of(node);
+        let folded = layer.map(|layer| params.0[layer.0].folded());
+        let mut weights = Cow::Borrowed(folded.as_ref().unwrap_or(&conv.weights).as_slice());
+        let mut x = Cow::Borrowed(self.map(input));
+        hook.backward(node, &mut x, &mut weights, grad);
         if let Some(layer) = layer {
-            let mut grads: LayerParams = float.weight_grad(self.kernels, self.map(input), grad);
+            let mut grads: LayerParams = float.weight_grad(self.kernels, &x, grad);
             grads.unfold_grad(&params.0[layer.0]);
             result.0[layer.0] = grads;
         }
         if plan.wants_grad(input) {
-            let folded = layer.map(|layer| params.0[layer.0].folded());
             let (mut to, put) = self.part(input, grads);
-            float.input_grad(self.kernels, folded.as_ref().unwrap_or(&conv.weights), grad, &mut to, put);
+            float.input_grad(self.kernels, &weights, grad, &mut to, put);
             grads[input.0 as usize] = Some(to);
         }
     }
