@@ -180,7 +180,7 @@ pub fn backward(op: &Op, which: usize, inputs: &[&Batch], out: &Batch, dy: &Batc
             if put == Put::Store {
                 rows(dx, |_, _, row| row.fill(0.0));
             }
-            scatter(op, x, out, dy, dx);
+            scatter(op, x, dy, dx);
         }
     }
 }
@@ -226,8 +226,8 @@ fn binary(op: Binary, which: usize, inputs: &[&Batch], dy: &Batch, (dx, put): (&
 }
 
 /// Adds each gradient to the inputs that it came from.
-fn scatter(op: &Op, x: &Batch, out: &Batch, dy: &Batch, dx: &mut Batch) {
-    let (from, to, c) = (x.shape(), out.shape(), out.shape().c);
+fn scatter(op: &Op, x: &Batch, dy: &Batch, dx: &mut Batch) {
+    let (from, to, c) = (x.shape(), dy.shape(), dy.shape().c);
     let taps = if let Op::Resize(how) = op { Some(Taps::new(*how, from, to)) } else { None };
     dx.for_pictures(|picture, add| {
         for (y, col) in (0..to.h).flat_map(|y| (0..to.w).map(move |x| (y, x))) {
@@ -245,11 +245,14 @@ fn scatter(op: &Op, x: &Batch, out: &Batch, dy: &Batch, dx: &mut Batch) {
                     }
                 }
                 Op::Pool(PoolKind::Max, window) => {
-                    let best = &out.row(picture, y)[col * c..][..c];
-                    for (i, (g, best)) in grads.iter().zip(best).enumerate() {
-                        // The first of several that are the greatest.
-                        let mut seen = inside(window, [from.h, from.w], [y, col]);
-                        if let Some([iy, ix]) = seen.find(|[y, col]| x.row(picture, *y)[col * c + i] == *best) {
+                    for (i, g) in grads.iter().enumerate() {
+                        // The first of several that are the greatest. Told from the inputs alone: in eight bits the output
+                        // has a coding of its own, and is equal to none of them.
+                        let seen = inside(window, [from.h, from.w], [y, col]);
+                        let values = seen.map(|[y, col]| ([y, col], x.row(picture, y)[col * c + i]));
+                        if let Some(([iy, ix], _)) =
+                            values.reduce(|best, next| if next.1 > best.1 { next } else { best })
+                        {
                             add(iy, ix, i, *g);
                         }
                     }
