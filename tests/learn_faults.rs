@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
+/// A run in a build for tests, beside other tests.
+const LESSON: Duration = Duration::from_secs(240);
 const STREET: &str = "sim://street?decoys=bush&seed=9000";
 
 /// A folder that no disk is waited for, where there is such a thing.
@@ -147,7 +149,7 @@ fn a_full_disk_is_said_and_nothing_is_lost() {
     let (status, told) = post(&service, "/api/learn/front/run", &json!({}));
     assert_eq!(status, 200, "{told}");
     service.wait_log("learning begins");
-    wait_for("a run's end", LONG, || {
+    wait_for("a run's end", LESSON, || {
         let told = learner(&service);
         (told["last"]["seconds"].as_f64()? > 0.0 && told["state"] != "learning").then_some(())
     });
@@ -208,7 +210,7 @@ fn ten_thousand_marks_are_taken_and_the_next_is_refused() {
         post(&service, "/api/marks", &json!({ "said": "not-an-object", "camera": "front", "box": [1, 2, 30, 40] }));
     assert_eq!(status, 400, "{told}");
     service.wait_log("learning begins");
-    wait_for("a run's end", LONG, || {
+    wait_for("a run's end", LESSON, || {
         let told = learner(&service);
         (told["last"]["time"].is_number() && told["state"] != "learning").then_some(())
     });

@@ -61,7 +61,9 @@ impl Versions {
         let path = folder.join("state.json");
         let blank = || Self { base: base.into(), ..Self::default() };
         let read = match read_at_most(&path, MOST, "the state of learning") {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return (blank(), Vec::new()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && numbers(folder).is_empty() => {
+                return (blank(), Vec::new());
+            }
             Err(e) => Err(e.to_string()),
             Ok(text) => match serde_json::from_slice::<Self>(&text) {
                 Ok(state) if state.base.is_empty() => Err("it names no base".into()),
@@ -187,7 +189,10 @@ mod tests {
         let (other, said) = Versions::open(folder.path(), "another");
         assert!(said.iter().any(|s| s.contains("another one")) && other.current.is_none() && other.last_number == 8);
         std::fs::write(folder.path().join("state.json"), "{").unwrap();
-        let (blank, said) = Versions::open(folder.path(), "abc");
-        assert!(said.iter().any(|s| s.contains("state.json")) && blank.last_number == 8, "no number comes twice");
+        for _ in 0..2 {
+            // Damaged; then gone, as what is damaged is put away.
+            let (blank, said) = Versions::open(folder.path(), "abc");
+            assert!(said.iter().any(|s| s.contains("state.json")) && blank.last_number == 8, "no number comes twice");
+        }
     }
 }
