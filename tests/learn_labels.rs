@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(60);
 const LESSON: Duration = Duration::from_secs(240);
 const STREET: &str = "sim://street?seed=9000";
 
-/// Two cameras that learn apart, neither of them by itself: no picture is kept but the first.
+/// Two cameras that learn apart, neither of them by itself: no picture is kept but the first, once there is time.
 fn service() -> Service {
     let config = format!(
         "[cameras.front]\nsource = \"{STREET}\"\n[cameras.back]\nsource = \"{STREET}\"\n[http]\nlisten = \"{{http}}\"\n\
@@ -27,8 +27,8 @@ fn service() -> Service {
     let service = Service::start(&config, None);
     service.wait_told("READY=1");
     wait_for("pictures", LONG, || {
-        let (_, told) = get_json(service.http, "/api/learn");
-        told["cameras"].as_array()?.iter().all(|c| c["samples"] == 1).then_some(())
+        let shows = |id: &str| get(service.http, &format!("/api/cameras/{id}/detections")).0 == 200;
+        ["front", "back"].iter().all(|id| shows(id)).then_some(())
     });
     service
 }
@@ -212,5 +212,8 @@ fn what_makes_no_sense_is_refused_in_words_and_nothing_is_kept() {
     assert!(status == 404 && told["error"].as_str().unwrap().contains("'side'"), "{told}");
     assert_eq!(get(service.http, "/api/learn/side/export.tar").0, 404);
     let told = get_json(service.http, "/api/learn").1;
-    assert!(told["cameras"].as_array().unwrap().iter().all(|c| c["samples"] == 1 && c["marks"] == 0), "{told}");
+    assert!(
+        told["cameras"].as_array().unwrap().iter().all(|c| c["samples"].as_u64() <= Some(1) && c["marks"] == 0),
+        "{told}"
+    );
 }
