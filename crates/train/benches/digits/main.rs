@@ -66,7 +66,7 @@ impl Way {
 
 /// What an arm computes with.
 enum Learner {
-    Float(FloatTrainer),
+    Float(Box<FloatTrainer>),
     /// The second looks at test pictures, so that their ranges are not learned from.
     Int8(Box<Int8Trainer>, Box<Int8Trainer>),
     Octo(Box<Octo>),
@@ -77,7 +77,7 @@ impl Learner {
         let plan = network::plan(side, seed, way.acts());
         let kernels = (Kernels::best(), Int8Kernels::best());
         match way {
-            Way::Float { .. } => Self::Float(FloatTrainer::new(&plan, n, kernels.0)),
+            Way::Float { .. } => Self::Float(Box::new(FloatTrainer::new(&plan, n, kernels.0))),
             Way::Int8(settings) => {
                 let new = || Box::new(Int8Trainer::new(&plan, n, kernels, settings));
                 Self::Int8(new(), new())

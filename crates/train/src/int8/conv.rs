@@ -3,14 +3,12 @@
 use super::transpose::{Planes, Quads};
 use crate::batch::Batch;
 use crate::geometry::Gather;
-use engine::buffer::Buffer;
 use engine::graph::{Conv, MapShape, Window};
 use engine::kernels::int8::Int8Kernels;
 use engine::kernels::{BLOCK, DotRun, ProductArgs, SumArgs, TILE};
 use engine::weights::int8::PackedInt8;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// Cells that are summed at once: their maps, four cells side by side, stay near. An `i32` holds as many products of bytes as
 /// are in 2^16 cells.
@@ -99,32 +97,28 @@ impl Int8Conv {
         int8: Int8Kernels,
         (inputs, zero): (&Batch<u8>, u8),
         grads: &Batch<u8>,
-        rooms: &BandRooms,
+        rooms: &mut Vec<BandRoom>,
     ) -> (Vec<f32>, Vec<f32>) {
         let (n_taps, depth, width) = (self.window.n_taps(), self.input.c, self.out.c.div_ceil(BLOCK) * BLOCK);
         let n_rows = grads.n() * self.out.h;
         let most = (BAND_CELLS / self.out.w).clamp(1, n_rows.div_ceil(LEAST_BANDS));
         let bands: Vec<_> = (0..n_rows).step_by(most).map(|first| first..n_rows.min(first + most)).collect();
-        let begin = || WeightSums {
-            room: rooms.take(),
-            sums: Buffer::zeros(depth * width),
-            weights: vec![0; n_taps * depth * width],
-            bias: vec![0; width],
-        };
-        let add = |mut sums: WeightSums, rows: &Range<usize>| {
-            self.add_band(int8, (inputs, zero), grads, rows.clone(), &mut sums);
-            sums
-        };
+        let n_parts = rayon::current_num_threads().min(bands.len());
+        rooms.resize_with(n_parts.max(rooms.len()), BandRoom::default);
+        rooms[..n_parts].par_iter_mut().enumerate().for_each(|(first, room)| {
+            room.begin(n_taps, depth, width);
+            let of_part = bands.iter().skip(first).step_by(n_parts);
+            of_part.for_each(|rows| self.add_band(int8, (inputs, zero), grads, rows.clone(), room));
+        });
         // Sums are exact: any order gives the same.
-        let sums = bands.par_iter().fold(begin, add).reduce_with(|a, b| a.merged(b, rooms)).unwrap_or_else(begin);
+        let Some((sums, others)) = rooms[..n_parts].split_first_mut() else { unreachable!("there is a row") };
+        others.iter().for_each(|other| sums.merge(other));
         let mut weights = vec![0.0; self.out.c * n_taps * depth];
         for (i, row) in sums.weights.chunks_exact(width).enumerate() {
             let of_out = weights.iter_mut().skip(i).step_by(n_taps * depth);
             of_out.zip(row).for_each(|(to, total)| *to = *total as f32);
         }
-        let bias = sums.bias[..self.out.c].iter().map(|v| *v as f32).collect();
-        rooms.give(sums.room);
-        (weights, bias)
+        (weights, sums.bias[..self.out.c].iter().map(|v| *v as f32).collect())
     }
 
     /// The part of rows of all pictures' outputs, read while it is near.
@@ -134,14 +128,13 @@ impl Int8Conv {
         (inputs, zero): (&Batch<u8>, u8),
         grads: &Batch<u8>,
         rows: Range<usize>,
-        of: &mut WeightSums,
+        room: &mut BandRoom,
     ) {
         let (h, border, stride) = (self.out.h, inputs.border(), self.window.stride);
         let whole = inputs.shape().h + 2 * border;
         let row_of = |tap: usize| (self.forward.taps[tap].offset[0] + border as isize) as usize;
         let (top, bottom) = (row_of(0), row_of(self.window.n_taps() - 1));
         // Of each picture the rows that windows see, and where those of an output's row begin among all of them.
-        let room = &mut of.room;
         room.seen.clear();
         room.first_rows.clear();
         let mut n_seen = 0;
@@ -155,7 +148,7 @@ impl Int8Conv {
         }
         room.planes.fill(inputs, stride[1], &room.seen);
         room.quads.fill(grads, rows);
-        let sums = of.sums.len();
+        let n_sums = room.sums.len();
         for (i, tap) in self.forward.taps.iter().enumerate() {
             let x = (tap.offset[1] + border as isize) as usize;
             let run = |(j, row): (usize, &usize)| DotRun {
@@ -168,60 +161,49 @@ impl Int8Conv {
                 n_quads: room.quads.n_quads(),
                 input_step: room.planes.step(),
                 n_inputs: self.input.c,
-                n_blocks: of.bias.len() / BLOCK,
+                n_blocks: room.bias.len() / BLOCK,
                 zero: zero.into(),
                 grad_sums: room.quads.sums().as_ptr(),
-                sums: of.sums.as_mut_ptr(),
-                stride: of.bias.len(),
+                sums: room.sums.as_mut_ptr(),
+                stride: room.bias.len(),
             };
             // Safety: taps stay within the map's border, which the planes have too; behind the last row of the last
             // plane there is room for what fills four cells up. Quads and sums are in whole blocks.
             unsafe { int8.sum(&args) }
-            let totals = &mut of.weights[i * sums..][..sums];
-            totals.iter_mut().zip(of.sums.iter()).for_each(|(total, sum)| *total += i64::from(*sum));
+            let totals = &mut room.weights[i * n_sums..][..n_sums];
+            totals.iter_mut().zip(room.sums.iter()).for_each(|(total, sum)| *total += i64::from(*sum));
         }
-        of.bias.iter_mut().zip(room.quads.sums()).for_each(|(total, sum)| *total += i64::from(*sum));
+        room.bias.iter_mut().zip(room.quads.sums()).for_each(|(total, sum)| *total += i64::from(*sum));
     }
 }
 
-/// What a band is laid out in.
+/// What a thread lays bands out in, and what they come to; kept for the next layer.
 #[derive(Debug, Default)]
-struct BandRoom {
+pub struct BandRoom {
     planes: Planes,
     quads: Quads,
     seen: Vec<Range<usize>>,
     first_rows: Vec<usize>,
-}
-
-/// Rooms of threads that are done, for those to come.
-#[derive(Debug, Default)]
-pub struct BandRooms(Mutex<Vec<BandRoom>>);
-
-impl BandRooms {
-    fn take(&self) -> BandRoom {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn give(&self, room: BandRoom) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(room);
-    }
-}
-
-/// What a thread's bands come to: `[tap][in][out in whole blocks]`.
-struct WeightSums {
-    room: BandRoom,
     /// Of a tap.
-    sums: Buffer<i32>,
+    sums: Vec<i32>,
+    /// `[tap][in][out in whole blocks]`.
     weights: Vec<i64>,
     bias: Vec<i64>,
 }
 
-impl WeightSums {
-    fn merged(mut self, other: Self, rooms: &BandRooms) -> Self {
+impl BandRoom {
+    fn begin(&mut self, n_taps: usize, depth: usize, width: usize) {
+        self.sums.clear();
+        self.sums.resize(depth * width, 0);
+        for (sums, n) in [(&mut self.weights, n_taps * depth * width), (&mut self.bias, width)] {
+            sums.clear();
+            sums.resize(n, 0);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
         self.weights.iter_mut().zip(&other.weights).for_each(|(a, b)| *a += b);
         self.bias.iter_mut().zip(&other.bias).for_each(|(a, b)| *a += b);
-        rooms.give(other.room);
-        self
     }
 }
 
@@ -337,7 +319,7 @@ mod tests {
         let int8 = Int8Conv::new(&conv, shape, shape);
         let (inputs, grads) = (Batch::new(2, shape, 0, 255), Batch::new(2, shape, 0, 255));
         for kernels in Int8Kernels::all() {
-            let (weights, bias) = int8.weight_grad(*kernels, (&inputs, 0), &grads, &BandRooms::default());
+            let (weights, bias) = int8.weight_grad(*kernels, (&inputs, 0), &grads, &mut Vec::new());
             let n = 2.0 * 300.0 * 300.0 * 127.0;
             assert_eq!((weights, bias), (vec![n * 255.0], vec![n]), "{kernels:?}");
         }

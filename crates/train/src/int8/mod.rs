@@ -28,7 +28,7 @@ use crate::params::Params;
 use crate::plan::TrainPlan;
 use clip::ClipSearch;
 use coded::{Coded, CodedGrad, ZERO_GRAD};
-use conv::{BandRooms, Int8Conv, Product};
+use conv::{BandRoom, Int8Conv, Product};
 use engine::buffer::Buffer;
 use engine::graph::resample::{Taps, repeats};
 use engine::graph::{Act, Binary, Conv, MapShape, Node, Op, ValueId};
@@ -61,7 +61,7 @@ pub struct Int8Trainer {
     grad_ranges: Vec<Vec<f32>>,
     /// By value: the share of its gradient's range that is kept, and by how much the direction is off then.
     clips: Vec<(f32, f32)>,
-    rooms: BandRooms,
+    rooms: Vec<BandRoom>,
     /// Memory of gradients that nobody needs any more.
     spare: Vec<Buffer<u8>>,
 }
@@ -119,7 +119,7 @@ impl Int8Trainer {
             grad_borders,
             grad_ranges: vec![Vec::new(); n_values],
             clips: vec![(1.0, 0.0); n_values],
-            rooms: BandRooms::default(),
+            rooms: Vec::new(),
             spare: Vec::new(),
         }
     }
@@ -359,11 +359,13 @@ impl Int8Trainer {
             if let (Op::Conv(conv), Some(mut int8)) = (&node.op, self.convs[i].take()) {
                 let grad = self.code_grad(node.output, &conv.act, &state);
                 if let Some(layer) = plan.layer_of(i) {
+                    let mut rooms = std::mem::take(&mut self.rooms);
                     let x = self.coded(node.inputs[0]);
                     let unit = x.coding.scale;
                     let of = &mut result.0[layer.0];
                     (of.weights, of.bias) =
-                        int8.weight_grad(self.int8, (&x.codes, x.coding.zero), &grad.codes, &self.rooms);
+                        int8.weight_grad(self.int8, (&x.codes, x.coding.zero), &grad.codes, &mut rooms);
+                    self.rooms = rooms;
                     let per_out = of.weights.len() / of.bias.len();
                     for (o, scale) in grad.scales.iter().enumerate() {
                         of.weights[o * per_out..][..per_out].iter_mut().for_each(|g| *g *= unit * scale);
