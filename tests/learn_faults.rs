@@ -142,7 +142,7 @@ fn a_full_disk_is_said_and_nothing_is_lost() {
     assert_eq!((n_logged(&service, "learning begins"), n_logged(&service, "nothing was learned")), (0, 1));
     assert_eq!((learner(&service)["state"].as_str(), n_marks(&service)), (Some("idle"), 1));
     assert_eq!(get_json(service.http, "/api/learn").1["budget"]["used_s"], 0.0);
-    // As little on a start: cameras go on, and what was marked is there.
+    // There is room again: all goes on, and what was marked is there.
     limit_files(&service, None);
     assert_eq!(post(&service, "/api/marks", &place("right", hold(&service), [100.0, 20.0, 160.0, 90.0])).0, 201);
     assert_eq!(n_marks(&service), 2);
