@@ -288,8 +288,7 @@ fn apply(
 fn apply_learned(pipeline: &mut Pipeline, config: &Config, learning: &mut Learning) -> Result<(), StartError> {
     let before = learning.models().clone();
     let mut failed = Vec::new();
-    loop {
-        let Err(e) = pipeline.apply(&learning.lay_over(config.clone()).cameras) else { break };
+    while let Err(e) = pipeline.apply(&learning.lay_over(config.clone()).cameras) {
         let Some(model) = learning.leave_out(e.camera()) else {
             learning.put_back(before);
             return Err(e);

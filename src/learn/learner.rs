@@ -160,10 +160,16 @@ pub(super) struct Class {
     last_kept: BTreeMap<String, u64>,
     last_looked: BTreeMap<String, u64>,
     /// Frames and their samples, by camera: a frame is kept once, however many marks are of it.
-    frames: BTreeMap<String, VecDeque<((u64, u64), String)>>,
+    frames: BTreeMap<String, VecDeque<KeptFrame>>,
     trails: Arc<Trails>,
     /// The first to be kept first.
     waiting: VecDeque<WaitingPicture>,
+}
+
+/// A frame that is kept: its number, when it was taken, and its sample.
+struct KeptFrame {
+    key: (u64, u64),
+    sample: String,
 }
 
 /// A picture that is kept when it is known what came after it.
@@ -239,10 +245,10 @@ impl Class {
     /// Keeps a frame, if it is not kept yet; the sample's name.
     pub fn keep(&mut self, result: &FrameResult, time_ms: u64, event: Option<EventHead>) -> Result<String, LearnError> {
         let key = (result.frame.id.0, result.frame.captured_unix_ns);
-        let known = self.frames.get(&*result.camera).into_iter().flatten().find(|(k, _)| *k == key);
+        let known = self.frames.get(&*result.camera).into_iter().flatten().find(|f| f.key == key);
         // What is of an event says so in its own sample.
         let is_there = |name: &&String| event.is_none() && self.pupil.store().source_of(name).is_some();
-        if let Some(name) = known.map(|(_, name)| name).filter(is_there) {
+        if let Some(name) = known.map(|f| &f.sample).filter(is_there) {
             return Ok(name.clone());
         }
         let size = self.pupil.net().input();
@@ -262,7 +268,7 @@ impl Class {
         if frames.len() >= KEPT_FRAMES {
             frames.pop_front();
         }
-        frames.push_back((key, name.clone()));
+        frames.push_back(KeptFrame { key, sample: name.clone() });
         Ok(name)
     }
 
