@@ -16,8 +16,14 @@
 //!
 //! `tracks`: the shared clips, with what is followed and moves as the only labels (`benches/learn/tracks.rs`).
 //!
+//!     cargo bench --bench learn -- teacher [--clip …] [--model yolox_nano@416x256] [--teacher yolox_nano@640x384] [--seeds N]
+//!
+//! `teacher`: a model learns from a larger one, or from itself at a larger size, on the shared clips (`PASSD_SHARED`).
+//!
 //! Results are kept in `benches/README.md`.
 
+#[path = "learn/teacher.rs"]
+mod teacher;
 #[path = "learn/tracks.rs"]
 mod tracks;
 
@@ -299,14 +305,16 @@ fn main() {
         ..FitSettings::default()
     };
     let what = std::env::args().nth(1);
-    if what.as_deref() == Some("tracks") {
-        return tracks::tracks(settings);
+    match what.as_deref() {
+        Some("tracks") => return tracks::tracks(settings),
+        Some("teacher") => return teacher::run(settings),
+        _ => {}
     }
     let model = Model::load(&option("--model", "street-nano"), &ModelFolders::usual(None)).expect("a model");
     let net = LearnNet::open(&model, Size::new(640, 384), Depth::Head).expect("a model that can be trained");
     match what.as_deref() {
         Some("decoys") => decoys(&model, &net, settings),
         Some("shift") => shift(&model, settings),
-        _ => panic!("decoys, shift or tracks"),
+        _ => panic!("decoys, shift, tracks or teacher"),
     }
 }

@@ -328,6 +328,7 @@ fn around(path: &Path, max_bytes: u64) -> LearnSettings {
         every: Duration::from_secs(60),
         n_steps: 4,
         quiet: Duration::from_secs(20),
+        teacher: None,
     }
 }
 

@@ -89,6 +89,7 @@ fn learn(config: &Config) -> file::LearnTable {
         every: Some(l.every.as_secs_f64()),
         steps: Some(l.n_steps),
         quiet: Some(l.quiet.as_secs_f64()),
+        teacher: l.teacher.as_ref().map(ToString::to_string),
     }
 }
 

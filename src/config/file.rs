@@ -362,6 +362,9 @@ pub struct LearnTable {
     /// Seconds without a new mark after which learning begins. Default: 20.
     #[schemars(range(min = 0.0, max = 86400.0))]
     pub quiet: Option<f64>,
+    /// A larger model, such as `yolox_s`, that is asked what some of the kept pictures show, and learned from. It must be
+    /// installed, know the labels of the cameras' models and run at their sizes. Default: none.
+    pub teacher: Option<String>,
 }
 
 /// Whether a camera learns, and with whom.

@@ -4,7 +4,7 @@ use super::checks::{Complain, check_name, within};
 use super::file::File;
 use super::state::state_directory;
 use crate::geom::Size;
-use crate::learn::settings::{GroupSettings, LearnCamera, LearnMode, LearnSettings};
+use crate::learn::settings::{GroupSettings, LearnCamera, LearnMode, LearnSettings, TeacherSpec};
 use std::time::Duration;
 
 /// Who learns, and what all of them keep to.
@@ -34,6 +34,13 @@ pub fn resolve(file: &File, cameras: Vec<Learns<'_>>, complain: Complain<'_>) ->
     within(l.every, 1.0, 86_400.0, "learn.every".into(), complain);
     within(l.steps, 10, 100_000, "learn.steps".into(), complain);
     within(l.quiet, 0.0, 86_400.0, "learn.quiet".into(), complain);
+    let teacher = l.teacher.as_ref().and_then(|text| match text.parse::<TeacherSpec>() {
+        Ok(teacher) => Some(teacher),
+        Err(e) => {
+            complain("learn.teacher", e);
+            None
+        }
+    });
     let mut groups: Vec<GroupSettings> = Vec::new();
     for (id, table) in &file.cameras {
         let key = format!("cameras.{id}.learn.group");
@@ -77,6 +84,7 @@ pub fn resolve(file: &File, cameras: Vec<Learns<'_>>, complain: Complain<'_>) ->
         every: seconds(l.every, 60.0),
         n_steps: l.steps.unwrap_or(800),
         quiet: seconds(l.quiet, 20.0),
+        teacher,
     };
     Some(LearnConfig { settings, groups })
 }

@@ -179,8 +179,9 @@ impl School {
                 if self.classes[i].run.is_some() {
                     return Err(DeskError::Busy("it is learning already".into()));
                 }
-                if self.classes[i].pupil.store().marks().next().is_none() {
-                    return Err(DeskError::Wrong("there are no marks to learn from".into()));
+                let pupil = &self.classes[i].pupil;
+                if pupil.store().marks().next().is_none() && !pupil.has_teacher() {
+                    return Err(DeskError::Wrong("there are no marks to learn from, and no learn.teacher".into()));
                 }
                 self.classes[i].is_asked = true;
             }

@@ -14,7 +14,7 @@ use train::params::Params;
 /// How much surer than what is reported a model without anchors is of what it must keep.
 const SURER: f32 = 0.1;
 
-/// The base model of a net.
+/// A net with some weights, the base model's if no others are given.
 pub struct Base<'a> {
     net: &'a LearnNet,
     trainer: FloatTrainer,
@@ -23,7 +23,11 @@ pub struct Base<'a> {
 
 impl<'a> Base<'a> {
     pub fn new(net: &'a LearnNet) -> Self {
-        Self { net, trainer: FloatTrainer::new(net.plan(), 1, Kernels::best()), first: net.params() }
+        Self::with(net, net.params())
+    }
+
+    pub fn with(net: &'a LearnNet, first: Params) -> Self {
+        Self { net, trainer: FloatTrainer::new(net.plan(), 1, Kernels::best()), first }
     }
 
     /// What it detects from `score` on.

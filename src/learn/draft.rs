@@ -4,12 +4,14 @@
 use super::backbone::Backbone;
 use super::base::Base;
 use super::error::LearnError;
-use super::labelling::{MarkedPlace, Witness, labels_of, standing};
+use super::labelling::{MarkedPlace, Witness, add_taught, labels_of, standing};
 use super::latents::Latents;
 use super::lesson::Lesson;
 use super::net::LearnNet;
 use super::sample::{Origin, Sample};
 use super::stored::SampleHead;
+use super::teacher::{FAINT, TeacherAnswer};
+use super::teaching::Teaching;
 use crate::detect::Detection;
 use crate::geom::{ModelInput, Rect};
 use crate::models::model::Model;
@@ -37,9 +39,22 @@ pub struct LessonDraft {
     pub pictures: BTreeMap<String, (SampleHead, Latents)>,
     /// Camera and place.
     pub places: Vec<(String, MarkedPlace)>,
+    pub teaching: Option<Teaching>,
 }
 
 impl LessonDraft {
+    /// Asks the teacher, if there is one, as [`Teaching::ask`] does. Where it cannot be asked, its answers so far count.
+    pub fn ask_teacher(
+        &mut self,
+        told: &mut dyn FnMut(&str, TeacherAnswer),
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) {
+        let Some(teaching) = &mut self.teaching else { return };
+        if let Err(e) = teaching.ask(&self.model, self.net.input(), told, go_on) {
+            tracing::warn!("learn.teacher: nothing more is learned from it: {e}");
+        }
+    }
+
     /// Makes the lesson; `go_on` is called between its parts.
     ///
     /// # Errors
@@ -129,6 +144,12 @@ impl LessonDraft {
                 .collect();
             let (mut labels, n_sure, is_marked) = labels_of(name, latents, &head.moved, &heard, input);
             labels.ignored.extend(head.doubtful.iter().map(|[x1, y1, x2, y2]| Rect::new(*x1, *y1, *x2, *y2)));
+            if let Some(taught) = self.teaching.as_ref().and_then(|t| t.answers.get(name)) {
+                let is_none =
+                    |(camera, p): &&(String, MarkedPlace)| *camera == head.camera && p.said == Said::NotAnObject;
+                let nones: Vec<_> = self.places.iter().filter(is_none).map(|(_, p)| p.bbox).collect();
+                add_taught(&mut labels, taught, &base.found(latents, FAINT), &nones);
+            }
             let block = match is_marked_itself(name) && n_marked < FEW {
                 true => 0,
                 false => (ranks[kind(head)] * BLOCKS / n_of[kind(head)]) as u64,

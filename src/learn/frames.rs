@@ -57,6 +57,12 @@ impl Frames {
                 FrameSource::Sim { camera, truth: Box::new(TruthOf::new(&sim, size)), letterbox, n_frames, bgr }
             }
             spec => {
+                let spec = match spec {
+                    SourceSpec::Sim(sim) => {
+                        SourceSpec::Sim(SimSettings { n_frames: sim.n_frames.or(Some(SIM_FRAMES)), ..sim })
+                    }
+                    other => other,
+                };
                 let clip = Clip::open(&spec, size).map_err(|e| LearnError::clip(clip, &e))?;
                 FrameSource::Clip { clip, truths }
             }

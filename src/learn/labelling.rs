@@ -1,11 +1,14 @@
 //! From marks and samples to what a picture shows: the order of trust.
 //!
 //! What a person marked counts first, the later mark before the earlier one. It holds for other pictures of the camera, too,
-//! where the place looks as it did: what stands there is the same thing. Then what was followed and moved. All else is in
-//! doubt, and never taken for background.
+//! where the place looks as it did: what stands there is the same thing. Then what was followed and moved, then what a
+//! teacher is sure of. All else is in doubt, and never taken for background, but for what neither a teacher nor the model
+//! sees.
 
 use super::latents::Latents;
 use super::mark::Mark;
+use super::teacher::SURE;
+use crate::detect::Detection;
 use crate::detect::heads::loss::{LabelledBox, PictureLabels};
 use crate::geom::{CameraPixels, Letterbox, ModelInput, Rect, Size};
 use crate::output::desk::Said;
@@ -110,6 +113,31 @@ pub fn labels_of(
     (labels, n_sure, is_marked)
 }
 
+/// Adds what a teacher sees of a picture to what is known of it otherwise, which it never contradicts. What it is sure of is
+/// there; what it, or the model itself (`own`, faint ones too), sees beside that is in doubt, as is what lies where people
+/// marked something as none (`nones`). What neither of them sees is background.
+pub fn add_taught(labels: &mut PictureLabels, taught: &[Detection], own: &[Detection], nones: &[Rect<ModelInput>]) {
+    let is_known = |labels: &PictureLabels, d: &Detection| {
+        let mut known = labels.objects.iter().map(|o| &o.bbox).chain(&labels.absent);
+        known.any(|r| r.iou(&d.bbox) >= SAME)
+    };
+    for d in taught {
+        if is_known(labels, d) {
+            continue;
+        }
+        match d.score >= SURE && !nones.iter().any(|r| r.iou(&d.bbox) >= SAME) {
+            true => labels.objects.push(LabelledBox { class: d.class, bbox: d.bbox }),
+            false => labels.ignored.push(d.bbox),
+        }
+    }
+    for d in own {
+        if !is_known(labels, d) {
+            labels.ignored.push(d.bbox);
+        }
+    }
+    labels.is_complete = true;
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::latents::LatentMap;
@@ -154,6 +182,32 @@ mod tests {
         all.extend(&witnesses);
         let (labels, n_sure, _) = labels_of("a", &then, &[], &all, input);
         assert_eq!((labels.absent.len(), n_sure), (2, 0));
+    }
+
+    #[test]
+    fn a_teacher_adds_what_it_is_sure_of_and_contradicts_nobody() {
+        let boxed = |x: f32| Rect::new(x, 0.0, x + 10.0, 20.0);
+        let seen = |class: u16, score: f32, x: f32| Detection::new(class, score, boxed(x));
+        let mut labels = PictureLabels {
+            objects: vec![LabelledBox { class: 0, bbox: boxed(0.0) }],
+            absent: vec![boxed(20.0)],
+            ..PictureLabels::default()
+        };
+        let taught = [
+            seen(1, 0.9, 1.0),   // a person was followed here
+            seen(0, 0.9, 21.0),  // marked as none here
+            seen(0, 0.9, 40.0),  // marked as none in other pictures
+            seen(0, 0.9, 60.0),  // sure
+            seen(1, 0.8, 61.0),  // the same thing, less sure
+            seen(0, 0.49, 80.0), // in doubt
+        ];
+        let own = [seen(0, 0.2, 0.0), seen(0, 0.6, 22.0), seen(1, 0.7, 60.0), seen(0, 0.9, 100.0), seen(0, 0.3, 80.0)];
+        add_taught(&mut labels, &taught, &own, &[boxed(40.0)]);
+        let objects: Vec<(u16, f32)> = labels.objects.iter().map(|o| (o.class, o.bbox.x1)).collect();
+        assert_eq!(objects, [(0, 0.0), (0, 60.0)]);
+        let ignored: Vec<f32> = labels.ignored.iter().map(|r| r.x1).collect();
+        assert_eq!(ignored, [40.0, 80.0, 100.0, 80.0], "what one of them sees alone is in doubt");
+        assert!(labels.absent == [boxed(20.0)] && labels.is_complete, "what neither sees is background");
     }
 
     #[test]

@@ -488,7 +488,14 @@ impl School {
         let Some(run) = &mut class.run else { return };
         run.flags.pause.store(is_short, Ordering::Relaxed);
         let latest_mark = run.latest_mark;
-        let result = match run.result() {
+        // What was said before it ended is there when it has.
+        let result = run.result();
+        for (sample, answer) in run.answers() {
+            if let Err(e) = class.pupil.put_answer(&sample, &answer) {
+                tracing::warn!(group = class.pupil.settings.name, "what the teacher said is not kept: {e}");
+            }
+        }
+        let result = match result {
             Some(result) => result,
             None if run.worked() < run.noted => return,
             None => match class.pupil.spend(AHEAD.as_millis() as u64, now_ms) {
@@ -647,6 +654,7 @@ mod tests {
             every: day,
             n_steps: 1,
             quiet: Duration::ZERO,
+            teacher: None,
         };
         let group = GroupSettings {
             name: "front".into(),

@@ -39,5 +39,7 @@ pub mod sink;
 pub mod skipping;
 pub mod store;
 pub mod stored;
+pub mod teacher;
+pub mod teaching;
 pub mod trail;
 pub mod versions;

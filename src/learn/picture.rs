@@ -1,10 +1,13 @@
 //! What is kept of a frame: its picture without what is masked, and what moved in it.
 
 use crate::detect::heads::loss::LabelledBox;
+use crate::files::{Links, open_plain, read_open};
 use crate::frame::{Frame, Pixels};
 use crate::geom::{Letterbox, Size, encloses};
 use crate::outcome::FrameResult;
 use crate::track::{State, Track};
+use std::io;
+use std::path::Path;
 
 /// Looks that a track has had before its boxes are labels.
 const LOOKS: u32 = 5;
@@ -13,6 +16,8 @@ const MOVES: f32 = 0.1;
 /// So long it may have stood.
 const STOOD_NS: u64 = 1_500_000_000;
 const JPEG_QUALITY: u8 = 85;
+/// Largest picture that is read.
+const MOST_JPEG: u64 = 64 << 20;
 
 /// A frame whose masked areas are black; masks are polygons of shares of the picture's sides.
 pub fn without(frame: &Frame, masks: &[Vec<[f32; 2]>]) -> Frame {
@@ -72,9 +77,31 @@ pub fn letterboxed(picture: image::RgbImage, input: Size) -> Frame {
         true => picture,
         false => image::imageops::resize(&picture, width, height, image::imageops::FilterType::Triangle),
     };
-    let mut bgr = scaled.into_raw();
+    filling(letterbox, scaled)
+}
+
+/// The frame whose letterbox a picture fills.
+fn filling(letterbox: Letterbox, picture: image::RgbImage) -> Frame {
+    let mut bgr = picture.into_raw();
     bgr.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
     Frame::letterboxed(0, letterbox, &bgr)
+}
+
+/// A picture that was kept, as the frame that it was of.
+///
+/// # Errors
+/// It cannot be read, or does not fill this letterbox.
+pub fn read_jpeg(path: &Path, letterbox: Letterbox) -> io::Result<Frame> {
+    let data = open_plain(path, Links::Refused).and_then(|file| read_open(file, MOST_JPEG, "a picture"))?;
+    let mut reader = image::ImageReader::with_format(io::Cursor::new(data), image::ImageFormat::Jpeg);
+    let mut limits = image::Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(letterbox.content.width), Some(letterbox.content.height));
+    reader.limits(limits);
+    let picture = reader.decode().map_err(io::Error::other)?.into_rgb8();
+    if picture.dimensions() != (letterbox.content.width, letterbox.content.height) {
+        return Err(io::Error::other(format!("is not of {}, as the frame was", letterbox.content)));
+    }
+    Ok(filling(letterbox, picture))
 }
 
 /// Objects that were followed, moved and were seen in this frame: what is taken for right without being asked.
@@ -101,5 +128,22 @@ mod tests {
         }
         assert_eq!((kept.id, kept.captured_unix_ns, kept.epoch), (FrameId(7), 3, 4));
         assert!(jpeg(&kept).is_some_and(|j| j.starts_with(&[0xff, 0xd8])));
+    }
+
+    #[test]
+    fn kept_pictures_come_back_as_frames_of_their_size() {
+        let letterbox = Letterbox::fit(Size::new(200, 100), Size::new(64, 64));
+        let content: Vec<u8> = (0..letterbox.content.area()).flat_map(|_| [200, 100, 50]).collect();
+        let frame = Frame::letterboxed(1, letterbox, &content);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), jpeg(&frame).unwrap()).unwrap();
+        let back = read_jpeg(file.path(), letterbox).unwrap();
+        let far = back.data().iter().zip(frame.data()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(far.is_some_and(|far| far <= 3), "{far:?}");
+        for other in [Size::new(64, 16), Size::new(640, 640)] {
+            assert!(read_jpeg(file.path(), Letterbox::fit(other, other)).is_err(), "{other}");
+        }
+        std::fs::write(file.path(), b"no picture").unwrap();
+        assert!(read_jpeg(file.path(), letterbox).is_err());
     }
 }

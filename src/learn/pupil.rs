@@ -11,9 +11,11 @@ use super::lesson::Taught;
 use super::mark::Mark;
 use super::net::{Depth, LearnNet};
 use super::pairs::{self, PicturePair, SeenTwice};
-use super::settings::{GroupSettings, LearnMode, LearnSettings};
+use super::settings::{GroupSettings, LearnMode, LearnSettings, TeacherSpec};
 use super::store::MarkStore;
 use super::stored::{EventHead, SampleHead};
+use super::teacher::{Teacher, TeacherAnswer};
+use super::teaching::{Teaching, UnaskedPicture};
 use super::trail::Followed;
 use super::versions::{LastRun, Versions, model_file, not_usable};
 use crate::files::write_whole;
@@ -55,6 +57,8 @@ pub struct Pupil {
     gates: Option<Arc<Profile>>,
     /// Which maps its samples are of: the model's checksum, and its size.
     base: String,
+    /// Who teaches it, whose answers count, and where it is found.
+    teacher: Option<(TeacherSpec, String, ModelFolders)>,
 }
 
 impl Pupil {
@@ -71,6 +75,12 @@ impl Pupil {
         let size = settings.size.unwrap_or(model.size);
         let net = LearnNet::open(&model, size, Depth::Head)?;
         let backbone = Backbone::open(&model, &net)?;
+        let teacher = around.teacher.as_ref().map(|spec| {
+            let id = teacher_id(spec, folders, &model, size)
+                .map_err(|e| LearnError::Refused(format!("learn.teacher, for group '{}': {e}", settings.name)))?;
+            Ok::<_, LearnError>((spec.clone(), id, folders.clone()))
+        });
+        let teacher = teacher.transpose()?;
         let folder = around.path.join(&settings.name);
         std::fs::create_dir_all(&folder).map_err(|e| LearnError::file(&folder, &e))?;
         // Maps of another size mean as little as those of another model.
@@ -95,7 +105,7 @@ impl Pupil {
             None
         });
         let (model, net, gates) = (Arc::new(model), Arc::new(net), gates.map(Arc::new));
-        Ok((Self { settings, model, net, backbone, store, versions, gates, base }, lost))
+        Ok((Self { settings, model, net, backbone, store, versions, gates, base, teacher }, lost))
     }
 
     /// The gates with which the model is run in mode layers, if some were found for it.
@@ -149,6 +159,18 @@ impl Pupil {
     /// As [`MarkStore::put_mark`].
     pub fn put_mark(&mut self, mark: Mark) -> Result<(), LearnError> {
         self.store.put_mark(mark)
+    }
+
+    /// Keeps what the teacher said of a sample.
+    ///
+    /// # Errors
+    /// As [`MarkStore::put_answer`].
+    pub fn put_answer(&mut self, sample: &str, answer: &TeacherAnswer) -> Result<(), LearnError> {
+        self.store.put_answer(sample, answer)
+    }
+
+    pub fn has_teacher(&self) -> bool {
+        self.teacher.is_some()
     }
 
     /// Whether marks were made that no run has learned from.
@@ -224,8 +246,22 @@ impl Pupil {
                 Some((m.camera.clone(), MarkedPlace::of(m, Size::new(w, h), input, &labels)?))
             })
             .collect();
+        let teaching = self.teacher.as_ref().map(|(spec, id, folders)| {
+            let (mut answers, mut unasked) = (BTreeMap::new(), Vec::new());
+            for (name, (head, _)) in &read {
+                let [w, h] = head.source;
+                match (self.store.answer(name, id), self.store.picture(name)) {
+                    (Some(found), _) => drop(answers.insert(name.clone(), found)),
+                    (None, Some(jpeg)) if w > 0 && h > 0 => {
+                        unasked.push(UnaskedPicture { sample: name.clone(), jpeg, source: Size::new(w, h) });
+                    }
+                    (None, _) => {}
+                }
+            }
+            Teaching { spec: spec.clone(), folders: folders.clone(), answers, unasked }
+        });
         let (model, net) = (self.model.clone(), self.net.clone());
-        LessonDraft { model, net, score: self.settings.score, pictures: read, places }
+        LessonDraft { model, net, score: self.settings.score, pictures: read, places, teaching }
     }
 
     /// The latest mark, as of now: what a lesson that begins now has learned from.
@@ -407,4 +443,16 @@ impl Pupil {
     pub fn latents(&mut self, frame: &Frame) -> Latents {
         self.backbone.latents(frame.data())
     }
+}
+
+/// Whose answers count, if it can teach: it looks at the pictures that are kept, which are of the model's size.
+fn teacher_id(spec: &TeacherSpec, folders: &ModelFolders, model: &Model, size: Size) -> Result<String, LearnError> {
+    if let Some(own) = spec.size.filter(|own| *own != size) {
+        return Err(LearnError::Refused(format!(
+            "pictures are kept at {size}, the size of '{}', and show no more at {own}: write \"{}\" without a size, for a \
+             larger model, or teach off line, from clips: passd learn train --teacher {spec}",
+            model.name, spec.model
+        )));
+    }
+    Ok(Teacher::open(spec, folders, model, size)?.id().to_owned())
 }

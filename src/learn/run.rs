@@ -6,6 +6,7 @@ use super::fit::FitSettings;
 use super::lesson::{Ending, Taught, stopped, teach};
 use super::pairs::differing;
 use super::skipping::compare_gates;
+use super::teacher::TeacherAnswer;
 use crate::process::only_when_idle;
 use crossbeam_channel::{Receiver, bounded};
 use engine::gating::profile::Profile;
@@ -31,6 +32,7 @@ pub struct RunFlags {
 pub struct LearnRun {
     pub flags: Arc<RunFlags>,
     done: Receiver<Result<Taught, LearnError>>,
+    answers: Receiver<(String, TeacherAnswer)>,
     pub latest_mark: u64,
     /// Of its time, what is noted as spent.
     pub noted: Duration,
@@ -78,13 +80,14 @@ impl Pace<'_> {
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl LearnRun {
-    /// Begins. Makes the lesson, learns and judges on one thread for `share` of the time, for `most` of work, of which so
-    /// much is `noted` already; what was reached by then is judged. `gates` are the model's, if it has some.
+    /// Begins. Asks the teacher, for half of `most` at the longest, makes the lesson, learns and judges on one thread for
+    /// `share` of the time, for `most` of work, of which so much is `noted` already; what was reached by then is judged.
+    /// `gates` are the model's, if it has some.
     ///
     /// # Errors
     /// There are no more threads.
     pub fn begin(
-        draft: LessonDraft,
+        mut draft: LessonDraft,
         in_use: Params,
         settings: FitSettings,
         (share, most): (f32, Duration),
@@ -93,6 +96,8 @@ impl LearnRun {
     ) -> std::io::Result<Self> {
         let flags = Arc::new(RunFlags::default());
         let (sender, done) = bounded(1);
+        // Room for all that may be said: nobody waits.
+        let (told_of, answers) = bounded(draft.pictures.len());
         let told = flags.clone();
         // The pool's one thread does all of it; the other one waits for it.
         let pool = rayon::ThreadPoolBuilder::new()
@@ -104,6 +109,17 @@ impl LearnRun {
         std::thread::Builder::new().name("learn-wait".into()).spawn(move || {
             let mut pace = Pace { told: &told, share, most, worked: Duration::ZERO, last: Instant::now() };
             let taught = pool.install(|| {
+                draft.ask_teacher(
+                    &mut |sample, answer| drop(told_of.try_send((sample.to_owned(), answer))),
+                    &mut || {
+                        let is_stopped = pace.go_on().is_break();
+                        if is_stopped || pace.worked > most / 2 {
+                            ControlFlow::Break(())
+                        } else {
+                            ControlFlow::Continue(())
+                        }
+                    },
+                );
                 let (model, net, score) = (draft.model.clone(), draft.net.clone(), draft.score);
                 let marked = draft.places.iter().map(|(_, place)| place.sample.clone()).collect();
                 let lesson = draft.finish(&mut || pace.go_on())?;
@@ -125,7 +141,7 @@ impl LearnRun {
             });
             let _ = sender.send(taught);
         })?;
-        Ok(Self { flags, done, latest_mark, noted })
+        Ok(Self { flags, done, answers, latest_mark, noted })
     }
 
     /// What it came to, if it is over.
@@ -135,6 +151,11 @@ impl LearnRun {
             Err(e) if e.is_empty() => None,
             Err(_) => Some(Err(LearnError::Refused("it ended before its time: see the log".into()))),
         }
+    }
+
+    /// What the teacher said since this was last asked, and of which samples.
+    pub fn answers(&self) -> Vec<(String, TeacherAnswer)> {
+        self.answers.try_iter().collect()
     }
 
     pub fn worked(&self) -> Duration {

@@ -3,7 +3,8 @@
 //! ```text
 //! GROUP/marks/1700000000000-1.json      what was said
 //! GROUP/samples/1700000000000-2.sample  the maps that training begins with, and what moved
-//!               1700000000000-2.jpg     the picture, for people
+//!               1700000000000-2.jpg     the picture, for people and teachers
+//!               1700000000000-2.answer  what a teacher said of it
 //! GROUP/models/0003.onnx, .toml, .report.json
 //! GROUP/state.json                      which of them is in use, what waits, what was spent
 //! GROUP/pairs.json                      what the last run changed in some of the pictures
@@ -17,6 +18,8 @@ use super::error::LearnError;
 use super::latents::Latents;
 use super::mark::Mark;
 use super::stored::{EventHead, MOST_HEAD, SampleHead, decode, encode, head};
+use super::teacher::TeacherAnswer;
+use crate::detect::Detection;
 use crate::files::{Links, open_plain, read_at_most, read_open, write_whole};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -29,6 +32,7 @@ const MOST_SAMPLES: usize = 2000;
 /// Largest files that are read.
 const MOST_MARK: u64 = 64 << 10;
 const MOST_SAMPLE: u64 = 256 << 20;
+const MOST_ANSWER: u64 = 64 << 10;
 const HOUR_MS: u64 = 3_600_000;
 /// Letters of a base in the name of what was put away.
 const LONGEST_BASE: usize = 100;
@@ -93,14 +97,12 @@ impl MarkStore {
                 Ok((file, n_sample)) => match head(&file) {
                     Ok((head, _)) if head.base != base => lost.push(named(&"is of another model; it is left out")),
                     Ok((head, _)) => {
-                        // What lies elsewhere takes no room here.
                         let picture = path.with_extension("jpg");
-                        let plain = std::fs::symlink_metadata(&picture).ok().filter(std::fs::Metadata::is_file);
-                        let picture_bytes = plain.map_or(0, |m| m.len());
+                        let picture_bytes = plain_length(&picture);
                         if picture_bytes == 0 {
                             lost.push(format!("{}: there is no picture to look at", picture.display()));
                         }
-                        let n_bytes = n_sample + picture_bytes;
+                        let n_bytes = n_sample + picture_bytes + plain_length(&path.with_extension("answer"));
                         store.samples.insert(stem(&path), Kept::of(head, n_bytes));
                     }
                     Err(e) => {
@@ -111,7 +113,7 @@ impl MarkStore {
             }
         }
         // A picture is written before its sample: without it nobody knows of it.
-        for path in files(&folder.join("samples"), "jpg") {
+        for path in ["jpg", "answer"].iter().flat_map(|ending| files(&folder.join("samples"), ending)) {
             if !path.with_extension("sample").exists() {
                 let _ = std::fs::remove_file(&path);
             }
@@ -231,9 +233,9 @@ impl MarkStore {
     pub fn put_sample(&mut self, head: &SampleHead, latents: &Latents, jpeg: &[u8]) -> Result<String, LearnError> {
         let file = encode(head, latents);
         let n_bytes = (file.len() + jpeg.len()) as u64;
-        let gone = self.surplus(n_bytes)?;
+        let gone = self.surplus(1, n_bytes)?;
         let name = self.name(head.time_ms);
-        let [sample, picture] = self.sample_files(&name);
+        let [sample, picture, _] = self.sample_files(&name);
         let written = write_whole(&picture, jpeg).and_then(|()| write_whole(&sample, &file));
         if let Err(e) = written {
             self.erase_sample(&name);
@@ -251,7 +253,7 @@ impl MarkStore {
         if !self.samples.contains_key(name) {
             return Err(LearnError::Refused(format!("there is no sample {name}")));
         }
-        let [path, _] = self.sample_files(name);
+        let [path, ..] = self.sample_files(name);
         let file = read_at_most(&path, MOST_SAMPLE, "a sample").map_err(|e| LearnError::file(&path, &e))?;
         let decoded = decode(&file).map_err(|e| LearnError::file(&path, &e));
         // What cannot be read now may be read another time; what is damaged stays so.
@@ -293,7 +295,7 @@ impl MarkStore {
     /// brought before (`sum` is its file's SHA-256), or it went out from here by this name, and is the same.
     pub fn same_picture(&self, camera: &str, name: &str, sum: &str, data: &[u8]) -> Option<(String, [u32; 2])> {
         let is_file = |sample: &str| {
-            let [_, picture] = self.sample_files(sample);
+            let [_, picture, _] = self.sample_files(sample);
             let file = open_plain(&picture, Links::Refused).and_then(|f| read_open(f, data.len() as u64, "a picture"));
             file.is_ok_and(|file| file == data)
         };
@@ -306,6 +308,34 @@ impl MarkStore {
     /// The picture of a sample, JPEG.
     pub fn picture(&self, sample: &str) -> Option<PathBuf> {
         self.samples.contains_key(sample).then(|| self.sample_files(sample)[1].clone())
+    }
+
+    /// Keeps what a teacher said of a sample, in place of what one said before, and lets others go for it; nothing, if the
+    /// sample is gone.
+    ///
+    /// # Errors
+    /// It cannot be written, or there is no room beside what marks need.
+    pub fn put_answer(&mut self, sample: &str, answer: &TeacherAnswer) -> Result<(), LearnError> {
+        if !self.samples.contains_key(sample) {
+            return Ok(());
+        }
+        let [_, _, path] = self.sample_files(sample);
+        let text = serde_json::to_vec(answer).map_err(|e| LearnError::file(&path, &e))?;
+        let (n_bytes, before) = (text.len() as u64, plain_length(&path));
+        let gone = self.surplus(0, n_bytes.saturating_sub(before))?;
+        write_whole(&path, &text).map_err(|e| LearnError::file(&path, &e))?;
+        if let Some(kept) = self.samples.get_mut(sample) {
+            kept.n_bytes = (kept.n_bytes + n_bytes).saturating_sub(before);
+        }
+        gone.iter().for_each(|name| self.drop_sample(name));
+        Ok(())
+    }
+
+    /// What a teacher said of a sample; `None`: it was not asked, or what it said cannot be read.
+    pub fn answer(&self, sample: &str, teacher: &str) -> Option<Vec<Detection>> {
+        let [_, _, path] = self.sample_files(sample);
+        let text = open_plain(&path, Links::Refused).and_then(|file| read_open(file, MOST_ANSWER, "an answer")).ok()?;
+        serde_json::from_slice::<TeacherAnswer>(&text).ok()?.of(teacher)
     }
 
     /// Whether there may be one more mark.
@@ -388,10 +418,10 @@ impl MarkStore {
         old.iter().for_each(|name| self.drop_sample(name));
     }
 
-    /// Samples that go for another one of so many bytes.
-    fn surplus(&self, n_bytes: u64) -> Result<Vec<String>, LearnError> {
+    /// Samples that go for so many others and so many bytes.
+    fn surplus(&self, n_samples: usize, n_bytes: u64) -> Result<Vec<String>, LearnError> {
         let (mut n, mut left) = self.size();
-        let is_full = |n: usize, left: u64| left + n_bytes > self.max_bytes || n >= MOST_SAMPLES;
+        let is_full = |n: usize, left: u64| left + n_bytes > self.max_bytes || n + n_samples > MOST_SAMPLES;
         let mut gone = Vec::new();
         if !is_full(n, left) {
             return Ok(gone);
@@ -440,8 +470,8 @@ impl MarkStore {
         }
     }
 
-    fn sample_files(&self, name: &str) -> [PathBuf; 2] {
-        ["sample", "jpg"].map(|ending| self.folder.join("samples").join(format!("{name}.{ending}")))
+    fn sample_files(&self, name: &str) -> [PathBuf; 3] {
+        ["sample", "jpg", "answer"].map(|ending| self.folder.join("samples").join(format!("{name}.{ending}")))
     }
 
     fn mark_file(&self, id: &str) -> PathBuf {
@@ -473,6 +503,12 @@ fn move_parts(from: &Path, to: &Path) -> Result<(), LearnError> {
         let _ = std::fs::remove_dir(&from);
     }
     Ok(())
+}
+
+/// Of a plain file; 0 if it is not there: what lies elsewhere takes no room here.
+fn plain_length(path: &Path) -> u64 {
+    let plain = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file);
+    plain.map_or(0, |m| m.len())
 }
 
 fn stem(path: &Path) -> String {
@@ -509,6 +545,10 @@ mod tests {
         let latents = Latents(vec![LatentMap::of(MapShape::new(10, 10, 10), &[1.0; 1000])]);
         let head = SampleHead::new(BASE, "front", hour * HOUR_MS, Size::new(640, 360), Vec::new());
         store.put_sample(&head, &latents, b"jpeg")
+    }
+
+    fn answer() -> TeacherAnswer {
+        TeacherAnswer::new("large abc", &[Detection::new(0, 0.5, crate::geom::Rect::new(1.0, 2.0, 3.0, 4.0))])
     }
 
     fn mark(id: &str, sample: &str) -> Mark {
@@ -604,8 +644,9 @@ mod tests {
 
     /// Everything below a folder but notes of whose it is.
     fn parts(folder: &Path) -> BTreeSet<String> {
-        let names = |part| files(&folder.join(part), "json").into_iter().chain(files(&folder.join(part), "sample"));
-        ["marks", "samples"].into_iter().flat_map(names).map(|p| stem(&p)).collect()
+        let all = [("marks", "json"), ("samples", "sample"), ("samples", "answer")];
+        let names = all.into_iter().flat_map(|(part, ending)| files(&folder.join(part), ending));
+        names.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect()
     }
 
     #[test]
@@ -619,9 +660,10 @@ mod tests {
                 for h in 0..3 {
                     let sample = put(&mut store, h).unwrap();
                     store.put_mark(mark(&format!("{h}-77"), &sample)).unwrap();
+                    store.put_answer(&sample, &answer()).unwrap();
                 }
                 let all = parts(path);
-                assert_eq!(all.len(), 6);
+                assert_eq!(all.len(), 9);
                 // Cut while it is put away.
                 let aside = path.join("of-abc");
                 let n_each = [("marks", "json", n_moved.min(3)), ("samples", "sample", n_moved.saturating_sub(3))];
@@ -657,6 +699,57 @@ mod tests {
             let (store, lost) = open(folder.path(), 1 << 20);
             assert!(lost.is_empty() && store.size().0 == 1 && store.marks().count() == 1, "{note:?}: {lost:?}");
         }
+    }
+
+    #[test]
+    fn answers_are_kept_beside_their_pictures_and_go_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(folder.path(), 1 << 20);
+        let name = put(&mut store, 3).unwrap();
+        let path = folder.path().join("samples").join(format!("{name}.answer"));
+        let bare = store.size().1;
+        for _ in 0..2 {
+            store.put_answer(&name, &answer()).unwrap();
+        }
+        store.put_answer("1-1", &answer()).unwrap();
+        assert_eq!(store.size().1, bare + plain_length(&path), "it counts once");
+        let before = store.size();
+        std::fs::copy(&path, path.with_file_name("1-1.answer")).unwrap();
+        drop(store);
+        let (store, lost) = open(folder.path(), 1 << 20);
+        assert!(lost.is_empty() && store.size() == before && !path.with_file_name("1-1.answer").exists(), "{lost:?}");
+        assert_eq!(store.answer(&name, "large abc"), answer().of("large abc"));
+        assert_eq!(store.answer(&name, "large abd"), None, "another teacher, or another file of it");
+        std::fs::write(&path, b"{").unwrap();
+        assert_eq!(store.answer(&name, "large abc"), None, "what is damaged is asked again");
+        // What a link names lies elsewhere: it is not read, takes no room, and stays.
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, serde_json::to_vec(&answer()).unwrap()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        drop(store);
+        let (mut store, _) = open(folder.path(), 1 << 20);
+        assert_eq!((store.answer(&name, "large abc"), store.size().1), (None, bare));
+        store.trim(24 * 400 * HOUR_MS);
+        assert!(path.symlink_metadata().is_err() && elsewhere.exists());
+    }
+
+    #[test]
+    fn answers_make_room_for_themselves_once_they_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(folder.path(), 1 << 20);
+        let names: Vec<String> = (0..3).map(|h| put(&mut store, h).unwrap()).collect();
+        let full = store.size().1;
+        drop(store);
+        let (mut store, _) = open(folder.path(), full);
+        let path = folder.path().join("samples").join(format!("{}.answer", names[2]));
+        std::fs::create_dir(&path).unwrap();
+        assert!(store.put_answer(&names[2], &answer()).is_err());
+        assert_eq!(store.size(), (3, full), "where nothing can be written, nothing is lost for it");
+        std::fs::remove_dir(&path).unwrap();
+        store.put_answer(&names[2], &answer()).unwrap();
+        assert_eq!(store.samples().collect::<Vec<_>>(), [&names[1], &names[2]]);
+        assert!(store.size().1 <= full && path.is_file());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod remote;
 
 use super::common::{Failure, ModelArgs, print_line, progress_bar};
+use crate::detect::heads::loss::PictureLabels;
 use crate::learn::backbone::Backbone;
 use crate::learn::base::Base;
 use crate::learn::coco::Truths;
@@ -12,9 +13,12 @@ use crate::learn::fit::{Bits, FitSettings};
 use crate::learn::follow::{FollowedFrames, FollowedSamples};
 use crate::learn::frames::Frames;
 use crate::learn::gate::{Compared, Judgement, Score};
+use crate::learn::labelling::add_taught;
 use crate::learn::lesson::{Lesson, teach};
 use crate::learn::net::{Depth, LearnNet};
 use crate::learn::sample::{Origin, Sample};
+use crate::learn::settings::TeacherSpec;
+use crate::learn::teacher::{FAINT, Teacher};
 use crate::models::model::{Learned, Model};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -43,6 +47,9 @@ enum Command {
 /// folder of YOLO's texts (000123.txt); simulated clips need none. With --tracks a clip needs none either: what the
 /// model itself follows there, and what moves, is right, also where it was missed in between; all else is in doubt.
 ///
+/// A teacher, a larger model or the same one at a larger size, labels the frames that have no labels: what it is sure
+/// of is there, what it is not sure of is in doubt.
+///
 /// Example: passd learn train yard.mp4 --labels yard.json --model street-nano --out learned/
 #[derive(clap::Args)]
 struct TrainArgs {
@@ -53,8 +60,11 @@ struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     labels: Vec<PathBuf>,
     /// Take what the model follows and what moves for the only labels
-    #[arg(long, conflicts_with = "labels")]
+    #[arg(long, conflicts_with_all = ["labels", "teacher"])]
     tracks: bool,
+    /// Model that labels the frames without labels, of simulated clips too: yolox_s, yolox_nano@640x384
+    #[arg(long, value_name = "MODEL[@WxH]")]
+    teacher: Option<TeacherSpec>,
     #[command(flatten)]
     model: ModelArgs,
     /// Folder for MODEL.onnx, MODEL.toml and MODEL.report.json
@@ -133,17 +143,42 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
     let depth = if args.all_layers { Depth::All } else { Depth::Head };
     let net = LearnNet::open(&model, size, depth)?;
     let mut backbone = Backbone::open(&model, &net)?;
-    let mut lesson = Lesson::default();
+    let teacher = args.teacher.as_ref().map(|spec| Teacher::open(spec, &args.model.folders(), &model, size));
+    let mut teacher = teacher.transpose().map_err(|e| Failure::Failed(format!("--teacher: {e}")))?;
+    let mut base = Base::new(&net);
+    let (mut lesson, mut n_taught) = (Lesson::default(), 0);
     for (i, clip) in args.clips.iter().enumerate() {
         if args.tracks {
             add_followed(&mut lesson, clip, i as u64, &model, &net, &mut backbone, args)?;
             continue;
         }
         let truths = args.labels.get(i).map(|path| Truths::read(path, &model.labels)).transpose()?;
+        // With a teacher nothing is known of a frame but what a file says of it.
+        let truths = truths.or_else(|| teacher.is_some().then(Truths::default));
         let mut frames = Frames::open(clip, size, args.every, truths)?;
+        let own_size = teacher.as_ref().map(Teacher::size).filter(|own| *own != size);
+        let mut larger =
+            own_size.map(|own| Frames::open(clip, own, args.every, Some(Truths::default()))).transpose()?;
         while let Some(frame) = frames.next_frame()? {
-            let Some(labels) = frame.labels else { continue };
+            let shown = match &mut larger {
+                Some(larger) => larger.next_frame()?.map(|larger| larger.frame),
+                None => Some(frame.frame.clone()),
+            };
+            let Some(shown) = shown else { break };
+            if frame.labels.is_none() && teacher.is_none() {
+                continue;
+            }
             let latents = backbone.latents(frame.frame.data());
+            let labels = match (frame.labels, &mut teacher) {
+                (None, Some(teacher)) => {
+                    n_taught += 1;
+                    let taught = teacher.look_for(&shown, &frame.frame.letterbox)?;
+                    let mut labels = PictureLabels::default();
+                    add_taught(&mut labels, &taught, &base.found(&latents, FAINT), &[]);
+                    labels
+                }
+                (labels, _) => labels.unwrap_or_default(),
+            };
             let block = i as u64 + frame.number / BLOCK;
             lesson.add(Sample { latents, labels, origin: Origin::Labelled, n_sure: 0, block, picture: None });
         }
@@ -151,11 +186,16 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
     let n_frames = lesson.learned.len() + lesson.held_out.len();
     if n_frames == 0 {
         return Err(Failure::Failed(
-            "no frame of the clips has labels: give --labels, or --tracks to learn from what moves".into(),
+            "no frame of the clips has labels: give --labels or --teacher, or --tracks to learn from what moves".into(),
         ));
     }
     lesson.add_anchors(&model, &net, &mut backbone, &mut || ControlFlow::Continue(()))?;
-    drop(backbone);
+    drop((backbone, teacher));
+    if let Some(spec) = &args.teacher {
+        let objects = |s: &Sample| s.labels.objects.len();
+        let n_objects: usize = lesson.learned.iter().chain(&lesson.held_out).map(objects).sum();
+        print_line(&format!("{n_taught} frames without labels are labelled by {spec}; {n_objects} objects in all"))?;
+    }
     print_line(&format!(
         "{n_frames} frames, {} anchors; {} MiB to learn from",
         lesson.learned.len() + lesson.held_out.len() - n_frames,
