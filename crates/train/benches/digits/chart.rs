@@ -32,13 +32,14 @@ const fn dashed(arm: &'static str, label: &'static str, colours: [&'static str; 
     Style { dashes, ..style(arm, label, colours, 1.4) }
 }
 
-const STYLES: [Style; 10] = [
+const STYLES: [Style; 11] = [
     style("f32", "f32", ["#111111", "#f0f0f0"], 2.6),
     style("int8", "eight bits, ours", ["#0b62d6", "#6cb0ff"], 2.6),
     style("octo", "Octo as its code does it", ["#b3127a", "#ff7ac6"], 1.8),
     style("uniform", "eight bits, no part of ours", ["#c26a00", "#ffb04d"], 1.8),
     dashed("no-gain", "ours without the gain", ["#c0392b", "#ff8a7a"], "6 3"),
     dashed("no-clip", "ours without the clip", ["#0d8fa3", "#56d6e8"], "6 3"),
+    dashed("no-cut", "ours without the rate's cut", ["#6b8e23", "#b8d96b"], "6 3"),
     dashed("nearest", "ours, rounded to the nearest", ["#0f8a55", "#4fd39a"], "6 3"),
     dashed("per-tensor", "ours, a scale a tensor", ["#7a4fd0", "#b79bff"], "6 3"),
     dashed("f32-gain", "f32 with the gain", ["#111111", "#f0f0f0"], "2 3"),
@@ -47,13 +48,13 @@ const STYLES: [Style; 10] = [
 
 /// Of a chart, in units of the picture.
 const SIZE: [f64; 2] = [330.0, 250.0];
-const LEFT: f64 = 44.0;
+const LEFT: f64 = 54.0;
 const TOP: f64 = 32.0;
-const GAP: f64 = 56.0;
+const GAP: f64 = 66.0;
 /// Of a legend's column and row.
 const LEGEND: [f64; 2] = [236.0, 20.0];
 /// Percents that have a line; the first and the last are the ends of what is shown.
-const TICKS: [f64; 6] = [80.0, 90.0, 95.0, 97.0, 98.0, 98.5];
+const TICKS: [f64; 6] = [90.0, 94.0, 96.0, 97.0, 98.0, 98.5];
 
 /// Errors are drawn by their logarithm: at the end all arms lie within a percent.
 fn height(percent: f64) -> f64 {

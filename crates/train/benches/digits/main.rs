@@ -1,6 +1,6 @@
 //! A small network learns digits from nothing: how well, and what each part of training in eight bits brings.
 //!
-//!     cargo bench -p passd-train --bench digits -- [--data digits,mnist] [--seeds 5] [--arms f32,int8,…] [--epochs 30,6]
+//!     cargo bench -p passd-train --bench digits -- [--data digits,mnist] [--seeds 5] [--arms f32,int8,…] [--epochs N]
 //!         [--batch 32] [--rate 0.004] [--threads 1] [--picture docs/learning-digits.svg]
 //!
 //! All arms of a seed begin with the same weights and see the same pictures in the same order. Prints how many of the test
@@ -29,8 +29,14 @@ use train::trainer::Trainer;
 /// A way to train.
 #[derive(Clone, Copy)]
 enum Way {
-    Float { has_gain: bool },
-    Int8(Settings),
+    Float {
+        has_gain: bool,
+    },
+    Int8 {
+        settings: Settings,
+        /// Whether the rate falls where gradients point elsewhere for want of bits.
+        is_cut: bool,
+    },
     Octo(ZeroPoint),
 }
 
@@ -40,18 +46,20 @@ impl Way {
 
     fn of(name: &str) -> Self {
         let all = Settings::default();
+        let int8 = |settings| Self::Int8 { settings, is_cut: true };
         match name {
             "f32" => Self::Float { has_gain: false },
             "f32-gain" => Self::Float { has_gain: true },
-            "int8" => Self::Int8(all),
-            "uniform" => Self::Int8(Settings::UNIFORM),
-            "nearest" => Self::Int8(Settings { is_random: false, ..all }),
-            "per-tensor" => Self::Int8(Settings { is_per_channel: false, ..all }),
-            "no-gain" => Self::Int8(Settings { has_gain: false, ..all }),
-            "no-clip" => Self::Int8(Settings { is_clipped: false, ..all }),
+            "int8" => int8(all),
+            "uniform" => int8(Settings::UNIFORM),
+            "nearest" => int8(Settings { is_random: false, ..all }),
+            "per-tensor" => int8(Settings { is_per_channel: false, ..all }),
+            "no-gain" => int8(Settings { has_gain: false, ..all }),
+            "no-clip" => int8(Settings { is_clipped: false, ..all }),
+            "no-cut" => Self::Int8 { settings: all, is_cut: false },
             "octo" => Self::Octo(ZeroPoint::TakenOff),
             "octo-zero-points" => Self::Octo(ZeroPoint::LeftIn),
-            _ => panic!("--arms: some of {},octo-zero-points, not '{name}'", Self::MOST),
+            _ => panic!("--arms: some of {},no-cut,octo-zero-points, not '{name}'", Self::MOST),
         }
     }
 
@@ -60,7 +68,7 @@ impl Way {
     }
 
     fn has_gain(self) -> bool {
-        matches!(self, Self::Float { has_gain: true } | Self::Int8(Settings { has_gain: true, .. }))
+        matches!(self, Self::Float { has_gain: true } | Self::Int8 { settings: Settings { has_gain: true, .. }, .. })
     }
 }
 
@@ -78,7 +86,7 @@ impl Learner {
         let kernels = (Kernels::best(), Int8Kernels::best());
         match way {
             Way::Float { .. } => Self::Float(Box::new(FloatTrainer::new(&plan, n, kernels.0))),
-            Way::Int8(settings) => {
+            Way::Int8 { settings, .. } => {
                 let new = || Box::new(Int8Trainer::new(&plan, n, kernels, settings));
                 Self::Int8(new(), new())
             }
@@ -114,6 +122,8 @@ struct Outcome {
     /// By epoch, in its own arithmetic.
     curve: Vec<f64>,
     in_f32: f64,
+    /// The mean share of the rate that was taken.
+    share: f64,
     seconds: f64,
 }
 
@@ -170,7 +180,7 @@ fn learn(data: &Digits, way: Way, seed: u64, options: Options) -> Outcome {
     let mut random = Rng::with_seed(seed ^ 0x5eed);
     let mut order: Vec<usize> = (0..data.train.len()).collect();
     let n_steps = (options.n_epochs * (order.len() / options.batch)) as f32;
-    let (mut step, mut curve, mut seconds) = (0.0, Vec::new(), 0.0);
+    let (mut step, mut curve, mut shares, mut seconds) = (0.0, Vec::new(), 0.0, 0.0);
     for _ in 0..options.n_epochs {
         random.shuffle(&mut order);
         let start = Instant::now();
@@ -182,7 +192,10 @@ fn learn(data: &Digits, way: Way, seed: u64, options: Options) -> Outcome {
             if !way.has_gain() {
                 grads.0.iter_mut().for_each(|layer| layer.gain.fill(0.0));
             }
-            let rate = options.rate * (1.0 - step / n_steps) * rate_share(trainer.deviation());
+            let is_cut = !matches!(way, Way::Int8 { is_cut: false, .. });
+            let share = if is_cut { rate_share(trainer.deviation()) } else { 1.0 };
+            let rate = options.rate * (1.0 - step / n_steps) * share;
+            shares += f64::from(share / n_steps);
             adam.step(&mut params, &grads, rate);
             if let Learner::Octo(octo) = &mut learner {
                 octo.step(rate);
@@ -194,7 +207,7 @@ fn learn(data: &Digits, way: Way, seed: u64, options: Options) -> Outcome {
     }
     let plan = network::plan(data.side, seed, Acts::Fused);
     let mut judge = FloatTrainer::new(&plan, options.batch, Kernels::best());
-    Outcome { curve, in_f32: accuracy(&mut judge, &params, data), seconds }
+    Outcome { curve, in_f32: accuracy(&mut judge, &params, data), share: shares, seconds }
 }
 
 /// Mean, and standard deviation of the single ones.
@@ -217,15 +230,16 @@ fn number<T: std::str::FromStr>(name: &str, text: &str) -> T {
 
 fn main() {
     let (sets, arms) = (option("--data", "digits,mnist"), option("--arms", Way::MOST));
-    let (epochs, n_seeds) = (option("--epochs", "30,6"), number("--seeds", &option("--seeds", "5")));
+    let n_seeds = number("--seeds", &option("--seeds", "5"));
     let (batch, rate) = (number("--batch", &option("--batch", "32")), number("--rate", &option("--rate", "0.004")));
     let n_threads = number("--threads", &option("--threads", "1"));
     let arms: Vec<(&str, Way)> = arms.split(',').map(|name| (name, Way::of(name))).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().expect("threads");
     let mut charts = Vec::new();
-    for (set, epochs) in sets.split(',').zip(epochs.split(',').cycle()) {
+    for set in sets.split(',') {
         let data = Digits::load(set);
-        let options = Options { n_epochs: number::<usize>("--epochs", epochs).max(1), batch, rate };
+        let epochs = option("--epochs", if set == "mnist" { "6" } else { "30" });
+        let options = Options { n_epochs: number::<usize>("--epochs", &epochs).max(1), batch, rate };
         println!(
             "\n{set}: {} pictures of {}x{}, {} for tests; {epochs} epochs in batches of {batch}, rate {rate}, {n_seeds} seeds\n",
             data.train.len() + data.test.len(),
@@ -233,8 +247,8 @@ fn main() {
             data.side,
             data.test.len(),
         );
-        println!("| arm | right, % | against {} | weights in f32, % | against {0} | s |", arms[0].0);
-        println!("|---|---|---|---|---|---|");
+        println!("| arm | right, % | against {} | weights in f32, % | against {0} | rate | s |", arms[0].0);
+        println!("|---|---|---|---|---|---|---|");
         let (mut curves, mut first) = (Vec::new(), Vec::new());
         for (name, way) in &arms {
             let all: Vec<Outcome> =
@@ -250,7 +264,8 @@ fn main() {
                 format!("{mean:.2} ± {off:.2} | {change:+.2} ± {change_off:.2}")
             });
             let (seconds, _) = spread(all.iter().map(|o| o.seconds));
-            println!("| {name} | {} | {} | {seconds:.1} |", columns[0], columns[1]);
+            let (share, _) = spread(all.iter().map(|o| o.share));
+            println!("| {name} | {} | {} | {share:.2} | {seconds:.1} |", columns[0], columns[1]);
             let means = (0..options.n_epochs).map(|epoch| spread(all.iter().map(|o| o.curve[epoch])).0);
             curves.push(Curve { arm: (*name).into(), points: means.collect() });
         }
