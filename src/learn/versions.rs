@@ -81,7 +81,7 @@ impl Versions {
                     }
                 }
                 if let Some(n) = state.current.filter(|n| !model_file(folder, *n).is_file()) {
-                    let why = not_usable(n, "its files are gone");
+                    let why = not_usable(n, &format!("{} is no file", model_file(folder, n).display()));
                     lost.push(why.clone());
                     state.step_back(why);
                 }
