@@ -467,7 +467,6 @@ impl Int8Trainer {
         let border = self.grad_borders[at];
         let mut codes = Batch::again(self.spare_room(shape, border), self.n, shape, border, ZERO_GRAD);
         let mut range = std::mem::take(&mut self.grad_ranges[at]);
-        let is_first = range.is_empty();
         range.resize(shape.c, 0.0);
         let parts = self.parts(value, state);
         let (room, period) = (parts::room(&parts), rows::period(shape.c));
@@ -476,10 +475,9 @@ impl Int8Trainer {
             true => GradRounding::Random { seed: rows::seed(self.step, value.0) },
             false => GradRounding::Nearest,
         };
-        let mut direction = ClipSearch::default();
+        let (mut direction, mut scales) = (ClipSearch::default(), Vec::new());
         let searches = self.settings.is_clipped && self.step % clip::EVERY == 1;
-        let mut scales = Vec::new();
-        for _ in 0..if is_first { 2 } else { 1 } {
+        for _ in 0..2 {
             let greatest = range.iter().copied().fold(0.0, f32::max);
             if !self.settings.is_per_channel {
                 range.fill(greatest);
@@ -508,8 +506,10 @@ impl Int8Trainer {
             let seen = codes.fold_rows(|| Scratch::new(room, width, period), row, Scratch::merged);
             let mut most = vec![0.0; shape.c];
             rows::gather_most(&seen.most, &mut most);
-            range::after(&mut range, &most);
             direction = seen.direction;
+            if range::after(&mut range, &most) {
+                break;
+            }
         }
         if searches {
             self.clips[at] = direction.best();

@@ -55,9 +55,16 @@ impl Range {
     }
 }
 
-/// The greatest size of a gradient in each channel, as the steps so far have shown it.
-pub fn after(range: &mut [f32], seen: &[f32]) {
+/// How far beyond the range of the steps before a gradient may reach, and be cut off there: a few pictures that are hard make
+/// gradients many times those of the others, and are lost if they are cut.
+const REACH: f32 = 1.5;
+
+/// The greatest size of a gradient in each channel, as the steps so far have shown it. Whether the range before
+/// held: else codes are made again, by the new one.
+pub fn after(range: &mut [f32], seen: &[f32]) -> bool {
+    let holds = range.iter().zip(seen).all(|(range, seen)| *seen <= range * REACH);
     range.iter_mut().zip(seen).for_each(|(range, seen)| *range = seen.max(*range * KEEP));
+    holds
 }
 
 #[cfg(test)]
@@ -79,5 +86,15 @@ mod tests {
         let range = Range::NONE.after(Range { low: -1.0, high: 2.0 });
         assert_eq!(range, Range { low: -1.0, high: 2.0 });
         assert_eq!(range.after(Range { low: -3.0, high: 0.5 }), Range { low: -3.0, high: 1.9 });
+    }
+
+    #[test]
+    fn a_gradient_that_reaches_far_beyond_its_range_is_told() {
+        let mut range = vec![0.0; 2];
+        assert!(!after(&mut range, &[2.0, 1.0]), "nothing was known");
+        assert!(after(&mut range, &[2.8, 0.5]));
+        assert_eq!(range, [2.8, 0.95]);
+        assert!(!after(&mut range, &[2.8, 1.5]));
+        assert!(after(&mut [0.0], &[0.0]), "nothing is no more than nothing");
     }
 }
