@@ -173,6 +173,10 @@ fn ms(time: f64) -> u64 {
 pub fn write(folder: &Path, time: f64, pairs: Vec<PicturePair>) -> Result<(), LearnError> {
     let path = path(folder);
     let text = serde_json::to_vec(&PairsFile { run_ms: ms(time), pairs }).map_err(|e| LearnError::file(&path, &e))?;
+    if path.is_dir() {
+        // Else a folder of that name would be in the way for ever.
+        let _ = std::fs::remove_dir_all(&path);
+    }
     write_whole(&path, &text).map_err(|e| LearnError::file(&path, &e))
 }
 
@@ -186,8 +190,10 @@ pub fn read(folder: &Path, time: f64) -> Vec<PicturePair> {
 /// # Errors
 /// They cannot be erased.
 pub fn erase(folder: &Path) -> Result<(), LearnError> {
-    match std::fs::remove_file(path(folder)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LearnError::file(&path(folder), &e)),
+    let path = path(folder);
+    let gone = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+    match gone {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LearnError::file(&path, &e)),
         _ => Ok(()),
     }
 }
