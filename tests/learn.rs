@@ -345,7 +345,11 @@ fn marks_that_make_no_sense_are_refused_in_words() {
     refused(json!({ "said": "not-an-object", "camera": "front" }), 400, "box");
     refused(json!({ "said": "not-an-object", "camera": "front", "box": [30, 2, 1, 40] }), 400, "box");
     refused(json!({ "said": "not-an-object", "camera": "front", "box": [5000, 2, 6000, 40] }), 400, "outside");
-    refused(json!({ "said": "not-an-object", "camera": "front", "frame": 1_000_000, "box": [1, 2, 30, 40] }), 404, "not held");
+    refused(
+        json!({ "said": "not-an-object", "camera": "front", "frame": 1_000_000, "box": [1, 2, 30, 40] }),
+        404,
+        "not held",
+    );
     refused(json!({ "said": "not-an-object", "event": "1700000000000-front-1" }), 404, "1700000000000-front-1");
     refused(json!({ "said": "perhaps" }), 400, "not-an-object");
     assert_eq!(post(&service, "/api/learn/front/run", &json!({})).0, 400, "there is nothing to learn from");

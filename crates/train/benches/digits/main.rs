@@ -96,7 +96,7 @@ impl Learner {
 
     fn trainer(&mut self) -> &mut dyn Trainer {
         match self {
-            Self::Float(trainer) => &mut **trainer,
+            Self::Float(trainer) => trainer.as_mut(),
             Self::Int8(trainer, _) => trainer.as_mut(),
             Self::Octo(trainer) => trainer.as_mut(),
         }
