@@ -12,7 +12,8 @@
 //! `shift`: a model that knows days alone sees another scene: 60 labelled pictures of two streets, judged in four others, in
 //! eight bits and in `f32`, what lies behind the backbone alone and all layers.
 //!
-//!     cargo bench --bench learn -- tracks [--model yolox_nano] [--clips room-sparse,…] [--seeds 1] [--reference DIR]
+//!     cargo bench --bench learn -- tracks [--model yolox_nano|fastestdet] [--size WxH] [--clips room-sparse,…] [--seeds 1]
+//!         [--keep 8] [--reference DIR]
 //!
 //! `tracks`: the shared clips, with what is followed and moves as the only labels (`benches/learn/tracks.rs`).
 //!

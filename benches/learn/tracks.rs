@@ -14,7 +14,7 @@ use passd::geom::{Letterbox, Rect, Size};
 use passd::learn::backbone::Backbone;
 use passd::learn::base::Base;
 use passd::learn::fit::FitSettings;
-use passd::learn::follow::{FollowedFrames, FollowedSamples};
+use passd::learn::follow::{FollowedFrames, FollowedSamples, KEEP};
 use passd::learn::latents::Latents;
 use passd::learn::lesson::{Lesson, teach};
 use passd::learn::net::{Depth, LearnNet};
@@ -157,14 +157,6 @@ pub fn tracks(settings: FitSettings) {
                 lesson.add(samples.sample(latents, labels, frame.number * BLOCKS / n_first));
             }
         }
-        if number("--strays", 0) == 1 {
-            // What anchors show is complete: what lies where the base sees nothing, not even faintly, is none.
-            let mut base = Base::new(&net);
-            for sample in lesson.held_out.iter_mut().filter(|s| s.origin == Origin::Anchor) {
-                sample.labels.ignored.extend(base.found(&sample.latents, 0.1).iter().map(|d| d.bbox));
-                sample.labels.is_complete = true;
-            }
-        }
         lesson.add_anchors(&model, &net, &mut backbone, &mut || ControlFlow::Continue(())).expect("anchors");
         let n_anchors = lesson.learned.iter().filter(|s| s.origin == Origin::Anchor).count();
         let n_pictures = lesson.learned.len() + lesson.held_out.len();
@@ -176,7 +168,7 @@ pub fn tracks(settings: FitSettings) {
         for seed in 0..number("--seeds", 1u64) {
             let started = Instant::now();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-            let settings = FitSettings { seed: seed + 1, ..settings };
+            let settings = FitSettings { seed: seed + 1, keep: number("--keep", KEEP), ..settings };
             let taught = pool.install(|| {
                 teach(&net, &net.params(), &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(()))
             });

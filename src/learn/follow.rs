@@ -14,6 +14,12 @@ use crate::models::model::Model;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// How much what was said before weighs where tracks are the only labels ([`FitSettings::keep`]). They name objects and no
+/// background: at 1 the scores of all else rise with theirs, at 8 they do not (`benches/learn/tracks.rs`).
+///
+/// [`FitSettings::keep`]: super::fit::FitSettings::keep
+pub const KEEP: f32 = 8.0;
+
 /// Frames that wait at most, of clips that have hundreds a second.
 const MOST_WAITING: usize = 256;
 

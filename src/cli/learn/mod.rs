@@ -10,7 +10,7 @@ use crate::learn::coco::Truths;
 use crate::learn::error::LearnError;
 use crate::learn::export::{learned_file, write_model};
 use crate::learn::fit::{Bits, FitSettings};
-use crate::learn::follow::{FollowedFrames, FollowedSamples};
+use crate::learn::follow::{self, FollowedFrames, FollowedSamples};
 use crate::learn::frames::Frames;
 use crate::learn::gate::{Compared, Judgement, Score};
 use crate::learn::labelling::add_taught;
@@ -207,6 +207,7 @@ fn train(args: &TrainArgs) -> Result<(), Failure> {
         n_steps: args.steps,
         rate: args.rate,
         seed: args.seed,
+        keep: if args.tracks { follow::KEEP } else { FitSettings::default().keep },
         ..FitSettings::default()
     };
     let bar = progress_bar();
