@@ -7,10 +7,9 @@
 //! times at most. Counted before and after: false alarms of that kind and persons and cars found, in later hours of the same
 //! street, and in other streets.
 //!
-//! `--arms f32,int8,uniform,nearest,no-gain,no-clip,per-tensor`: ways to compute, for `shift`; `--depth head|all|both`.
-//!
 //! `shift`: a model that knows days alone sees another scene: 60 labelled pictures of two streets, judged in four others, in
-//! eight bits and in `f32`, what lies behind the backbone alone and all layers.
+//! eight bits and in `f32`, what lies behind the backbone alone and all layers (`--depth head|all|both`). `--arms`: ways to
+//! compute, of f32, int8, uniform, octo, octo-zero-points, nearest, no-gain, no-clip, per-tensor.
 //!
 //!     cargo bench --bench learn -- tracks [--model yolox_nano|fastestdet] [--size WxH] [--clips room-sparse,…] [--seeds 1]
 //!         [--keep 8] [--reference DIR]
@@ -23,11 +22,14 @@
 //!
 //! Results are kept in `benches/README.md`.
 
+#[path = "learn/arms.rs"]
+mod arms;
 #[path = "learn/teacher.rs"]
 mod teacher;
 #[path = "learn/tracks.rs"]
 mod tracks;
 
+use arms::Arm;
 use passd::detect::Detection;
 use passd::detect::heads::Thresholds;
 use passd::detect::heads::loss::{LabelledBox, PictureLabels};
@@ -44,7 +46,6 @@ use passd::sim::{DecoyTruth, SimCamera, SimSettings, Truth};
 use std::ops::ControlFlow;
 use std::time::Instant;
 use train::float::FloatTrainer;
-use train::int8;
 use train::params::Params;
 
 const SCORE: f32 = 0.4;
@@ -225,22 +226,6 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
     }
 }
 
-/// Ways to compute, by `--arms`.
-fn arms() -> Vec<(String, Bits)> {
-    let all = int8::Settings::default();
-    let of = |name: &str| match name {
-        "f32" => Bits::Float,
-        "int8" => Bits::Eight(all),
-        "uniform" => Bits::Eight(int8::Settings::UNIFORM),
-        "nearest" => Bits::Eight(int8::Settings { is_random: false, ..all }),
-        "no-gain" => Bits::Eight(int8::Settings { has_gain: false, ..all }),
-        "no-clip" => Bits::Eight(int8::Settings { is_clipped: false, ..all }),
-        "per-tensor" => Bits::Eight(int8::Settings { is_per_channel: false, ..all }),
-        other => panic!("--arms: {other}"),
-    };
-    option("--arms", "int8,f32").split(',').map(|name| (name.to_owned(), of(name))).collect()
-}
-
 fn shift(model: &Model, settings: FitSettings) {
     let size = Size::new(640, 384);
     for scene in option("--scenes", "night,infrared").split(',') {
@@ -273,23 +258,16 @@ fn shift(model: &Model, settings: FitSettings) {
                 let judged: Vec<&Sample> = judged.iter().collect();
                 let mut lesson = Lesson { learned, held_out: Vec::new() };
                 lesson.add_anchors(model, &net, &mut backbone, &mut || ControlFlow::Continue(())).expect("anchors");
-                for (arm, bits) in arms() {
+                let before = standing(&net, &net.params(), &judged);
+                for name in option("--arms", "int8,f32").split(',') {
                     let started = Instant::now();
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-                    let settings = FitSettings { bits, seed: seed + 1, ..settings };
-                    let taught = pool
-                        .install(|| {
-                            teach(&net, &net.params(), &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(()))
-                        })
-                        .expect("a lesson");
-                    println!("{scene}, seed {seed}, {depth:?}, {arm}: {:.0} s", started.elapsed().as_secs_f32());
-                    line(
-                        "other streets",
-                        &standing(&net, &net.params(), &judged),
-                        &standing(&net, &taught.params, &judged),
-                    );
-                    let anchors = taught.verdict.anchors;
-                    line("anchors", &anchors.before, &anchors.after);
+                    let settings = FitSettings { seed: seed + 1, ..settings };
+                    let params = pool.install(|| Arm::of(name).learn(&net, &lesson.learned, settings));
+                    println!("{scene}, seed {seed}, {depth:?}, {name}: {:.0} s", started.elapsed().as_secs_f32());
+                    line("other streets", &before, &standing(&net, &params, &judged));
+                    let anchors: Vec<&Sample> = lesson.held_out.iter().collect();
+                    line("anchors", &standing(&net, &net.params(), &anchors), &standing(&net, &params, &anchors));
                 }
             }
         }

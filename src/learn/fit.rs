@@ -52,6 +52,15 @@ impl Default for FitSettings {
     }
 }
 
+impl FitSettings {
+    /// Adam's step: a few steps of warming up, then half a cosine.
+    pub fn rate_at(&self, step: u32) -> f32 {
+        let share = step as f32 / self.n_steps.max(1) as f32;
+        let begin = (step as f32 / 20.0).min(1.0);
+        self.rate * begin * 0.5 * (1.0 + (std::f32::consts::PI * share.min(1.0)).cos())
+    }
+}
+
 /// Length to which a step's gradient is cut.
 const LONGEST: f32 = 10.0;
 
@@ -102,7 +111,6 @@ impl<'a> Fit<'a> {
     /// # Panics
     /// There are no samples.
     pub fn new(net: &'a LearnNet, samples: &'a [Sample], settings: FitSettings) -> Self {
-        assert!(!samples.is_empty(), "something to learn from");
         let (plan, n) = (net.plan(), settings.n_batch.max(1));
         let trainer: Box<dyn Trainer> = match settings.bits {
             Bits::Float => Box::new(FloatTrainer::new(plan, n, Kernels::best())),
@@ -111,6 +119,20 @@ impl<'a> Fit<'a> {
                 Box::new(Int8Trainer::new(plan, n, kernels, parts))
             }
         };
+        Self::with_trainer(net, samples, settings, trainer)
+    }
+
+    /// With another way to compute than by [`FitSettings::bits`]; its batches are as many pictures as the settings say.
+    ///
+    /// # Panics
+    /// There are no samples.
+    pub fn with_trainer(
+        net: &'a LearnNet,
+        samples: &'a [Sample],
+        settings: FitSettings,
+        trainer: Box<dyn Trainer>,
+    ) -> Self {
+        assert!(!samples.is_empty(), "something to learn from");
         let params = net.params();
         Self {
             net,
@@ -123,7 +145,7 @@ impl<'a> Fit<'a> {
             params,
             before: vec![None; samples.len()],
             n_before: 0,
-            judge: FloatTrainer::new(plan, 1, Kernels::best()),
+            judge: FloatTrainer::new(net.plan(), 1, Kernels::best()),
             random: Rng::with_seed(settings.seed),
             step: 0,
             deck: Decks::of(samples),
@@ -168,8 +190,7 @@ impl<'a> Fit<'a> {
         self.step += 1;
         if told.is_taken {
             clip_length(&mut grads, LONGEST);
-            let rate =
-                self.settings.rate * warm(self.step, self.settings.n_steps) * rate_share(self.trainer.deviation());
+            let rate = self.settings.rate_at(self.step) * rate_share(self.trainer.deviation());
             self.adam.step(&mut self.params, &grads, rate);
             let pull = (self.settings.pull * rate / self.settings.rate).min(1.0) * 0.1;
             for (w, first) in self.params.tensors_mut().zip(self.first.tensors()) {
@@ -226,11 +247,4 @@ impl<'a> Fit<'a> {
         }
         loss
     }
-}
-
-/// The rate's factor: a few steps of warming up, then half a cosine.
-fn warm(step: u32, n_steps: u32) -> f32 {
-    let share = step as f32 / n_steps.max(1) as f32;
-    let begin = (step as f32 / 20.0).min(1.0);
-    begin * 0.5 * (1.0 + (std::f32::consts::PI * share.min(1.0)).cos())
 }
