@@ -12,6 +12,7 @@ use crate::eval::score::{AveragePrecision, IOU, Wanted};
 use crate::geom::{ModelInput, Rect};
 use engine::kernels::Kernels;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use train::float::FloatTrainer;
 use train::params::Params;
@@ -66,11 +67,18 @@ impl Compared {
         self.before.n_found.saturating_sub(self.after.n_found) as f64 / self.before.n_objects.max(1) as f64
     }
 
+    /// How much more of what is reported and ought to be is right.
+    fn righter(&self) -> f64 {
+        self.after.right() - self.before.right()
+    }
+
+    /// Something is better, and nothing is worse than by a trifle.
     fn is_better(&self) -> bool {
-        let fewer = self.after.n_false < self.before.n_false;
-        match fewer {
-            true => self.gain() >= -MOST_LOST,
-            false => self.after.n_false == self.before.n_false && self.gain() > 0.0,
+        let is_kept = self.gain() >= -MOST_LOST && self.righter() >= -MOST_LOST;
+        match self.after.n_false.cmp(&self.before.n_false) {
+            Ordering::Less => is_kept,
+            Ordering::Equal => is_kept && (self.gain() > 0.0 || self.righter() > MOST_LOST),
+            Ordering::Greater => false,
         }
     }
 }
@@ -236,7 +244,7 @@ fn refusal(v: &Judgement, has_held_out: bool) -> Option<String> {
             100.0 * MOST_LOST
         ));
     }
-    let lost = v.anchors.before.right() - v.anchors.after.right();
+    let lost = -v.anchors.righter();
     if lost > MOST_LOST {
         return Some(format!(
             "on what the model knew before, {:.1} points less of what is reported is right (at most {} may be lost)",
@@ -258,10 +266,12 @@ fn refusal(v: &Judgement, has_held_out: bool) -> Option<String> {
     }
     (!v.held_out.is_better()).then(|| {
         format!(
-            "on what was not learned from, nothing is better: {} false alarms before and {} now, average precision {}",
+            "on what was not learned from, nothing is better: {} false alarms before and {} now, average precision {}, right of \
+             what is reported {}",
             v.held_out.before.n_false,
             v.held_out.after.n_false,
-            points(v.held_out.gain())
+            points(v.held_out.gain()),
+            points(v.held_out.righter())
         )
     })
 }
@@ -354,6 +364,16 @@ mod tests {
         let mut better = good();
         (better.held_out.after.n_false, better.held_out.after.ap50) = (9, Some(0.81));
         assert_eq!(refusal(&better, true), None, "as many false alarms, and it finds better");
+        better.held_out.after.n_stray = 10;
+        assert!(
+            refusal(&better, true).is_some_and(|why| why.contains("nothing is better")),
+            "but reports more that is not"
+        );
+        better = good();
+        (better.held_out.after.n_false, better.held_out.after.n_found) = (9, 92);
+        assert_eq!(refusal(&better, true), None, "as many false alarms, and more objects");
+        (better.held_out.after.ap50, better.held_out.after.n_found) = (Some(0.79), 100);
+        assert!(refusal(&better, true).is_some(), "at the cost of order");
         assert!(refusal(&good(), false).is_some_and(|why| why.contains("to judge by")));
     }
 
