@@ -12,7 +12,7 @@ use passd::learn::gate::Judgement;
 use passd::learn::lesson::Taught;
 use passd::learn::mark::Mark;
 use passd::learn::pupil::{KeptPicture, Pupil};
-use passd::learn::run::LearnRun;
+use passd::learn::run::{LearnRun, RunBounds};
 use passd::learn::settings::{GroupSettings, LearnCamera, LearnMode, LearnSettings};
 use passd::learn::stored;
 use passd::learn::trail::Followed;
@@ -680,12 +680,12 @@ fn gradients_that_are_not_numbers_are_refused_and_what_is_in_use_stays() {
         std::fs::write(path, stored::encode(&head, &latents)).unwrap();
     }
     let settings = FitSettings { n_steps: 3, ..FitSettings::default() };
-    let bounds = (1.0, Duration::from_secs(600));
+    let bounds = RunBounds { share: 1.0, most: Duration::from_secs(600), noted: Duration::ZERO, latest_mark: 12 };
     let draft = pupil.draft();
     assert_eq!(draft.pictures.len(), 12);
     let folders = ModelFolders(Vec::new());
     let in_use = pupil.weights(Some(1), &folders).unwrap();
-    let run = LearnRun::begin(draft, in_use.clone(), settings, bounds, (12, Duration::ZERO), None).unwrap();
+    let run = LearnRun::begin(draft, in_use.clone(), settings, bounds, None).unwrap();
     let why = wait_for("the run's end", LONG, || run.result()).unwrap_err().to_string();
     assert!(why.contains("not a number"), "{why}");
     pupil.give_up(why, 12, 1.0, 1.0).unwrap();

@@ -3,7 +3,8 @@
 use super::error::DaemonError;
 use crate::clock::SystemClock;
 use crate::config::{Config, LearnConfig};
-use crate::learn::learner::{InUse, LearnContext, Learner, NotUsable};
+use crate::learn::in_use::{InUse, NotUsable};
+use crate::learn::learner::{LearnContext, Learner};
 use crate::models::model::ModelFolders;
 use crate::output::Sink;
 use crate::output::board::Board;

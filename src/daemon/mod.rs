@@ -19,7 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::files::OwnFolder;
 use crate::infer::session::Runtime;
-use crate::learn::learner::{InUse, NotUsable};
+use crate::learn::in_use::{InUse, NotUsable};
 use crate::models::model::ModelFolders;
 use crate::output::board::Board;
 use crate::output::metrics::Metrics;

@@ -1,8 +1,9 @@
 //! What people say and ask, answered on the learner's thread.
 
+use super::class::Class;
 use super::coco::{CocoAnnotation, CocoCategory, CocoFile, CocoImage};
 use super::error::LearnError;
-use super::learner::{Class, School};
+use super::learner::School;
 use super::mark::Mark;
 use super::pairs::PicturePair;
 use crate::files::{Links, open_plain, read_open};

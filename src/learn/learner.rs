@@ -1,18 +1,18 @@
 //! The learner's thread: keeps pictures, answers what people ask and say, and has runs begin, end and be taken over.
 
+use super::class::{Class, STILLS};
 use super::error::LearnError;
 use super::fit::FitSettings;
-use super::picture::{jpeg, moved, without};
-use super::pupil::{KeptPicture, Pupil};
-use super::run::LearnRun;
+use super::in_use::{InUse, NotUsable};
+use super::picture::moved;
+use super::pupil::Pupil;
+use super::run::{LearnRun, RunBounds};
 use super::settings::{GroupSettings, LearnSettings};
 use super::shadow::Shadow;
 use super::sink::{BestFrame, LearnSink, Trails};
 use super::stored::EventHead;
-use super::trail::{Followed, SETTLED_NS};
 use crate::clock::Clock;
 use crate::files::OwnFolder;
-use crate::frame::Frame;
 use crate::models::model::ModelFolders;
 use crate::outcome::FrameResult;
 use crate::output::Sink;
@@ -22,27 +22,10 @@ use crate::process::{give_way, only_when_idle};
 use crate::schedule::load::Degraded;
 use crossbeam_channel::{Receiver, Sender, select};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// Which model some cameras are to use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InUse {
-    pub cameras: Vec<String>,
-    /// The learned model's sidecar; `None`: the model of the config.
-    pub model: Option<PathBuf>,
-}
-
-/// A learned model that cameras were to use, and cannot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotUsable {
-    /// Its sidecar.
-    pub model: PathBuf,
-    pub why: String,
-}
 
 /// What the learner works with.
 #[derive(Clone)]
@@ -66,12 +49,6 @@ const SHADOW_NS: u64 = 500_000_000;
 const AGAIN_NS: u64 = 60_000_000_000;
 /// Of a run's time so much is noted as spent before it is: who is killed again and again learns for ever otherwise.
 const AHEAD: Duration = Duration::from_secs(60);
-/// Stills that are held of a camera.
-const STILLS: usize = 4;
-/// Frames of a camera of which it is known that they are kept: its stills, and the latest.
-const KEPT_FRAMES: usize = 2 * STILLS;
-/// Pictures of a camera that wait for what comes after them, at most.
-const WAITING: usize = 4;
 
 /// What learns, running; ends when dropped.
 pub struct Learner {
@@ -137,163 +114,6 @@ impl Drop for Learner {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-/// A group, and what is going on with it.
-pub(super) struct Class {
-    pub pupil: Pupil,
-    pub run: Option<LearnRun>,
-    pub shadow: Option<Shadow>,
-    /// Somebody asked for a run.
-    pub is_asked: bool,
-    /// When the last mark was made, on the steady clock.
-    pub marked_ns: u64,
-    /// By camera: when a picture was kept last, and an event's.
-    kept_ns: BTreeMap<String, u64>,
-    event_ns: BTreeMap<String, u64>,
-    looked_ns: u64,
-    /// Nothing is begun before this, after something could not be written.
-    not_before_ns: u64,
-    /// The frames that were kept and looked along at last, by camera.
-    last_kept: BTreeMap<String, u64>,
-    last_looked: BTreeMap<String, u64>,
-    /// Frames and their samples, by camera: a frame is kept once, however many marks are of it.
-    frames: BTreeMap<String, VecDeque<KeptFrame>>,
-    trails: Arc<Trails>,
-    /// The first to be kept first.
-    waiting: VecDeque<WaitingPicture>,
-}
-
-/// A frame that is kept: its number, when it was taken, and its sample.
-struct KeptFrame {
-    key: (u64, u64),
-    sample: String,
-}
-
-/// A picture that is kept when it is known what came after it.
-struct WaitingPicture {
-    result: Arc<FrameResult>,
-    time_ms: u64,
-    event: Option<EventHead>,
-    due_ns: u64,
-}
-
-impl Class {
-    fn new(pupil: Pupil, trails: Arc<Trails>) -> Self {
-        Self {
-            pupil,
-            run: None,
-            shadow: None,
-            is_asked: false,
-            marked_ns: 0,
-            kept_ns: BTreeMap::new(),
-            event_ns: BTreeMap::new(),
-            looked_ns: 0,
-            not_before_ns: 0,
-            last_kept: BTreeMap::new(),
-            last_looked: BTreeMap::new(),
-            frames: BTreeMap::new(),
-            trails,
-            waiting: VecDeque::new(),
-        }
-    }
-
-    pub fn has(&self, camera: &str) -> bool {
-        self.pupil.settings.cameras.iter().any(|c| c.id == camera)
-    }
-
-    /// Lets go of pictures that wait.
-    pub fn forget_waiting(&mut self) {
-        self.waiting.clear();
-    }
-
-    /// Ends what is being learned, and what looks along.
-    pub fn cancel(&mut self, now_ms: u64) {
-        self.end_run(now_ms);
-        (self.shadow, self.is_asked) = (None, false);
-    }
-
-    /// Ends a run, and notes what it took; how long it worked.
-    fn end_run(&mut self, now_ms: u64) -> Duration {
-        let Some(run) = self.run.take() else { return Duration::ZERO };
-        let worked = run.worked();
-        if let Err(e) = self.pupil.spent(run.noted.as_millis() as u64, worked.as_millis() as u64, now_ms) {
-            tracing::error!(group = self.pupil.settings.name, "{e}");
-        }
-        worked
-    }
-
-    /// Milliseconds that were spent on the day of `now_ms`, without what is only noted.
-    pub fn spent_ms(&self, now_ms: u64) -> u64 {
-        let ahead = self.run.as_ref().map_or(Duration::ZERO, |r| r.noted.saturating_sub(r.worked()));
-        self.pupil.versions().spent_ms(now_ms).saturating_sub(ahead.as_millis() as u64)
-    }
-
-    fn in_use(&self) -> InUse {
-        let cameras = self.pupil.settings.cameras.iter().map(|c| c.id.clone()).collect();
-        InUse { cameras, model: self.pupil.in_use() }
-    }
-
-    /// A frame of one of its cameras, without what is masked; `None` if it is of another size.
-    fn frame(&self, result: &FrameResult) -> Option<Frame> {
-        let camera = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera)?;
-        (result.frame.size() == self.pupil.net().input()).then(|| without(&result.frame, &camera.masks))
-    }
-
-    /// Keeps a frame, if it is not kept yet; the sample's name.
-    pub fn keep(&mut self, result: &FrameResult, time_ms: u64, event: Option<EventHead>) -> Result<String, LearnError> {
-        let key = (result.frame.id.0, result.frame.captured_unix_ns);
-        let known = self.frames.get(&*result.camera).into_iter().flatten().find(|f| f.key == key);
-        // What is of an event says so in its own sample.
-        let is_there = |name: &&String| event.is_none() && self.pupil.store().source_of(name).is_some();
-        if let Some(name) = known.map(|f| &f.sample).filter(is_there) {
-            return Ok(name.clone());
-        }
-        let size = self.pupil.net().input();
-        let frame = self
-            .frame(result)
-            .ok_or_else(|| LearnError::Refused(format!("the frame is not of {size}, at which is learned")))?;
-        let jpeg = jpeg(&frame).ok_or_else(|| LearnError::Refused("the picture could not be made".into()))?;
-        let at_once = || Followed { objects: moved(result), doubtful: Vec::new() };
-        let mut followed = self.trails.at(result).unwrap_or_else(at_once);
-        if let Some(camera) = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera) {
-            followed.hide(&camera.masks, frame.letterbox.content);
-        }
-        let picture =
-            KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, followed, event, brought: None };
-        let name = self.pupil.keep(&picture)?;
-        let frames = self.frames.entry(result.camera.to_string()).or_default();
-        if frames.len() >= KEPT_FRAMES {
-            frames.pop_front();
-        }
-        frames.push_back(KeptFrame { key, sample: name.clone() });
-        Ok(name)
-    }
-
-    /// Has a frame kept when it is known what came after it.
-    fn put_off(&mut self, result: &Arc<FrameResult>, (now_ns, time_ms): (u64, u64), event: Option<EventHead>) {
-        if self.waiting.len() >= WAITING * self.pupil.settings.cameras.len().max(1) {
-            self.waiting.pop_front();
-        }
-        let due_ns = now_ns.saturating_add(SETTLED_NS);
-        self.waiting.push_back(WaitingPicture { result: result.clone(), time_ms, event, due_ns });
-    }
-
-    /// Keeps what has waited long enough.
-    pub fn keep_due(&mut self, now_ns: u64) {
-        while self.waiting.front().is_some_and(|w| w.due_ns <= now_ns) {
-            let Some(WaitingPicture { result, time_ms, event, .. }) = self.waiting.pop_front() else { return };
-            let id = event.as_ref().map(|e| e.id.clone());
-            match (self.keep(&result, time_ms, event), id) {
-                (Ok(name), Some(id)) => self.pupil.store_mut().keep_one_of_event(&id, &name),
-                (Ok(_), None) => {}
-                (Err(e), Some(_)) => {
-                    tracing::debug!(camera = &*result.camera, "no picture of an event is kept: {e}");
-                }
-                (Err(e), None) => tracing::warn!(camera = &*result.camera, "no picture is kept: {e}"),
-            }
         }
     }
 }
@@ -450,8 +270,8 @@ impl School {
         let in_use = class.pupil.weights(class.pupil.versions().current, &self.context.folders);
         let begun = in_use.and_then(|in_use| {
             let settings = FitSettings { n_steps: self.settings.n_steps, ..FitSettings::default() };
-            let (bounds, gates) = ((self.settings.share, most), class.pupil.gates());
-            LearnRun::begin(class.pupil.draft(), in_use, settings, bounds, (latest_mark, noted), gates)
+            let bounds = RunBounds { share: self.settings.share, most, noted, latest_mark };
+            LearnRun::begin(class.pupil.draft(), in_use, settings, bounds, class.pupil.gates())
                 .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))
         });
         match begun {
@@ -638,7 +458,7 @@ mod tests {
     use crate::models::model::{Learned, Model};
     use crate::output::desk::{Answer, Ask, LearnControl};
     use crossbeam_channel::bounded;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     const MODEL: &str = "street-nano";
     const LONG: Duration = Duration::from_secs(60);

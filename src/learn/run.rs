@@ -38,6 +38,19 @@ pub struct LearnRun {
     pub noted: Duration,
 }
 
+/// What a run may take, and what it counts for.
+#[derive(Debug, Clone, Copy)]
+pub struct RunBounds {
+    /// Share of the time in which it works.
+    pub share: f32,
+    /// Work, at most.
+    pub most: Duration,
+    /// Of that, what is noted as spent already.
+    pub noted: Duration,
+    /// The last mark that it learns from.
+    pub latest_mark: u64,
+}
+
 /// How fast a run may go, and for how long.
 struct Pace<'a> {
     told: &'a RunFlags,
@@ -80,9 +93,8 @@ impl Pace<'_> {
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl LearnRun {
-    /// Begins. Asks the teacher, for half of `most` at the longest, makes the lesson, learns and judges on one thread for
-    /// `share` of the time, for `most` of work, of which so much is `noted` already; what was reached by then is judged.
-    /// `gates` are the model's, if it has some.
+    /// Begins. Asks the teacher, for half of its time at the longest, makes the lesson, learns and judges on one thread; what
+    /// was reached when time is up is judged. `gates` are the model's, if it has some.
     ///
     /// # Errors
     /// There are no more threads.
@@ -90,8 +102,7 @@ impl LearnRun {
         mut draft: LessonDraft,
         in_use: Params,
         settings: FitSettings,
-        (share, most): (f32, Duration),
-        (latest_mark, noted): (u64, Duration),
+        bounds: RunBounds,
         gates: Option<Arc<Profile>>,
     ) -> std::io::Result<Self> {
         let flags = Arc::new(RunFlags::default());
@@ -107,6 +118,7 @@ impl LearnRun {
             .build()
             .map_err(std::io::Error::other)?;
         std::thread::Builder::new().name("learn-wait".into()).spawn(move || {
+            let RunBounds { share, most, .. } = bounds;
             let mut pace = Pace { told: &told, share, most, worked: Duration::ZERO, last: Instant::now() };
             let taught = pool.install(|| {
                 draft.ask_teacher(
@@ -141,7 +153,7 @@ impl LearnRun {
             });
             let _ = sender.send(taught);
         })?;
-        Ok(Self { flags, done, answers, latest_mark, noted })
+        Ok(Self { flags, done, answers, latest_mark: bounds.latest_mark, noted: bounds.noted })
     }
 
     /// What it came to, if it is over.
