@@ -537,6 +537,31 @@ fn maps_that_are_kept_stay_and_hold_what_they_held() {
 }
 
 #[test]
+fn a_map_that_alone_is_kept_is_found_by_its_name_whatever_is_rewritten() {
+    let mut n_renumbered = 0;
+    for seed in CASES {
+        let mut random = Rng::with_seed(seed);
+        let mut graph = graphs::graph(&mut random, 4 + seed as usize % 20);
+        let kept = graph.nodes[random.usize(..graph.nodes.len())].output;
+        graph.kept = vec![kept];
+        let name = graph.name(kept).to_owned();
+        let picture = graphs::picture(&mut random, graph.shape(graph.input));
+        let mut rewritten = graph.clone();
+        passes::optimise(&mut rewritten).unwrap();
+        // Twice: what one run leaves is a graph like any other.
+        passes::optimise(&mut rewritten).unwrap();
+        assert_eq!(rewritten.name(rewritten.kept[0]), name, "seed {seed}");
+        n_renumbered += usize::from(rewritten.kept[0] != kept);
+        let (wanted, found) = (oracle::run(&graph, &picture), oracle::run(&rewritten, &picture));
+        let off = |(a, b): (&f32, &f32)| (a - b).abs() / (1.0 + b.abs());
+        let pairs = wanted.get(kept).iter().zip(found.get(rewritten.kept[0]));
+        let worst = pairs.map(off).fold(0.0, f32::max);
+        assert!(worst < 1e-4, "seed {seed}, {name}: {worst}");
+    }
+    assert!(n_renumbered > 10, "{n_renumbered} of them have another number");
+}
+
+#[test]
 fn with_real_gates_the_error_does_not_grow_over_10000_frames() {
     let (mut random, graph, plan) = (1000..)
         .map(planned)

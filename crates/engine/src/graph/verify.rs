@@ -4,6 +4,7 @@
 //! - The shape of a node's output follows from its inputs and its operation.
 //! - Weights have the lengths that the shapes demand, and are finite numbers.
 //! - Outputs read values that exist, inside their maps.
+//! - What is kept is made.
 
 use crate::graph::resample;
 use crate::graph::{Act, Conv, Graph, MapShape, Node, Op, Window};
@@ -56,6 +57,9 @@ pub fn verify(graph: &Graph) -> Result<(), Broken> {
                 return Err(broken("reaches outside its map"));
             }
         }
+    }
+    if let Some(kept) = graph.kept.iter().find(|v| !exists(**v) || !made[v.0 as usize]) {
+        return Err(Broken { place: "kept maps".into(), what: format!("value {} is not made", kept.0) });
     }
     Ok(())
 }

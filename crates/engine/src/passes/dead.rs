@@ -40,4 +40,5 @@ fn compact(graph: &mut Graph) {
         renumber(&mut node.output);
     }
     graph.outputs.iter_mut().flat_map(|o| &mut o.parts).for_each(|p| renumber(&mut p.base));
+    graph.kept.iter_mut().for_each(renumber);
 }
