@@ -2,6 +2,7 @@
 
 use crate::frame::Frame;
 use crate::geom::PatchMask;
+use crate::infer::tap::WholeMap;
 use crate::merge::Merged;
 use crate::scene::Scene;
 use crate::skip::Reason;
@@ -25,6 +26,8 @@ pub struct FrameResult {
     pub executed_share: f32,
     /// From the decoder to here.
     pub latency_ns: u64,
+    /// The detector's whole maps, where a sink wanted them.
+    pub maps: Option<Arc<[WholeMap]>>,
     /// The source waits for the sinks: nothing may be dropped.
     pub lossless: bool,
 }

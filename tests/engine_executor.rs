@@ -1,5 +1,7 @@
 //! The boundaries of the layers detector: another executor behind it, and maps that it hands out.
 
+mod common;
+
 use engine::changes::ChangeSet;
 use engine::exec::counters::Counters;
 use engine::exec::executor::{Delta, Executor, Picture, StreamMaps};
@@ -13,9 +15,10 @@ use engine::weights::Weights;
 use engine::{import, oracle, passes};
 use passd::detect::heads::Thresholds;
 use passd::frame::{Frame, FrameId, Pixels};
-use passd::geom::{Letterbox, Size};
-use passd::infer::layers::{LayersDetector, LayersSettings, Plans};
+use passd::geom::{Letterbox, PatchGrid, PatchMask, Size};
+use passd::infer::layers::{LayersDetector, LayersSettings, Plans, plan_of};
 use passd::infer::{Detector, Inference, StreamId, Work};
+use passd::learn::net::{Depth, LearnNet};
 use passd::merge::MergeSettings;
 use passd::models::model::{Model, ModelFolders};
 use passd::skip::{SkipMode, SkipSettings};
@@ -220,4 +223,50 @@ fn a_map_is_handed_out_as_what_changed_of_it_frame_by_frame() {
     for known in known {
         assert_eq!(known, stream.map(map), "what was handed out adds up to the map");
     }
+}
+
+/// Reads a stream's maps frame by frame beside those of a detector that computes all of each frame.
+fn check_kept_maps(model: &Arc<Model>, kept_maps: Vec<String>) {
+    let (t, plans) = (Thresholds { score: 0.3, iou: 0.5 }, Plans::default());
+    let settings = LayersSettings { kept_maps, pixel: Some(0), ..LayersSettings::default() };
+    let open = || {
+        let mut detector = LayersDetector::open(model.clone(), SIZE, t, settings.clone(), 1, None, &plans).unwrap();
+        detector.set_gates(Gates::exact(detector.plan()));
+        detector
+    };
+    let (mut follows, mut anew) = (open(), open());
+    assert!(follows.read_maps(StreamId(0)).is_empty(), "no frame was seen");
+    let mut n_saved = 0;
+    watch(&mut follows, |detector, i, fresh| {
+        n_saved += usize::from(fresh.layers.executed_macs * 10 < fresh.layers.dense_macs * 9);
+        let maps = detector.read_maps(StreamId(0));
+        let (frame, all) = (frame(i), PatchMask::full(PatchGrid::new(SIZE, 32)));
+        let work = Work { frame: &frame, patches: &all, known: &[], max_age_ns: u64::MAX };
+        anew.detect(StreamId(0), &work, &mut Inference::default()).unwrap();
+        let wanted = anew.read_maps(StreamId(0));
+        assert_eq!((maps.len(), wanted.len()), (settings.kept_maps.len(), maps.len()));
+        for (name, (map, wanted)) in settings.kept_maps.iter().zip(maps.iter().zip(&wanted)) {
+            assert_eq!(map.shape, wanted.shape);
+            let greatest = wanted.numbers.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+            assert!(greatest > 0.1, "{name} says something");
+            let off = map.numbers.iter().zip(&wanted.numbers).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off <= 1e-4 * greatest, "frame {i}, {name}: off by {off} of {greatest}");
+        }
+    });
+    assert!(n_saved > 3, "frames were followed, not computed: {n_saved}");
+}
+
+#[test]
+fn kept_maps_are_read_as_if_all_of_the_picture_were_computed() {
+    let begins = |model: &Model| LearnNet::open(model, SIZE, Depth::Head).unwrap().source_names();
+    check_kept_maps(&model(), begins(&model()));
+    // One with branches that are computed only where something may be, and a map of such a branch.
+    let Some(shared) = common::shared() else { return };
+    let model = Arc::new(Model::load("yolox_nano", &ModelFolders(vec![shared.join("models")])).unwrap());
+    let (plan, _) = plan_of(&model, SIZE, &[]).unwrap();
+    let is_lazy = |map: &usize| plan.maker(*map).is_some_and(|step| plan.lazy.holds(step));
+    let lazy = (0..plan.maps.len()).find(is_lazy).expect("a lazy branch");
+    let mut names = begins(&model);
+    names.push(plan.maps[lazy].name.clone());
+    check_kept_maps(&model, names);
 }

@@ -354,6 +354,7 @@ fn keep(pupil: &mut Pupil, time_ms: u64) -> String {
         camera: CAMERA,
         time_ms,
         frame: &frame,
+        latents: None,
         jpeg: b"\xff\xd8",
         followed: Followed::default(),
         event: None,

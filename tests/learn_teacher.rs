@@ -70,6 +70,7 @@ fn a_teacher_is_asked_once_of_each_picture() {
             camera: "front",
             time_ms: 1000 * n,
             frame,
+            latents: None,
             jpeg: &jpeg,
             followed,
             event: None,

@@ -83,7 +83,7 @@ const MAY_USE: [(&str, &[&str]); 31] = [
     ("track", &["detect", "geom", "merge"]),
     ("scene", &["detect", "geom", "track"]),
     ("stage", &["detect", "engine", "frame", "geom", "infer", "merge", "skip", "track"]),
-    ("outcome", &["frame", "geom", "merge", "scene", "skip", "track"]),
+    ("outcome", &["frame", "geom", "infer", "merge", "scene", "skip", "track"]),
     ("wire", &["detect", "geom", "merge", "outcome", "scene", "track"]),
     ("capture", &["backoff", "clock", "files", "frame", "geom", "process", "secret", "sim", "text"]),
     (

@@ -139,6 +139,8 @@ pub struct DetectorConfig {
     pub fp16: bool,
     pub batch: usize,
     pub cache: Option<PathBuf>,
+    /// Maps that can be read from it in mode `layers`: no key of the config, but what learning needs.
+    pub kept_maps: Vec<String>,
 }
 
 impl DetectorConfig {
@@ -157,6 +159,7 @@ impl DetectorConfig {
             fp16: false,
             batch: 1,
             cache: None,
+            kept_maps: Vec::new(),
         }
     }
 
@@ -321,6 +324,7 @@ fn resolve_camera(
             fp16: i.fp16.unwrap_or(false),
             batch: i.batch.unwrap_or(1),
             cache: i.cache.clone().or_else(|| std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from)),
+            kept_maps: Vec::new(),
         },
         skip_mode: s.mode.or(ds.mode).unwrap_or_default().fixed(),
         skip: SkipSettings {

@@ -112,9 +112,11 @@ impl Learning {
         }
     }
 
-    /// A config whose cameras have their learned models.
+    /// A config whose cameras have their learned models, and keep the maps that learning begins with.
     pub fn lay_over(&self, mut config: Config) -> Config {
         for camera in &mut config.cameras {
+            let kept = self.running.as_ref().and_then(|(_, learner)| learner.kept_maps.get(&camera.id));
+            camera.detector.kept_maps = kept.cloned().unwrap_or_default();
             if let Some(path) = self.models.get(&camera.id) {
                 camera.detector.model = path.display().to_string();
             }

@@ -4,7 +4,7 @@ use super::candidates::Candidates;
 use super::cells::CellHead;
 use super::preprocess::{Crop, Follower, fill_map, warm_map};
 use super::session::{Runtime, TailSession};
-use super::tap::{Tap, Tapped};
+use super::tap::{Tap, Tapped, WholeMap};
 use super::whole::WholeHead;
 use super::{Coverage, Detector, InferError, Inference, Seen, StreamId, Work};
 use crate::detect::heads::{HeadLayout, Thresholds};
@@ -33,8 +33,10 @@ pub struct LayersSettings {
     /// The score that is in doubt, where that is not the least one that is wanted: calibration
     /// looks at fainter ones too.
     pub reported: Option<f32>,
-    /// Maps that are handed out, by their names in the model.
+    /// Maps that are handed out with each frame, by their names in the model.
     pub taps: Vec<String>,
+    /// Maps that can be read when somebody wants them.
+    pub kept_maps: Vec<String>,
 }
 
 /// One plan, shared weights, a state for each stream; what computes them stands behind [`Executor`].
@@ -45,6 +47,7 @@ pub struct LayersDetector<E: Executor = Runner> {
     reading: Reading,
     gates: Gates,
     taps: Vec<Tap>,
+    kept_maps: Vec<Tap>,
     /// Streams so far.
     n_begun: u64,
     executor: E,
@@ -75,13 +78,13 @@ struct State<S> {
 ///
 /// # Errors
 /// The model cannot be read, has, before its end, an operation that the engine does not know, by name, or has no such map.
-pub fn plan_of(model: &Model, size: Size, taps: &[String]) -> Result<(Plan, Option<Tail>), InferError> {
+pub fn plan_of(model: &Model, size: Size, kept: &[String]) -> Result<(Plan, Option<Tail>), InferError> {
     model.check_size(size)?;
     let err = |e: &dyn std::fmt::Display| InferError::model(&model.file, e);
     let (mut graph, tail) =
         import::import_with_tail(&model.onnx, size.height as usize, size.width as usize).map_err(|e| err(&e))?;
-    for tap in taps {
-        let map = graph.value(tap).ok_or_else(|| err(&format!("it has no map '{tap}'")))?;
+    for name in kept {
+        let map = graph.value(name).ok_or_else(|| err(&format!("it has no map '{name}'")))?;
         graph.kept.push(map);
     }
     let plan = Plan::new(graph).map_err(|e| err(&e))?;
@@ -122,23 +125,23 @@ pub struct Planned {
 #[derive(Debug, Default, Clone)]
 pub struct Plans(Arc<Mutex<Vec<PlanInUse>>>);
 
-/// The model's checksum, the input's size, the maps that are handed out, and the plan of it.
+/// The model's checksum, the input's size, the maps that are kept whatever is fused, and the plan of it.
 type PlanInUse = (String, Size, Vec<String>, Weak<Planned>);
 
 impl Plans {
     /// # Errors
     /// As [`plan_of`].
-    pub fn get(&self, model: &Model, size: Size, taps: &[String]) -> Result<Arc<Planned>, InferError> {
+    pub fn get(&self, model: &Model, size: Size, kept: &[String]) -> Result<Arc<Planned>, InferError> {
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(.., planned)| planned.strong_count() > 0);
         let sha256 = &model.sha256;
-        let found = plans.iter().find(|(of, s, t, _)| of == sha256 && *s == size && *t == taps);
+        let found = plans.iter().find(|(of, s, k, _)| of == sha256 && *s == size && *k == kept);
         if let Some(planned) = found.and_then(|(.., planned)| planned.upgrade()) {
             return Ok(planned);
         }
-        let (plan, tail) = plan_of(model, size, taps)?;
+        let (plan, tail) = plan_of(model, size, kept)?;
         let planned = Arc::new(Planned { plan: Arc::new(plan), tail });
-        plans.push((sha256.clone(), size, taps.to_vec(), Arc::downgrade(&planned)));
+        plans.push((sha256.clone(), size, kept.to_vec(), Arc::downgrade(&planned)));
         Ok(planned)
     }
 }
@@ -157,7 +160,8 @@ impl LayersDetector<Runner> {
         profile: Option<&Profile>,
         plans: &Plans,
     ) -> Result<Self, InferError> {
-        let planned = plans.get(&model, size, &settings.taps)?;
+        let kept: Vec<String> = settings.taps.iter().chain(&settings.kept_maps).cloned().collect();
+        let planned = plans.get(&model, size, &kept)?;
         let n = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         let runner = Runner::with_threads(&planned.plan, Kernels::best(), Threads::of(n))
             .map_err(|e| InferError::Runtime(format!("the layer engine's threads: {e}")))?;
@@ -197,7 +201,8 @@ impl<E: Executor> LayersDetector<E> {
         };
         let follower =
             Follower::new(&model.normalise, settings.pixel.unwrap_or(gates.policy().picture.pixel), Kernels::best());
-        let taps = settings.taps.iter().map(|name| Tap::of(plan, name)).collect();
+        let [taps, kept_maps] =
+            [&settings.taps, &settings.kept_maps].map(|names| names.iter().map(|name| Tap::of(plan, name)).collect());
         Ok(Self {
             model,
             planned,
@@ -206,6 +211,7 @@ impl<E: Executor> LayersDetector<E> {
             gates,
             executor,
             taps,
+            kept_maps,
             n_begun: 0,
             streams: HashMap::new(),
             thresholds,
@@ -330,6 +336,14 @@ impl<E: Executor> Detector for LayersDetector<E> {
         if let Some(state) = self.streams.get_mut(&stream) {
             state.hands_out_whole = true;
         }
+    }
+
+    fn read_maps(&mut self, stream: StreamId) -> Vec<WholeMap> {
+        let Some(State { stream, .. }) = self.streams.get_mut(&stream) else { return Vec::new() };
+        if self.kept_maps.iter().any(|map| map.is_lazy(&self.planned.plan)) {
+            self.executor.complete(stream);
+        }
+        self.kept_maps.iter().map(|map| map.read(stream)).collect()
     }
 
     fn forget(&mut self, stream: StreamId) {

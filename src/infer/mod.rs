@@ -154,6 +154,12 @@ pub trait Detector: Send {
     /// With the next frame a stream's tapped maps are handed out as a whole, for whoever has missed one.
     fn hand_out_whole(&mut self, _stream: StreamId) {}
 
+    /// Whole maps of a stream's last frame ([`layers::LayersSettings::kept_maps`], in their order), which are read and not
+    /// computed again; none where they are not kept.
+    fn read_maps(&mut self, _stream: StreamId) -> Vec<tap::WholeMap> {
+        Vec::new()
+    }
+
     /// Forgets the state of a stream that has ended.
     fn forget(&mut self, _stream: StreamId) {}
 }

@@ -1,6 +1,7 @@
-//! A map that leaves the detector with each frame: what changed of it, and the numbers there.
+//! Maps that leave the detector: with each frame what changed of one, and the numbers there; or whole ones when they are asked for.
 //!
-//! Whoever opens a layers detector names the maps (`LayersSettings::taps`); the daemon names none yet. `Inference::taps` is
+//! Whoever opens a layers detector names the maps. The daemon names none of the first kind (`LayersSettings::taps`) yet, and of the second
+//! (`LayersSettings::kept_maps`) those that learning begins with. `Inference::taps` is
 //! written anew with each frame: who needs it for longer copies it, or encodes it on the detector's thread. What is handed
 //! out is a delta, and numbered: who misses one asks for a whole map ([`Detector::hand_out_whole`](super::Detector), on the
 //! detector's thread), which is read and not computed again. Of a map inside a lazy branch, the numbers hold where they were computed only.
@@ -17,6 +18,14 @@ pub struct Tap {
     name: String,
     map: usize,
     shape: MapShape,
+}
+
+/// A whole map of a stream, as of its last frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WholeMap {
+    pub shape: MapShape,
+    /// `[row][column][channel]`.
+    pub numbers: Vec<f32>,
 }
 
 /// What a frame changed of a map. Reused from frame to frame.
@@ -45,6 +54,19 @@ impl Tap {
     pub fn of(plan: &Plan, name: &str) -> Self {
         let map = plan.maps.iter().position(|m| m.name == name).expect("a plan keeps what is tapped");
         Self { name: name.into(), map, shape: plan.maps[map].shape }
+    }
+
+    /// Reads the whole map.
+    pub fn read(&self, stream: &impl StreamMaps) -> WholeMap {
+        let (mut all, mut numbers) = (ChangeSet::of(self.shape), Vec::new());
+        all.fill();
+        stream.read(self.map, &all, &mut numbers);
+        WholeMap { shape: self.shape, numbers }
+    }
+
+    /// Whether it lies in a lazy branch, whose numbers hold where they were computed only.
+    pub fn is_lazy(&self, plan: &Plan) -> bool {
+        plan.maker(self.map).is_some_and(|step| plan.lazy.holds(step))
     }
 
     /// Takes what the stream's last frame, `frame`, changed, or the `whole` map.

@@ -2,6 +2,7 @@
 
 use super::error::LearnError;
 use super::in_use::InUse;
+use super::latents::Latents;
 use super::picture::{jpeg, moved, without};
 use super::pupil::{KeptPicture, Pupil};
 use super::run::LearnRun;
@@ -123,6 +124,20 @@ impl Class {
         (result.frame.size() == self.pupil.net().input()).then(|| without(&result.frame, &camera.masks))
     }
 
+    /// A frame's maps, as the camera's detector has computed them. `None`: it has not, or also of what is masked.
+    fn computed_maps(&self, result: &FrameResult) -> Option<Latents> {
+        let camera = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera)?;
+        let maps = result.maps.as_deref().filter(|_| camera.masks.is_empty())?;
+        let latents = Latents::of(maps);
+        self.pupil.net().fits(&latents).then_some(latents)
+    }
+
+    /// A frame's maps; `None` if it is of another size.
+    pub fn latents(&mut self, result: &FrameResult) -> Option<Latents> {
+        let frame = self.frame(result)?;
+        Some(self.computed_maps(result).unwrap_or_else(|| self.pupil.latents(&frame)))
+    }
+
     /// Keeps a frame, if it is not kept yet; the sample's name.
     pub fn keep(&mut self, result: &FrameResult, time_ms: u64, event: Option<EventHead>) -> Result<String, LearnError> {
         let key = (result.frame.id.0, result.frame.captured_unix_ns);
@@ -142,8 +157,19 @@ impl Class {
         if let Some(camera) = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera) {
             followed.hide(&camera.masks, frame.letterbox.content);
         }
-        let picture =
-            KeptPicture { camera: &result.camera, time_ms, frame: &frame, jpeg: &jpeg, followed, event, brought: None };
+        let latents = self.computed_maps(result);
+        let from = if latents.is_some() { "the detector" } else { "the picture" };
+        tracing::debug!(camera = &*result.camera, frame = result.frame.id.0, "a picture is kept, its maps from {from}");
+        let picture = KeptPicture {
+            camera: &result.camera,
+            time_ms,
+            frame: &frame,
+            latents,
+            jpeg: &jpeg,
+            followed,
+            event,
+            brought: None,
+        };
         let name = self.pupil.keep(&picture)?;
         let frames = self.frames.entry(result.camera.to_string()).or_default();
         if frames.len() >= KEPT_FRAMES {

@@ -84,8 +84,16 @@ impl School {
                 let frame = without(&frame, &masks.unwrap_or_default());
                 let jpeg = jpeg(&frame).ok_or_else(|| DeskError::Failed("the picture could not be made".into()))?;
                 let (followed, event, brought) = (Followed::default(), None, Some(sum));
-                let kept =
-                    KeptPicture { camera, time_ms: now_ms, frame: &frame, jpeg: &jpeg, followed, event, brought };
+                let kept = KeptPicture {
+                    camera,
+                    time_ms: now_ms,
+                    frame: &frame,
+                    latents: None,
+                    jpeg: &jpeg,
+                    followed,
+                    event,
+                    brought,
+                };
                 class.pupil.keep(&kept).map_err(failed)?
             }
         };

@@ -1,6 +1,7 @@
 //! What is kept of a picture to learn from: the maps that training begins with, in eight bits.
 
 use crate::geom::{ModelInput, Rect, Size};
+use crate::infer::tap::WholeMap;
 use engine::graph::MapShape;
 
 /// One map: `scale * (code - zero)`.
@@ -35,6 +36,11 @@ impl LatentMap {
 pub struct Latents(pub Vec<LatentMap>);
 
 impl Latents {
+    /// Of a detector's maps.
+    pub fn of(maps: &[WholeMap]) -> Self {
+        Self(maps.iter().map(|map| LatentMap::of(map.shape, &map.numbers)).collect())
+    }
+
     /// Adds the numbers of map `i` to `to`.
     pub fn decode(&self, i: usize, to: &mut Vec<f32>) {
         let map = &self.0[i];

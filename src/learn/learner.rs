@@ -9,7 +9,7 @@ use super::pupil::Pupil;
 use super::run::{LearnRun, RunBounds};
 use super::settings::{GroupSettings, LearnSettings};
 use super::shadow::Shadow;
-use super::sink::{BestFrame, LearnSink, Trails};
+use super::sink::{BestFrame, LearnSink, MapWishes, Trails};
 use super::stored::EventHead;
 use crate::clock::Clock;
 use crate::files::OwnFolder;
@@ -43,6 +43,8 @@ pub struct LearnContext {
 const TICK: Duration = Duration::from_millis(200);
 /// Between two events' pictures of a camera.
 const EVENT_NS: u64 = 2_000_000_000;
+/// So long it is waited for a frame with its detector's maps.
+const MAPS_WAIT_NS: u64 = 1_000_000_000;
 /// Between two looks of a shadow.
 const SHADOW_NS: u64 = 500_000_000;
 /// After something could not be done, or written, the next run waits for so long.
@@ -54,6 +56,8 @@ const AHEAD: Duration = Duration::from_secs(60);
 pub struct Learner {
     pub desk: Desk,
     pub sink: Arc<dyn Sink>,
+    /// Maps that cameras' detectors are to keep, by camera.
+    pub kept_maps: BTreeMap<String, Vec<String>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     _own: OwnFolder,
@@ -76,13 +80,18 @@ impl Learner {
         let (desk, asked) = Desk::new();
         let cameras = groups.iter().flat_map(|g| g.cameras.iter().map(|c| c.id.clone()));
         let trails = Arc::new(Trails::of(cameras));
-        let (sink, best) = LearnSink::new(trails.clone());
-        let mut classes = Vec::new();
+        let (mut classes, mut kept_maps) = (Vec::new(), BTreeMap::new());
         for group in groups {
             let (pupil, lost) = Pupil::open(group.clone(), settings, &context.folders)?;
             lost.iter().for_each(|what| tracing::warn!(group = group.name, "{what}"));
+            // What is masked is black before anything is computed of it.
+            for camera in group.cameras.iter().filter(|c| c.masks.is_empty() && !pupil.net().reads_picture()) {
+                kept_maps.insert(camera.id.clone(), pupil.net().source_names());
+            }
             classes.push(Class::new(pupil, trails.clone()));
         }
+        let wishes = Arc::new(MapWishes::of(kept_maps.keys().cloned()));
+        let (sink, best) = LearnSink::new(trails, wishes.clone());
         let in_use = classes.iter().map(Class::in_use).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let mut work = School {
@@ -97,6 +106,8 @@ impl Learner {
                 .build()
                 .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))?,
             stills: BTreeMap::new(),
+            wishes,
+            wished_ns: BTreeMap::new(),
         };
         let thread = std::thread::Builder::new()
             .name("learn".into())
@@ -105,7 +116,7 @@ impl Learner {
                 work.run(&asked, &best);
             })
             .map_err(|e| LearnError::Refused(format!("no thread to learn on: {e}")))?;
-        Ok((Self { desk, sink: Arc::new(sink), stop, thread: Some(thread), _own: own }, in_use))
+        Ok((Self { desk, sink: Arc::new(sink), kept_maps, stop, thread: Some(thread), _own: own }, in_use))
     }
 }
 
@@ -128,6 +139,9 @@ pub(super) struct School {
     pool: rayon::ThreadPool,
     /// Frames that somebody looks at, by camera.
     pub stills: BTreeMap<String, VecDeque<Arc<FrameResult>>>,
+    wishes: Arc<MapWishes>,
+    /// Since when a camera's maps are wished for.
+    wished_ns: BTreeMap<String, u64>,
 }
 
 impl School {
@@ -189,6 +203,27 @@ impl School {
         self.context.board.get(camera).and_then(|c| c.latest())
     }
 
+    /// A camera's newest frame with its detector's maps, once it is there; without them, where they cannot be had.
+    fn latest_with_maps(&mut self, camera: &str, now_ns: u64) -> Option<Arc<FrameResult>> {
+        let board = self.context.board.get(camera)?;
+        let is_kept = board.looks().keeps_maps() && self.wishes.can_be_granted(camera);
+        if !is_kept {
+            return board.latest();
+        }
+        if let Some(result) = self.wishes.take(camera) {
+            self.wished_ns.remove(camera);
+            return Some(result);
+        }
+        let since_ns = *self.wished_ns.entry(camera.to_owned()).or_insert(now_ns);
+        // Where nothing changes nothing is computed: then the processor has time.
+        if now_ns.saturating_sub(since_ns) < MAPS_WAIT_NS {
+            return None;
+        }
+        self.wishes.give_up(camera);
+        self.wished_ns.remove(camera);
+        board.latest()
+    }
+
     /// Holds a frame that somebody looks at.
     pub fn hold(&mut self, result: &Arc<FrameResult>) {
         let stills = self.stills.entry(result.camera.to_string()).or_default();
@@ -223,10 +258,10 @@ impl School {
             if last_ns.is_some_and(|last| now_ns.saturating_sub(last) < every_ns) {
                 continue;
             }
-            let Some(result) = self.latest(&camera) else { continue };
             if self.is_short() {
                 continue;
             }
+            let Some(result) = self.latest_with_maps(&camera, now_ns) else { continue };
             // Of a camera that is away the last frame stays.
             if self.classes[i].last_kept.insert(camera.clone(), result.frame.id.0) == Some(result.frame.id.0) {
                 continue;
@@ -368,13 +403,12 @@ impl School {
         }
         let cameras: Vec<String> = self.classes[i].pupil.settings.cameras.iter().map(|c| c.id.clone()).collect();
         for camera in cameras {
-            let Some(result) = self.latest(&camera) else { continue };
+            let Some(result) = self.latest_with_maps(&camera, now_ns) else { continue };
             let class = &mut self.classes[i];
             if class.last_looked.insert(camera, result.frame.id.0) == Some(result.frame.id.0) {
                 continue;
             }
-            let Some(frame) = class.frame(&result) else { continue };
-            let latents = class.pupil.latents(&frame);
+            let Some(latents) = class.latents(&result) else { continue };
             if let Some(shadow) = &mut class.shadow {
                 // On the one thread that gives way, not on as many as there are.
                 self.pool.install(|| shadow.look(&latents, &moved(&result)));
@@ -451,14 +485,24 @@ impl School {
 #[cfg(test)]
 mod tests {
     use super::super::export::write_model;
+    use super::super::latents::Latents;
+    use super::super::net::{Depth, LearnNet};
     use super::super::settings::{LearnCamera, LearnMode};
+    use super::super::stored;
     use super::super::versions::Versions;
     use super::*;
     use crate::clock::SystemClock;
+    use crate::frame::{Frame, FrameId, Pixels};
+    use crate::geom::{Letterbox, PatchGrid, PatchMask};
+    use crate::infer::tap::WholeMap;
     use crate::models::model::{Learned, Model};
+    use crate::outcome::{Names, SceneCounts};
+    use crate::output::board::{CameraBoard, Control, Looks};
     use crate::output::desk::{Answer, Ask, LearnControl};
     use crossbeam_channel::bounded;
+    use engine::graph::MapShape;
     use std::path::{Path, PathBuf};
+    use std::time::Instant;
 
     const MODEL: &str = "street-nano";
     const LONG: Duration = Duration::from_secs(60);
@@ -509,19 +553,99 @@ mod tests {
         versions.write(&folder).unwrap();
     }
 
+    fn context(in_use: Sender<InUse>, not_usable: Receiver<NotUsable>) -> LearnContext {
+        LearnContext {
+            board: Arc::new(Board::default()),
+            clock: Arc::new(SystemClock::new()),
+            folders: ModelFolders::default(),
+            in_use,
+            not_usable,
+        }
+    }
+
+    /// A camera in mode `layers`.
+    fn board() -> CameraBoard {
+        let control = Control { detection: true, skip_mode: "auto", score: 0.4 };
+        let looks = Looks { model: MODEL.into(), mode: "layers", provider: "cpu".into(), size: String::new(), control };
+        let none: Arc<[String]> = Arc::new([]);
+        let names = Names { camera: "front".into(), labels: none.clone(), zones: none.clone(), lines: none };
+        let counts = SceneCounts { names, present: Vec::new(), inside: Vec::new(), crossed: Vec::new() };
+        CameraBoard::new("front", "sim://".into(), looks, Arc::new(counts))
+    }
+
+    /// A grey frame.
+    fn frame(maps: Option<Arc<[WholeMap]>>) -> Arc<FrameResult> {
+        let size = Model::load(MODEL, &ModelFolders::default()).unwrap().size;
+        let pixels = Pixels::owned(vec![110; size.area() * 3]);
+        Arc::new(FrameResult {
+            camera: "front".into(),
+            frame: Frame::new(FrameId(1), 0, Letterbox::fit(size, size), pixels),
+            detections: Vec::new(),
+            tracks: Vec::new(),
+            labels: Arc::new([]),
+            computed: PatchMask::empty(PatchGrid::new(size, 32)),
+            reasons: Vec::new(),
+            executed_share: 0.0,
+            latency_ns: 0,
+            maps,
+            lossless: false,
+        })
+    }
+
+    #[test]
+    fn maps_that_the_detector_has_are_kept_and_not_computed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (settings, mut group) = settings(folder.path());
+        let context = context(bounded(8).0, bounded(8).1);
+        let camera = Arc::new(board());
+        context.board.add(camera.clone());
+        let start = |group: &GroupSettings| Learner::start(&settings, std::slice::from_ref(group), &context).unwrap().0;
+        let kept = |n: usize| {
+            let samples = folder.path().join("front/samples");
+            let files = || std::fs::read_dir(&samples).into_iter().flatten().flatten().map(|e| e.path());
+            let mut all = Vec::new();
+            let until = Instant::now() + LONG;
+            while all.len() < n && Instant::now() < until {
+                std::thread::sleep(TICK);
+                all = files().filter(|p| p.extension().is_some_and(|e| e == "sample")).collect();
+            }
+            all.sort();
+            stored::decode(&std::fs::read(&all[n - 1]).unwrap()).unwrap().1
+        };
+        let learner = start(&group);
+        let model = Model::load(MODEL, &ModelFolders::default()).unwrap();
+        let net = LearnNet::open(&model, model.size, Depth::Head).unwrap();
+        assert_eq!(learner.kept_maps["front"], net.source_names());
+        // It wishes for them before it takes any frame; what comes without them is not what it waits for.
+        let until = Instant::now() + LONG;
+        while !learner.sink.wants_maps("front") && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(learner.sink.wants_maps("front") && !learner.sink.wants_maps("yard"));
+        learner.sink.publish(&frame(None));
+        assert!(learner.sink.wants_maps("front"));
+        let map =
+            |shape: MapShape| WholeMap { shape, numbers: (0..shape.n_values()).map(|i| (i % 7) as f32).collect() };
+        let maps: Arc<[WholeMap]> = net.source_shapes().into_iter().map(map).collect();
+        learner.sink.publish(&frame(Some(maps.clone())));
+        assert!(!learner.sink.wants_maps("front"), "one frame is enough");
+        assert_eq!(kept(1), Latents::of(&maps), "the detector's maps");
+        drop(learner);
+        // Where something is masked, nothing that was computed of it is kept.
+        group.cameras[0].masks = vec![vec![[0.0, 0.0], [0.5, 0.0], [0.5, 0.5]]];
+        camera.publish(&frame(Some(maps.clone())));
+        let learner = start(&group);
+        assert!(learner.kept_maps.is_empty());
+        assert_ne!(kept(2), Latents::of(&maps));
+    }
+
     #[test]
     fn what_cannot_be_used_is_stepped_back_from_once() {
         let folder = tempfile::tempdir().unwrap();
         learned(folder.path(), Some(1), Some(2));
         let (settings, group) = settings(folder.path());
         let ((tells, told), (fails, not_usable)) = (bounded(8), bounded(8));
-        let context = LearnContext {
-            board: Arc::new(Board::default()),
-            clock: Arc::new(SystemClock::new()),
-            folders: ModelFolders::default(),
-            in_use: tells,
-            not_usable,
-        };
+        let context = context(tells, not_usable);
         let start = || Learner::start(&settings, std::slice::from_ref(&group), &context).unwrap();
         let (learner, in_use) = start();
         let first = in_use[0].model.clone().unwrap();

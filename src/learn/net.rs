@@ -117,6 +117,11 @@ impl LearnNet {
         self.plan.sources().iter().map(|v| self.plan.graph().shape(*v)).collect()
     }
 
+    /// Whether training begins with the picture itself, or reads it too.
+    pub fn reads_picture(&self) -> bool {
+        self.plan.sources().contains(&self.plan.graph().input)
+    }
+
     /// Whether latents are of this net's sources.
     pub fn fits(&self, latents: &Latents) -> bool {
         latents.0.len() == self.plan.sources().len()

@@ -36,6 +36,8 @@ pub struct KeptPicture<'a> {
     pub camera: &'a str,
     pub time_ms: u64,
     pub frame: &'a Frame,
+    /// Its maps, where a stream has computed them.
+    pub latents: Option<Latents>,
     /// The picture without its padding, for people.
     pub jpeg: &'a [u8],
     /// What is followed and moved, and where something may be.
@@ -143,14 +145,17 @@ impl Pupil {
     /// # Errors
     /// As [`MarkStore::put_sample`].
     pub fn keep(&mut self, picture: &KeptPicture<'_>) -> Result<String, LearnError> {
-        let latents = self.backbone.latents(picture.frame.data());
+        let latents = match &picture.latents {
+            Some(latents) => latents,
+            None => &self.backbone.latents(picture.frame.data()),
+        };
         let moved = picture.followed.objects.iter().map(|o| (o.class, o.bbox.to_array())).collect();
         let source = picture.frame.letterbox.source;
         let mut head = SampleHead::new(&self.base, picture.camera, picture.time_ms, source, moved);
         head.event.clone_from(&picture.event);
         head.doubtful = picture.followed.doubtful.iter().map(Rect::to_array).collect();
         head.brought.clone_from(&picture.brought);
-        self.store.put_sample(&head, &latents, picture.jpeg)
+        self.store.put_sample(&head, latents, picture.jpeg)
     }
 
     /// Keeps a mark.

@@ -1,4 +1,5 @@
-//! What the learner sees of all cameras: the frame in which each event showed best, and everybody's tracks.
+//! What the learner sees of all cameras: the frame in which each event showed best, everybody's tracks, and maps that it wished
+//! for.
 
 use super::trail::{Followed, Trail};
 use crate::geom::{ModelInput, Rect};
@@ -36,16 +37,73 @@ impl Trails {
     }
 }
 
+/// Whose next frame is to come with the detector's maps, and frames that came with them.
+#[derive(Default)]
+pub struct MapWishes(BTreeMap<String, Mutex<MapWish>>);
+
+#[derive(Default)]
+enum MapWish {
+    #[default]
+    None,
+    Waiting,
+    Granted(Arc<FrameResult>),
+}
+
+impl MapWishes {
+    /// Of cameras whose detectors keep maps, by name.
+    pub fn of(cameras: impl Iterator<Item = String>) -> Self {
+        Self(cameras.map(|camera| (camera, Mutex::default())).collect())
+    }
+
+    /// Whether a camera's detector keeps maps, in a mode in which it can.
+    pub fn can_be_granted(&self, camera: &str) -> bool {
+        self.0.contains_key(camera)
+    }
+
+    /// The frame that came with maps; where none has come yet it is wished for.
+    pub fn take(&self, camera: &str) -> Option<Arc<FrameResult>> {
+        let mut wish = self.0.get(camera)?.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *wish, MapWish::Waiting) {
+            MapWish::Granted(result) => {
+                *wish = MapWish::None;
+                Some(result)
+            }
+            _ => None,
+        }
+    }
+
+    /// Wishes no more.
+    pub fn give_up(&self, camera: &str) {
+        if let Some(wish) = self.0.get(camera) {
+            *wish.lock().unwrap_or_else(PoisonError::into_inner) = MapWish::None;
+        }
+    }
+
+    fn is_waiting(&self, camera: &str) -> bool {
+        let wish = self.0.get(camera).map(|wish| wish.lock().unwrap_or_else(PoisonError::into_inner));
+        wish.is_some_and(|wish| matches!(*wish, MapWish::Waiting))
+    }
+
+    fn grant(&self, result: &Arc<FrameResult>) {
+        let Some(wish) = self.0.get(&*result.camera) else { return };
+        let mut wish = wish.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*wish, MapWish::Waiting) {
+            *wish = MapWish::Granted(result.clone());
+        }
+    }
+}
+
 /// Takes frames and events of all cameras.
 pub struct LearnSink {
     best: Sender<BestFrame>,
     trails: Arc<Trails>,
+    wishes: Arc<MapWishes>,
 }
 
 impl LearnSink {
-    pub fn new(trails: Arc<Trails>) -> (Self, Receiver<BestFrame>) {
+    pub fn new(trails: Arc<Trails>, wishes: Arc<MapWishes>) -> (Self, Receiver<BestFrame>) {
         let (best, receiver) = bounded(WAITING);
-        (Self { best, trails }, receiver)
+        (Self { best, trails, wishes }, receiver)
     }
 }
 
@@ -56,6 +114,13 @@ impl Sink for LearnSink {
         if let Some(Ok(mut trail)) = self.trails.0.get(&*result.camera).map(Mutex::try_lock) {
             trail.see(&result.frame, &result.tracks);
         }
+        if result.maps.is_some() {
+            self.wishes.grant(result);
+        }
+    }
+
+    fn wants_maps(&self, camera: &str) -> bool {
+        self.wishes.is_waiting(camera)
     }
 
     fn event(&self, message: &Arc<EventMessage>) {

@@ -7,6 +7,7 @@ use super::history::History;
 use crate::capture::CameraState;
 use crate::outcome::{FrameResult, SceneCounts};
 use crate::schedule::load::Degraded;
+use crate::skip::SkipMode;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -58,6 +59,13 @@ pub struct Looks {
     pub provider: String,
     pub size: String,
     pub control: Control,
+}
+
+impl Looks {
+    /// Whether its detector has maps that stay from frame to frame.
+    pub fn keeps_maps(&self) -> bool {
+        self.mode == SkipMode::Layers.name()
+    }
 }
 
 /// One camera's place on the board.

@@ -2,8 +2,7 @@
 //!
 //! In: one [`FrameResult`] a frame and camera, from the pipeline. A sink takes
 //! it without waiting; whatever is slow behind it has a bounded queue and
-//! counts what it drops. Nothing here reaches
-//! back into the core.
+//! counts what it drops. Nothing here reaches back into the core, but that a sink is asked what it wants to be told of a frame.
 
 pub mod board;
 pub mod desk;
@@ -76,6 +75,10 @@ impl Sink for Sinks {
     fn event(&self, message: &Arc<EventMessage>) {
         self.now().iter().for_each(|sink| sink.event(message));
     }
+
+    fn wants_maps(&self, camera: &str) -> bool {
+        self.now().iter().any(|sink| sink.wants_maps(camera))
+    }
 }
 
 /// Takes results. Must return at once, except where `lossless` allows to wait.
@@ -84,4 +87,9 @@ pub trait Sink: Send + Sync {
 
     /// Something new about an object. Comes after the frame in which it happened.
     fn event(&self, _message: &Arc<EventMessage>) {}
+
+    /// Whether a camera's next frame is to come with the detector's maps ([`FrameResult::maps`]), where there are some.
+    fn wants_maps(&self, _camera: &str) -> bool {
+        false
+    }
 }

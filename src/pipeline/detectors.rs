@@ -9,6 +9,7 @@ use crate::config::DetectorConfig;
 use crate::detect::Detection;
 use crate::frame::Frame;
 use crate::geom::{PatchMask, Size};
+use crate::infer::tap::WholeMap;
 use crate::infer::{Detector, InferError, Inference, StreamId, Work};
 use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -28,7 +29,10 @@ pub struct Job {
     pub patches: PatchMask,
     pub known: Vec<Detection>,
     pub max_age_ns: u64,
+    pub wants_maps: bool,
     pub fresh: Inference,
+    /// Where they were wanted, and the detector keeps some.
+    pub maps: Vec<WholeMap>,
     pub result: Result<(), InferError>,
     /// Time the detector took, without the wait for its turn.
     pub took: Duration,
@@ -159,6 +163,9 @@ fn work(detector: &mut dyn Detector, queue: &Receiver<Request>) {
         let start = Instant::now();
         let work = Work { frame: &job.frame, patches: &job.patches, known: &job.known, max_age_ns: job.max_age_ns };
         job.result = detector.detect(job.stream, &work, &mut job.fresh);
+        if job.wants_maps && job.result.is_ok() {
+            job.maps = detector.read_maps(job.stream);
+        }
         job.took = start.elapsed();
         // A camera that was removed meanwhile wants no answer.
         let reply = job.reply.clone();

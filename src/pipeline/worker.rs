@@ -291,7 +291,7 @@ impl Worker {
             .unwrap_or_else(|| (PatchMask::empty(self.stage.grid()), Vec::new(), Inference::default()));
         let (asked, boxes) = self.stage.begin(&frame);
         let decided_ns = clock.monotonic_ns();
-        let mut detect_ns = 0;
+        let (mut detect_ns, mut maps) = (0, Vec::new());
         if asked.is_empty() {
             fresh.clear();
         } else {
@@ -304,7 +304,9 @@ impl Worker {
                 patches,
                 known,
                 max_age_ns: self.max_age_now(),
+                wants_maps: self.ground.around.sinks.wants_maps(&self.camera),
                 fresh,
+                maps,
                 result: Ok(()),
                 took: Duration::ZERO,
                 reply: self.reply.clone(),
@@ -314,7 +316,7 @@ impl Worker {
                 return false;
             };
             detect_ns = job.took.as_nanos() as u64;
-            (patches, known, fresh) = (job.patches, job.known, job.fresh);
+            (patches, known, fresh, maps) = (job.patches, job.known, job.fresh, job.maps);
             if let Err(e) = job.result {
                 self.buffers = Some((patches, known, fresh));
                 self.tally.failed(&e, clock.monotonic_ns());
@@ -343,6 +345,7 @@ impl Worker {
             reasons: self.stage.decision().map(|d| d.reasons.clone()).unwrap_or_default(),
             executed_share: fresh.executed_px as f32 / frame.size().area() as f32,
             latency_ns: finished_ns.saturating_sub(frame.captured_ns),
+            maps: (!maps.is_empty()).then(|| maps.into()),
             lossless: self.lossless,
             frame,
         });
@@ -375,6 +378,7 @@ impl Worker {
             reasons: Vec::new(),
             executed_share: 0.0,
             latency_ns,
+            maps: None,
             lossless: self.lossless,
             frame,
         }));

@@ -53,6 +53,11 @@ impl LazyBranches {
         Self { all: Vec::new(), of_step: vec![None; n_steps], order: (0..n_steps).collect() }
     }
 
+    /// Whether a step is of a branch.
+    pub fn holds(&self, step: usize) -> bool {
+        self.of_step[step].is_some()
+    }
+
     /// Finds what leads only to numbers that count only here and there.
     pub fn of(program: &Program, conditions: &[Condition]) -> Self {
         let mut this = Self::none(program.steps.len());
