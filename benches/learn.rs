@@ -1,6 +1,7 @@
 //! What learning from marks and labels brings, in the simulated street, where the truth is known.
 //!
 //!     cargo bench --bench learn -- decoys [--kinds mannequin,poster,bush,trailer] [--seeds 5] [--steps 400] [--bits 8|32]
+//!         [--depth head|all]
 //!     cargo bench --bench learn -- shift  [--scenes night,infrared] [--seeds 5] [--steps 400] [--model …/street-day.onnx]
 //!
 //! `decoys`: a street has decoys of one kind. Somebody looks at its first minutes and marks what is falsely reported, ten
@@ -226,16 +227,20 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
     }
 }
 
+/// What is trained, by `--depth`.
+fn depths(default: &str) -> Vec<Depth> {
+    match option("--depth", default).as_str() {
+        "head" => vec![Depth::Head],
+        "all" => vec![Depth::All],
+        _ => vec![Depth::Head, Depth::All],
+    }
+}
+
 fn shift(model: &Model, settings: FitSettings) {
     let size = Size::new(640, 384);
     for scene in option("--scenes", "night,infrared").split(',') {
         for seed in 0..number("--seeds", 5u64) {
-            let depths = match option("--depth", "both").as_str() {
-                "head" => vec![Depth::Head],
-                "all" => vec![Depth::All],
-                _ => vec![Depth::Head, Depth::All],
-            };
-            for depth in depths {
+            for depth in depths("both") {
                 let net = LearnNet::open(model, size, depth).expect("a model that can be trained");
                 let mut backbone = Backbone::open(model, &net).expect("a model that the engine runs");
                 let mut seen = |streets: std::ops::Range<u64>, n: u64| -> Vec<Sample> {
@@ -290,9 +295,12 @@ fn main() {
         _ => {}
     }
     let model = Model::load(&option("--model", "street-nano"), &ModelFolders::usual(None)).expect("a model");
-    let net = LearnNet::open(&model, Size::new(640, 384), Depth::Head).expect("a model that can be trained");
     match what.as_deref() {
-        Some("decoys") => decoys(&model, &net, settings),
+        Some("decoys") => depths("head").into_iter().for_each(|depth| {
+            println!("{depth:?}");
+            let net = LearnNet::open(&model, Size::new(640, 384), depth).expect("a model that can be trained");
+            decoys(&model, &net, settings);
+        }),
         Some("shift") => shift(&model, settings),
         _ => panic!("decoys, shift, tracks or teacher"),
     }
