@@ -171,14 +171,7 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
                     }
                 }
                 let origin = if labels.absent.is_empty() { Origin::Labelled } else { Origin::Marked };
-                lesson.learned.push(Sample {
-                    latents: seen.latents,
-                    labels,
-                    origin,
-                    n_sure: 0,
-                    block: i,
-                    picture: None,
-                });
+                lesson.add(Sample { latents: seen.latents, labels, origin, n_sure: 0, block: i, picture: None });
             }
             lesson.add_anchors(model, net, &mut backbone, &mut || ControlFlow::Continue(())).expect("anchors");
             let collected = started.elapsed();
@@ -192,6 +185,8 @@ fn decoys(model: &Model, net: &LearnNet, settings: FitSettings) {
                 .install(|| teach(net, &net.params(), &lesson, settings, SCORE, &mut |_, _| ControlFlow::Continue(())))
                 .expect("a lesson");
             let took = started.elapsed();
+            let anchors = taught.verdict.anchors;
+            line("anchors", &anchors.before, &anchors.after);
             println!(
                 "{kind}, street {seed}: {n_marks} marks, {:.1} s to collect, {:.1} s to learn and judge, share {}; {}",
                 collected.as_secs_f32(),

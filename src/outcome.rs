@@ -2,7 +2,7 @@
 
 use crate::frame::Frame;
 use crate::geom::PatchMask;
-use crate::infer::tap::WholeMap;
+use crate::infer::tap::FrameMaps;
 use crate::merge::Merged;
 use crate::scene::Scene;
 use crate::skip::Reason;
@@ -27,7 +27,7 @@ pub struct FrameResult {
     /// From the decoder to here.
     pub latency_ns: u64,
     /// The detector's whole maps, where a sink wanted them.
-    pub maps: Option<Arc<[WholeMap]>>,
+    pub maps: Option<Arc<FrameMaps>>,
     /// The source waits for the sinks: nothing may be dropped.
     pub lossless: bool,
 }

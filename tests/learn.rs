@@ -329,6 +329,15 @@ fn a_learned_model_that_cannot_be_opened_is_stepped_back_from() {
 }
 
 #[test]
+fn pictures_are_kept_with_the_maps_that_the_detector_has_computed() {
+    let service = Service::start(&config("ask", 40), None);
+    service.wait_told("READY=1");
+    wait_for("a kept picture", LONG, || {
+        service.log.lock().unwrap().iter().any(|line| line.contains("its maps from the detector")).then_some(())
+    });
+}
+
+#[test]
 fn marks_that_make_no_sense_are_refused_in_words() {
     let service = Service::start(&config("ask", 40), None);
     service.wait_told("READY=1");

@@ -10,6 +10,7 @@ use crate::capture::{CameraSource, SourceSpec, SupervisorSettings};
 use crate::detect::heads::Thresholds;
 use crate::geom::Size;
 use crate::infer::session::{Provider, SessionSettings};
+use crate::infer::tap::KeptMaps;
 use crate::output::http::HttpSettings;
 use crate::output::mqtt::MqttSettings;
 use crate::output::restream::RestreamSettings;
@@ -140,7 +141,7 @@ pub struct DetectorConfig {
     pub batch: usize,
     pub cache: Option<PathBuf>,
     /// Maps that can be read from it in mode `layers`: no key of the config, but what learning needs.
-    pub kept_maps: Vec<String>,
+    pub kept_maps: KeptMaps,
 }
 
 impl DetectorConfig {
@@ -159,7 +160,7 @@ impl DetectorConfig {
             fp16: false,
             batch: 1,
             cache: None,
-            kept_maps: Vec::new(),
+            kept_maps: KeptMaps::default(),
         }
     }
 
@@ -324,7 +325,7 @@ fn resolve_camera(
             fp16: i.fp16.unwrap_or(false),
             batch: i.batch.unwrap_or(1),
             cache: i.cache.clone().or_else(|| std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from)),
-            kept_maps: Vec::new(),
+            kept_maps: KeptMaps::default(),
         },
         skip_mode: s.mode.or(ds.mode).unwrap_or_default().fixed(),
         skip: SkipSettings {

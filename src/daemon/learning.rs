@@ -9,6 +9,7 @@ use crate::models::model::ModelFolders;
 use crate::output::Sink;
 use crate::output::board::Board;
 use crate::output::desk::Desk;
+use crate::skip::SkipMode;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -115,7 +116,10 @@ impl Learning {
     /// A config whose cameras have their learned models, and keep the maps that learning begins with.
     pub fn lay_over(&self, mut config: Config) -> Config {
         for camera in &mut config.cameras {
-            let kept = self.running.as_ref().and_then(|(_, learner)| learner.kept_maps.get(&camera.id));
+            // Cameras of other modes go on sharing detectors with those that do not learn.
+            let may_keep = matches!(camera.skip_mode, None | Some(SkipMode::Layers));
+            let running = self.running.as_ref().filter(|_| may_keep);
+            let kept = running.and_then(|(_, learner)| learner.kept_maps.get(&camera.id));
             camera.detector.kept_maps = kept.cloned().unwrap_or_default();
             if let Some(path) = self.models.get(&camera.id) {
                 camera.detector.model = path.display().to_string();

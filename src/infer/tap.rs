@@ -11,6 +11,7 @@ use engine::changes::ChangeSet;
 use engine::exec::executor::StreamMaps;
 use engine::graph::MapShape;
 use engine::plan::Plan;
+use std::sync::Arc;
 
 /// Which map is handed out.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +21,25 @@ pub struct Tap {
     shape: MapShape,
 }
 
-/// A whole map of a stream, as of its last frame.
+/// Maps that a detector is to keep for somebody.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct KeptMaps {
+    /// Whose they are, in that one's words: maps of one model mean nothing to those who wait for another's.
+    pub of: Arc<str>,
+    /// Their names in the model.
+    pub names: Vec<String>,
+}
+
+/// The same, of a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameMaps {
+    /// As in [`KeptMaps`].
+    pub of: Arc<str>,
+    /// One a name.
+    pub maps: Vec<WholeMap>,
+}
+
+/// A whole map of a stream, as the detector knows it after its last frame: of patches that were not asked for it is older.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WholeMap {
     pub shape: MapShape,

@@ -57,6 +57,7 @@ struct KeptFrame {
 /// A picture that is kept when it is known what came after it.
 struct WaitingPicture {
     result: Arc<FrameResult>,
+    latents: Option<Latents>,
     time_ms: u64,
     event: Option<EventHead>,
     due_ns: u64,
@@ -127,19 +128,33 @@ impl Class {
     /// A frame's maps, as the camera's detector has computed them. `None`: it has not, or also of what is masked.
     fn computed_maps(&self, result: &FrameResult) -> Option<Latents> {
         let camera = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera)?;
-        let maps = result.maps.as_deref().filter(|_| camera.masks.is_empty())?;
-        let latents = Latents::of(maps);
+        let maps = result.maps.as_deref().filter(|maps| camera.masks.is_empty() && *maps.of == *self.pupil.base())?;
+        let latents = Latents::of(&maps.maps);
         self.pupil.net().fits(&latents).then_some(latents)
     }
 
     /// A frame's maps; `None` if it is of another size.
     pub fn latents(&mut self, result: &FrameResult) -> Option<Latents> {
+        if let Some(latents) = self.computed_maps(result) {
+            return Some(latents);
+        }
         let frame = self.frame(result)?;
-        Some(self.computed_maps(result).unwrap_or_else(|| self.pupil.latents(&frame)))
+        Some(self.pupil.latents(&frame))
     }
 
     /// Keeps a frame, if it is not kept yet; the sample's name.
     pub fn keep(&mut self, result: &FrameResult, time_ms: u64, event: Option<EventHead>) -> Result<String, LearnError> {
+        let latents = self.computed_maps(result);
+        self.keep_with(result, latents, time_ms, event)
+    }
+
+    fn keep_with(
+        &mut self,
+        result: &FrameResult,
+        latents: Option<Latents>,
+        time_ms: u64,
+        event: Option<EventHead>,
+    ) -> Result<String, LearnError> {
         let key = (result.frame.id.0, result.frame.captured_unix_ns);
         let known = self.frames.get(&*result.camera).into_iter().flatten().find(|f| f.key == key);
         // What is of an event says so in its own sample.
@@ -157,7 +172,6 @@ impl Class {
         if let Some(camera) = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera) {
             followed.hide(&camera.masks, frame.letterbox.content);
         }
-        let latents = self.computed_maps(result);
         let from = if latents.is_some() { "the detector" } else { "the picture" };
         tracing::debug!(camera = &*result.camera, frame = result.frame.id.0, "a picture is kept, its maps from {from}");
         let picture = KeptPicture {
@@ -185,15 +199,21 @@ impl Class {
             self.waiting.pop_front();
         }
         let due_ns = now_ns.saturating_add(SETTLED_NS);
-        self.waiting.push_back(WaitingPicture { result: result.clone(), time_ms, event, due_ns });
+        // In eight bits they take a quarter of the memory.
+        let latents = self.computed_maps(result);
+        let result = match &result.maps {
+            Some(_) => Arc::new(FrameResult { maps: None, ..FrameResult::clone(result) }),
+            None => result.clone(),
+        };
+        self.waiting.push_back(WaitingPicture { result, latents, time_ms, event, due_ns });
     }
 
     /// Keeps what has waited long enough.
     pub fn keep_due(&mut self, now_ns: u64) {
         while self.waiting.front().is_some_and(|w| w.due_ns <= now_ns) {
-            let Some(WaitingPicture { result, time_ms, event, .. }) = self.waiting.pop_front() else { return };
+            let Some(WaitingPicture { result, latents, time_ms, event, .. }) = self.waiting.pop_front() else { return };
             let id = event.as_ref().map(|e| e.id.clone());
-            match (self.keep(&result, time_ms, event), id) {
+            match (self.keep_with(&result, latents, time_ms, event), id) {
                 (Ok(name), Some(id)) => self.pupil.store_mut().keep_one_of_event(&id, &name),
                 (Ok(_), None) => {}
                 (Err(e), Some(_)) => {

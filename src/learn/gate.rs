@@ -17,7 +17,8 @@ use std::ops::ControlFlow;
 use train::float::FloatTrainer;
 use train::params::Params;
 
-/// Share that anchors may lose, of average precision and of what is reported right; and held-out pictures of what is found.
+/// Share that anchors and held-out pictures may lose, of average precision and of what is reported right, and the latter of
+/// what is found.
 const MOST_LOST: f64 = 0.005;
 
 /// Share by which agreement of what is told with a model's gates may fall; and work may grow, without being said.
@@ -67,8 +68,11 @@ impl Compared {
         self.before.n_found.saturating_sub(self.after.n_found) as f64 / self.before.n_objects.max(1) as f64
     }
 
-    /// How much more of what is reported and ought to be is right.
+    /// How much more of what is reported and ought to be is right; where nothing ought to be, how much less is reported.
     fn righter(&self) -> f64 {
+        if self.before.n_objects == 0 {
+            return self.before.n_stray as f64 - self.after.n_stray as f64;
+        }
         self.after.right() - self.before.right()
     }
 
@@ -266,8 +270,13 @@ fn refusal(v: &Judgement, has_held_out: bool) -> Option<String> {
     }
     (!v.held_out.is_better()).then(|| {
         format!(
-            "on what was not learned from, nothing is better: {} false alarms before and {} now, average precision {}, right of \
+            "on what was not learned from, {}: {} false alarms before and {} now, average precision {}, right of \
              what is reported {}",
+            if v.held_out.after.n_false < v.held_out.before.n_false {
+                "too much is worse"
+            } else {
+                "nothing is better"
+            },
             v.held_out.before.n_false,
             v.held_out.after.n_false,
             points(v.held_out.gain()),
@@ -359,7 +368,7 @@ mod tests {
         check(&|j| j.n_marked_lost = 1, "marked as right");
         check(&|j| j.held_out.after.n_found = 89, "90 were found before and 89 are now");
         check(&|j| j.held_out.after.n_false = 9, "nothing is better");
-        check(&|j| j.held_out.after.ap50 = Some(0.79), "nothing is better");
+        check(&|j| j.held_out.after.ap50 = Some(0.79), "too much is worse");
         check(&|j| j.held_out.after.n_false = 10, "nothing is better");
         let mut better = good();
         (better.held_out.after.n_false, better.held_out.after.ap50) = (9, Some(0.81));
@@ -374,6 +383,19 @@ mod tests {
         assert_eq!(refusal(&better, true), None, "as many false alarms, and more objects");
         (better.held_out.after.ap50, better.held_out.after.n_found) = (Some(0.79), 100);
         assert!(refusal(&better, true).is_some(), "at the cost of order");
+        better = good();
+        better.held_out.after.n_stray = 40;
+        assert!(
+            refusal(&better, true).is_some_and(|why| why.contains("too much is worse")),
+            "more strays than it saves"
+        );
+        // Where there are no objects, strays alone are counted.
+        let empty = |n_stray| Score { n_stray, ..Score::default() };
+        better =
+            Judgement { held_out: Compared { before: empty(1), after: empty(9) }, anchors: better.anchors, ..better };
+        assert!(refusal(&better, true).is_some());
+        better.held_out = Compared { before: empty(9), after: empty(1) };
+        assert_eq!(refusal(&better, true), None);
         assert!(refusal(&good(), false).is_some_and(|why| why.contains("to judge by")));
     }
 

@@ -13,6 +13,7 @@ use super::sink::{BestFrame, LearnSink, MapWishes, Trails};
 use super::stored::EventHead;
 use crate::clock::Clock;
 use crate::files::OwnFolder;
+use crate::infer::tap::KeptMaps;
 use crate::models::model::ModelFolders;
 use crate::outcome::FrameResult;
 use crate::output::Sink;
@@ -57,7 +58,7 @@ pub struct Learner {
     pub desk: Desk,
     pub sink: Arc<dyn Sink>,
     /// Maps that cameras' detectors are to keep, by camera.
-    pub kept_maps: BTreeMap<String, Vec<String>>,
+    pub kept_maps: BTreeMap<String, KeptMaps>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     _own: OwnFolder,
@@ -80,17 +81,20 @@ impl Learner {
         let (desk, asked) = Desk::new();
         let cameras = groups.iter().flat_map(|g| g.cameras.iter().map(|c| c.id.clone()));
         let trails = Arc::new(Trails::of(cameras));
-        let (mut classes, mut kept_maps) = (Vec::new(), BTreeMap::new());
+        let (mut classes, mut kept_maps, mut may_wish) = (Vec::new(), BTreeMap::new(), Vec::new());
         for group in groups {
             let (pupil, lost) = Pupil::open(group.clone(), settings, &context.folders)?;
             lost.iter().for_each(|what| tracing::warn!(group = group.name, "{what}"));
-            // What is masked is black before anything is computed of it.
-            for camera in group.cameras.iter().filter(|c| c.masks.is_empty() && !pupil.net().reads_picture()) {
-                kept_maps.insert(camera.id.clone(), pupil.net().source_names());
+            if !pupil.net().reads_picture() {
+                let kept = KeptMaps { of: pupil.base().into(), names: pupil.net().source_names() };
+                // All of a group, so that they share a detector.
+                kept_maps.extend(group.cameras.iter().map(|c| (c.id.clone(), kept.clone())));
+                // What is masked is black before anything is computed of it.
+                may_wish.extend(group.cameras.iter().filter(|c| c.masks.is_empty()).map(|c| c.id.clone()));
             }
             classes.push(Class::new(pupil, trails.clone()));
         }
-        let wishes = Arc::new(MapWishes::of(kept_maps.keys().cloned()));
+        let wishes = Arc::new(MapWishes::of(may_wish.into_iter()));
         let (sink, best) = LearnSink::new(trails, wishes.clone());
         let in_use = classes.iter().map(Class::in_use).collect();
         let stop = Arc::new(AtomicBool::new(false));
@@ -208,15 +212,23 @@ impl School {
         let board = self.context.board.get(camera)?;
         let is_kept = board.looks().keeps_maps() && self.wishes.can_be_granted(camera);
         if !is_kept {
+            self.wishes.give_up(camera);
+            self.wished_ns.remove(camera);
             return board.latest();
         }
         if let Some(result) = self.wishes.take(camera) {
             self.wished_ns.remove(camera);
             return Some(result);
         }
-        let since_ns = *self.wished_ns.entry(camera.to_owned()).or_insert(now_ns);
+        let since_ns = self.wished_ns.entry(camera.to_owned()).or_insert(now_ns);
+        let waited_ns = now_ns.saturating_sub(*since_ns);
+        if waited_ns > 3 * MAPS_WAIT_NS {
+            // Who wished for it has gone: this is another one.
+            *since_ns = now_ns;
+            return None;
+        }
         // Where nothing changes nothing is computed: then the processor has time.
-        if now_ns.saturating_sub(since_ns) < MAPS_WAIT_NS {
+        if waited_ns < MAPS_WAIT_NS {
             return None;
         }
         self.wishes.give_up(camera);
@@ -397,7 +409,6 @@ impl School {
         if self.classes[i].shadow.is_none() || now_ns.saturating_sub(self.classes[i].looked_ns) < SHADOW_NS {
             return;
         }
-        self.classes[i].looked_ns = now_ns;
         if self.is_short() {
             return;
         }
@@ -408,6 +419,7 @@ impl School {
             if class.last_looked.insert(camera, result.frame.id.0) == Some(result.frame.id.0) {
                 continue;
             }
+            class.looked_ns = now_ns;
             let Some(latents) = class.latents(&result) else { continue };
             if let Some(shadow) = &mut class.shadow {
                 // On the one thread that gives way, not on as many as there are.
@@ -484,9 +496,11 @@ impl School {
 
 #[cfg(test)]
 mod tests {
+    use super::super::backbone::Backbone;
     use super::super::export::write_model;
     use super::super::latents::Latents;
     use super::super::net::{Depth, LearnNet};
+    use super::super::picture::without;
     use super::super::settings::{LearnCamera, LearnMode};
     use super::super::stored;
     use super::super::versions::Versions;
@@ -494,7 +508,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::frame::{Frame, FrameId, Pixels};
     use crate::geom::{Letterbox, PatchGrid, PatchMask};
-    use crate::infer::tap::WholeMap;
+    use crate::infer::tap::{FrameMaps, WholeMap};
     use crate::models::model::{Learned, Model};
     use crate::outcome::{Names, SceneCounts};
     use crate::output::board::{CameraBoard, Control, Looks};
@@ -574,7 +588,7 @@ mod tests {
     }
 
     /// A grey frame.
-    fn frame(maps: Option<Arc<[WholeMap]>>) -> Arc<FrameResult> {
+    fn frame(maps: Option<Arc<FrameMaps>>) -> Arc<FrameResult> {
         let size = Model::load(MODEL, &ModelFolders::default()).unwrap().size;
         let pixels = Pixels::owned(vec![110; size.area() * 3]);
         Arc::new(FrameResult {
@@ -615,7 +629,9 @@ mod tests {
         let learner = start(&group);
         let model = Model::load(MODEL, &ModelFolders::default()).unwrap();
         let net = LearnNet::open(&model, model.size, Depth::Head).unwrap();
-        assert_eq!(learner.kept_maps["front"], net.source_names());
+        let of: Arc<str> = format!("{}@{}", model.sha256, model.size).into();
+        let kept_maps = KeptMaps { of: of.clone(), names: net.source_names() };
+        assert_eq!(learner.kept_maps["front"], kept_maps);
         // It wishes for them before it takes any frame; what comes without them is not what it waits for.
         let until = Instant::now() + LONG;
         while !learner.sink.wants_maps("front") && Instant::now() < until {
@@ -626,17 +642,30 @@ mod tests {
         assert!(learner.sink.wants_maps("front"));
         let map =
             |shape: MapShape| WholeMap { shape, numbers: (0..shape.n_values()).map(|i| (i % 7) as f32).collect() };
-        let maps: Arc<[WholeMap]> = net.source_shapes().into_iter().map(map).collect();
-        learner.sink.publish(&frame(Some(maps.clone())));
+        let maps: Vec<WholeMap> = net.source_shapes().into_iter().map(map).collect();
+        let came = |of: &Arc<str>| Some(Arc::new(FrameMaps { of: of.clone(), maps: maps.clone() }));
+        learner.sink.publish(&frame(came(&of)));
         assert!(!learner.sink.wants_maps("front"), "one frame is enough");
         assert_eq!(kept(1), Latents::of(&maps), "the detector's maps");
         drop(learner);
-        // Where something is masked, nothing that was computed of it is kept.
-        group.cameras[0].masks = vec![vec![[0.0, 0.0], [0.5, 0.0], [0.5, 0.5]]];
-        camera.publish(&frame(Some(maps.clone())));
+        // Maps of another model are not taken, and the picture's own are computed.
+        let mut backbone = Backbone::open(&model, &net).unwrap();
+        let mut anew = |masks: &[Vec<[f32; 2]>]| backbone.latents(without(&frame(None).frame, masks).data());
         let learner = start(&group);
-        assert!(learner.kept_maps.is_empty());
-        assert_ne!(kept(2), Latents::of(&maps));
+        let until = Instant::now() + LONG;
+        while !learner.sink.wants_maps("front") && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        learner.sink.publish(&frame(came(&"another".into())));
+        assert_eq!(kept(2), anew(&[]));
+        drop(learner);
+        // Where something is masked, nothing that was computed of it is kept.
+        let mask = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 0.5]];
+        group.cameras[0].masks = vec![mask.clone()];
+        camera.publish(&frame(came(&of)));
+        let learner = start(&group);
+        assert_eq!(kept(3), anew(&[mask]));
+        assert!(!learner.sink.wants_maps("front"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ const HELD_OUT: u64 = 4;
 
 /// Of the way from the first weights to the learned ones, what is tried in turn until the gate is passed (weights between
 /// two models of one origin keep what both know: Wortsman et al., arXiv:2109.01903).
-const SHARES: [f32; 4] = [1.0, 0.7, 0.5, 0.3];
+const SHARES: [f32; 6] = [1.0, 0.85, 0.7, 0.6, 0.5, 0.3];
 
 /// What is learned from, and what judges.
 #[derive(Debug, Default)]

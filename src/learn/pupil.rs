@@ -135,6 +135,11 @@ impl Pupil {
         &self.model.labels
     }
 
+    /// Which maps its samples are of: the model's checksum, and its size.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The sidecar of the learned model that is in use.
     pub fn in_use(&self) -> Option<PathBuf> {
         self.versions.current.map(|n| model_file(self.folder(), n))

@@ -9,10 +9,13 @@ use crate::wire::event::{EventJson, EventMessage};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 use tracing_mutex::stdsync::Mutex;
 
 /// Frames that may wait; more are left out.
 const WAITING: usize = 4;
+/// A frame that was wished for and is older is not taken any more.
+const LATELY: Duration = Duration::from_secs(2);
 
 /// An event's best frame so far.
 pub struct BestFrame {
@@ -46,25 +49,26 @@ enum MapWish {
     #[default]
     None,
     Waiting,
-    Granted(Arc<FrameResult>),
+    /// A frame, and when it came.
+    Granted(Arc<FrameResult>, Instant),
 }
 
 impl MapWishes {
-    /// Of cameras whose detectors keep maps, by name.
+    /// Of cameras whose maps may be taken, by name.
     pub fn of(cameras: impl Iterator<Item = String>) -> Self {
         Self(cameras.map(|camera| (camera, Mutex::default())).collect())
     }
 
-    /// Whether a camera's detector keeps maps, in a mode in which it can.
+    /// Whether a camera's maps may be wished for.
     pub fn can_be_granted(&self, camera: &str) -> bool {
         self.0.contains_key(camera)
     }
 
-    /// The frame that came with maps; where none has come yet it is wished for.
+    /// The frame that came with maps; where none has come yet, or not lately, it is wished for.
     pub fn take(&self, camera: &str) -> Option<Arc<FrameResult>> {
         let mut wish = self.0.get(camera)?.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *wish, MapWish::Waiting) {
-            MapWish::Granted(result) => {
+            MapWish::Granted(result, came) if came.elapsed() < LATELY => {
                 *wish = MapWish::None;
                 Some(result)
             }
@@ -72,7 +76,7 @@ impl MapWishes {
         }
     }
 
-    /// Wishes no more.
+    /// Wishes no more, and lets go of what came.
     pub fn give_up(&self, camera: &str) {
         if let Some(wish) = self.0.get(camera) {
             *wish.lock().unwrap_or_else(PoisonError::into_inner) = MapWish::None;
@@ -88,7 +92,7 @@ impl MapWishes {
         let Some(wish) = self.0.get(&*result.camera) else { return };
         let mut wish = wish.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*wish, MapWish::Waiting) {
-            *wish = MapWish::Granted(result.clone());
+            *wish = MapWish::Granted(result.clone(), Instant::now());
         }
     }
 }

@@ -50,7 +50,7 @@ impl DetectorOpener {
             session: c.session(),
             regions,
             batches: vec![c.batch],
-            layers: LayersSettings { kept_maps: c.kept_maps.clone(), ..LayersSettings::default() },
+            layers: LayersSettings { kept_maps: c.kept_maps.names.clone(), ..LayersSettings::default() },
             plans: self.plans.clone(),
         };
         spec.make(self.runtime, mode)

@@ -11,6 +11,7 @@ use crate::config::CameraConfig;
 use crate::detect::Detection;
 use crate::frame::Frame;
 use crate::geom::PatchMask;
+use crate::infer::tap::FrameMaps;
 use crate::infer::{Inference, StreamId};
 use crate::merge::MergeSettings;
 use crate::outcome::{FrameResult, Names, Reported};
@@ -19,6 +20,7 @@ use crate::output::board::CameraBoard;
 use crate::scene::Scene;
 use crate::scene::filter::Filter;
 use crate::schedule::load::{Degraded, Load};
+use crate::skip::{Decision, Reason};
 use crate::stage::Stage;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -298,13 +300,17 @@ impl Worker {
             patches.copy_from(asked);
             known.clear();
             known.extend_from_slice(boxes);
+            // Where something moved that the detector is not shown, its maps are of an earlier frame.
+            let is_shown = |d: &Decision| !d.reasons.contains(&Reason::Predicted);
+            let wants_maps =
+                self.stage.decision().is_some_and(is_shown) && self.ground.around.sinks.wants_maps(&self.camera);
             let job = Job {
                 stream: self.ground.stream,
                 frame: frame.clone(),
                 patches,
                 known,
                 max_age_ns: self.max_age_now(),
-                wants_maps: self.ground.around.sinks.wants_maps(&self.camera),
+                wants_maps,
                 fresh,
                 maps,
                 result: Ok(()),
@@ -345,7 +351,8 @@ impl Worker {
             reasons: self.stage.decision().map(|d| d.reasons.clone()).unwrap_or_default(),
             executed_share: fresh.executed_px as f32 / frame.size().area() as f32,
             latency_ns: finished_ns.saturating_sub(frame.captured_ns),
-            maps: (!maps.is_empty()).then(|| maps.into()),
+            maps: (!maps.is_empty())
+                .then(|| Arc::new(FrameMaps { of: self.setup.config.detector.kept_maps.of.clone(), maps })),
             lossless: self.lossless,
             frame,
         });

@@ -51,7 +51,7 @@ impl Service {
             .arg(&path)
             .env("PASSD_MODELS", super::models(folder.path()))
             .env("NOTIFY_SOCKET", &socket)
-            .env("RUST_LOG", "info");
+            .env("RUST_LOG", "info,passd::learn::class=debug");
         command.env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
         if let Some(w) = watchdog {
             command.env("WATCHDOG_USEC", w.as_micros().to_string());

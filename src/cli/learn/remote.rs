@@ -603,11 +603,19 @@ fn run_lines(run: &Value) -> Vec<String> {
     }
     lines.extend(compared_line("held out", &run["held_out"]));
     lines.extend(compared_line("anchors, held out", &run["anchors"]));
+    lines.extend(marked_line(&run["marked"]));
     lines.extend(gates_line(&run["gates"]));
     if let Some(why) = run["refused"].as_str() {
         lines.push(format!("refused: {why}"));
     }
     lines
+}
+
+/// What became of what was marked, in words; `None`: no false alarm was.
+fn marked_line(marked: &Value) -> Option<String> {
+    let [before, after] = ["before", "after"].map(|at| number(&marked[at]["n_false"]));
+    let advice = if 2 * after > before { ": mark it once more, or in other pictures" } else { "" };
+    (before > 0).then(|| format!("of {before} false alarms where something was marked, {after} are left{advice}"))
 }
 
 /// What gates do with the weights, in words; `None`: the model has none.
@@ -688,6 +696,7 @@ mod tests {
             "state": "learning", "progress": 0.4, "model": "base", "waiting": null, "trouble": "learned 2 cannot be used",
             "last": { "time": 0.0, "refused": "it is worse", "curve": [1.0, 0.5], "seconds": 41.2,
                 "held_out": { "before": standing(0.9, 10), "after": standing(0.95, 4) }, "anchors": {}, "before_after": [],
+                "marked": { "before": standing(0.9, 9), "after": standing(0.9, 8) },
                 "gates": { "before": { "agreement": 0.99, "executed": 0.1 }, "after": { "agreement": 0.985, "executed": 0.11 }, "said": "so" } },
         });
         let lines = learner_lines(&learner);
@@ -699,6 +708,7 @@ mod tests {
             [
                 "  loss, a tenth of the steps each: 1.000 0.500",
                 "  held out: AP50 0.900 -> 0.950, found 5 -> 5 of 6, stray 2 -> 2, false alarms 10 -> 4",
+                "  of 9 false alarms where something was marked, 8 are left: mark it once more, or in other pictures",
                 "  gates: agreement 99.0 % -> 98.5 %, work 10.0 % -> 11.0 %; so",
                 "  refused: it is worse",
             ]
