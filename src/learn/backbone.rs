@@ -7,8 +7,8 @@ use crate::detect::Normalise;
 use crate::geom::Size;
 use crate::infer::layers::plan_of;
 use crate::infer::preprocess::{Crop, fill_map};
+use crate::infer::tap::Tap;
 use crate::models::model::Model;
-use engine::changes::ChangeSet;
 use engine::exec::executor::{Executor, StreamMaps};
 use engine::exec::runner::Runner;
 use engine::exec::stream::Stream;
@@ -24,8 +24,7 @@ pub struct Backbone {
     size: Size,
     normalise: Normalise,
     /// Map of the plan (`None`: the picture itself) and its shape, a source.
-    sources: Vec<(Option<usize>, MapShape)>,
-    numbers: Vec<f32>,
+    sources: Vec<(Option<Tap>, MapShape)>,
 }
 
 impl Backbone {
@@ -43,16 +42,15 @@ impl Backbone {
         let plan = std::sync::Arc::new(plan);
         let mut sources = Vec::new();
         for ((name, is_picture), shape) in names.iter().zip(picture).zip(net.source_shapes()) {
-            let map = plan.maps.iter().position(|m| m.name == *name);
-            if !is_picture && map.is_none() {
+            if !is_picture && !plan.maps.iter().any(|m| m.name == *name) {
                 return Err(err(&format!("the engine does not keep its map '{name}'")));
             }
-            sources.push((map.filter(|_| !is_picture), shape));
+            sources.push(((!is_picture).then(|| Tap::of(&plan, name)), shape));
         }
         let runner = Runner::new(&plan, Kernels::best());
         let gates = Gates::rising(&plan, &Policy::default());
         let stream = runner.open(plan, gates);
-        Ok(Self { runner, stream, size, normalise: model.normalise, sources, numbers: Vec::new() })
+        Ok(Self { runner, stream, size, normalise: model.normalise, sources })
     }
 
     /// Of a BGR picture of the model's size.
@@ -67,15 +65,11 @@ impl Backbone {
             self.runner.run(&mut self.stream, 0.0);
         }
         let mut maps = Vec::new();
-        for &(map, shape) in &self.sources {
+        for (map, shape) in &self.sources {
+            let shape = *shape;
             maps.push(match map {
                 None => LatentMap::of(shape, &numbers),
-                Some(map) => {
-                    let mut all = ChangeSet::of(shape);
-                    all.fill();
-                    self.stream.read(map, &all, &mut self.numbers);
-                    LatentMap::of(shape, &self.numbers)
-                }
+                Some(map) => LatentMap::of(shape, &map.read(&self.stream).numbers),
             });
         }
         Latents(maps)

@@ -6,6 +6,7 @@ use super::latents::Latents;
 use super::picture::{jpeg, moved, without};
 use super::pupil::{KeptPicture, Pupil};
 use super::run::LearnRun;
+use super::settings::LearnCamera;
 use super::shadow::Shadow;
 use super::sink::Trails;
 use super::stored::EventHead;
@@ -83,8 +84,12 @@ impl Class {
         }
     }
 
+    fn camera(&self, id: &str) -> Option<&LearnCamera> {
+        self.pupil.settings.cameras.iter().find(|c| c.id == id)
+    }
+
     pub fn has(&self, camera: &str) -> bool {
-        self.pupil.settings.cameras.iter().any(|c| c.id == camera)
+        self.camera(camera).is_some()
     }
 
     /// Lets go of pictures that wait.
@@ -121,13 +126,13 @@ impl Class {
 
     /// A frame of one of its cameras, without what is masked; `None` if it is of another size.
     pub fn frame(&self, result: &FrameResult) -> Option<Frame> {
-        let camera = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera)?;
+        let camera = self.camera(&result.camera)?;
         (result.frame.size() == self.pupil.net().input()).then(|| without(&result.frame, &camera.masks))
     }
 
     /// A frame's maps, as the camera's detector has computed them. `None`: it has not, or also of what is masked.
     fn computed_maps(&self, result: &FrameResult) -> Option<Latents> {
-        let camera = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera)?;
+        let camera = self.camera(&result.camera)?;
         let maps = result.maps.as_deref().filter(|maps| camera.masks.is_empty() && *maps.of == *self.pupil.base())?;
         let latents = Latents::of(&maps.maps);
         self.pupil.net().fits(&latents).then_some(latents)
@@ -169,7 +174,7 @@ impl Class {
         let jpeg = jpeg(&frame).ok_or_else(|| LearnError::Refused("the picture could not be made".into()))?;
         let at_once = || Followed { objects: moved(result), doubtful: Vec::new() };
         let mut followed = self.trails.at(result).unwrap_or_else(at_once);
-        if let Some(camera) = self.pupil.settings.cameras.iter().find(|c| *c.id == *result.camera) {
+        if let Some(camera) = self.camera(&result.camera) {
             followed.hide(&camera.masks, frame.letterbox.content);
         }
         let from = if latents.is_some() { "the detector" } else { "the picture" };
